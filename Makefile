@@ -1,0 +1,62 @@
+# Every target sets up .venv by itself. Paths are relative and tools run as `python -m`, so that a checkout
+# works in a folder whose name has spaces.
+
+PYTHON ?= python3
+BACKENDS ?= tensorflow jax torch
+WORKERS ?= 2
+ARGS ?=
+
+# Installed first, and pinned: a plain `torch` may bring gigabytes of CUDA. Any build you prefer will do.
+TORCH ?= torch==2.13.0
+
+PY := .venv/bin/python
+PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench docs clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1 - \2/p' Makefile
+
+demo: .venv/dev.stamp ## a short tour; KERAS_BACKEND picks the backend, JAX where none is set
+	@KERAS_BACKEND="$${KERAS_BACKEND:-jax}" $(PY) -m frostline demo $(ARGS)
+
+test: .venv/dev.stamp ## the suite on each backend; BACKENDS="jax torch", ARGS="-k name -x", WORKERS=0 narrow it
+	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" -- $(ARGS)
+
+lint: .venv/dev.stamp ## ruff (rules and format) and pyright
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+	@$(PY) -m pyright
+
+format: .venv/dev.stamp ## apply the formatter and the safe fixes
+	@$(PY) -m ruff check --fix
+	@$(PY) -m ruff format
+
+bench: .venv/dev.stamp ## the benchmarks
+	@$(PY) -m benchmarks.run $(ARGS)
+
+# The variable turns off the theme's banner on MkDocs 2; the extra pins MkDocs 1.
+docs: .venv/docs.stamp ## the documentation, in site/
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+
+clean: ## remove .venv, caches and what was built
+	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist site
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are newer than pyproject.toml: nothing to do.
+.venv/python.stamp:
+	@"$(PYTHON)" -c 'import sys; v = sys.version.split()[0]; sys.exit(None if sys.version_info >= (3, 11) else "frostline needs Python 3.11 or later, and $(PYTHON) is " + v + ". Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	@echo "Setting up .venv: a few minutes, once."
+	@"$(PYTHON)" -m venv .venv
+	@touch $@
+
+.venv/dev.stamp: pyproject.toml | .venv/python.stamp
+	@$(PIP) "$(TORCH)"
+	@$(PIP) --editable ".[dev]"
+	@touch $@
+
+.venv/docs.stamp: pyproject.toml .venv/dev.stamp
+	@$(PIP) --editable ".[docs]"
+	@touch $@
