@@ -1,0 +1,36 @@
+"""The exceptions of the package.
+
+Each derives from `FrostlineError` and from the builtin that fits, so that `except ValueError` and
+`except FrostlineError` both work. A message reads
+`<path of the weight>: <rule broken>; got <name>=<value> (shape ..., dtype ...). <What to do>.`
+"""
+
+
+class FrostlineError(Exception):
+    """Base class of every error that frostline raises."""
+
+
+class SelectionError(FrostlineError, ValueError):
+    """A selection is malformed, or does not fit the weight it is asked about."""
+
+
+class PathError(FrostlineError, LookupError):
+    """A path matches no weight of the model, or more than it may."""
+
+    # `LookupError` rather than `KeyError`: a `KeyError` prints its message as a quoted string.
+
+
+class NotBuiltError(FrostlineError, ValueError):
+    """A layer or a model has no weights yet, because it was not built."""
+
+
+class TargetError(FrostlineError, TypeError):
+    """The object given is not a layer, a model or a variable that can be frozen."""
+
+
+class UnsupportedError(FrostlineError, TypeError):
+    """The layer, the variable or the backend does not allow what was asked."""
+
+
+class RestoreError(FrostlineError, ValueError):
+    """A saved freeze or delta does not fit the model it is restored into."""

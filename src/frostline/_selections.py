@@ -1,0 +1,198 @@
+"""Selections: small immutable values that say which entries of a weight to freeze.
+
+Pure NumPy. In every boolean mask `True` means frozen. The base class and the algebra are in
+`frostline._algebra`, boolean arrays in `frostline._mask`; selections that know layer classes
+(units, tokens, heads) are in `frostline._structure`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from frostline import _index
+from frostline._algebra import Selection, Weight
+from frostline._errors import SelectionError
+from frostline._mask import Mask
+
+__all__ = ["Selection", "Weight", "as_selection", "at", "everything", "mask", "nothing", "zeros"]
+
+
+@dataclass(frozen=True, repr=False)
+class Everything(Selection):
+    """Every entry."""
+
+    def mask(self, weight: Weight) -> np.ndarray:
+        return np.ones(weight.shape, bool)
+
+    def __repr__(self) -> str:
+        return "everything"
+
+
+@dataclass(frozen=True, repr=False)
+class Nothing(Selection):
+    """No entry."""
+
+    def mask(self, weight: Weight) -> np.ndarray:
+        return np.zeros(weight.shape, bool)
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+@dataclass(frozen=True, repr=False)
+class Zeros(Selection):
+    """Selects the entries that equal zero, `-0.0` too: keeps pruned weights pruned.
+
+    The value is read once, when the selection is used.
+
+    Example:
+        >>> import keras, numpy as np, frostline as fl
+        >>> layer = keras.layers.Dense(3, use_bias=False)
+        >>> layer.build((None, 2))
+        >>> layer.set_weights([np.array([[0.0, 1.0, -0.0], [2.0, 0.0, 3.0]])])
+        >>> _ = fl.freeze(layer, "kernel", fl.zeros)
+        >>> fl.frozen_mask(layer.kernel).tolist()
+        [[True, False, True], [False, True, False]]
+    """
+
+    def mask(self, weight: Weight) -> np.ndarray:
+        return np.asarray(weight.read() == 0, bool)
+
+    def __repr__(self) -> str:
+        return "zeros"
+
+
+everything = Everything()
+nothing = Nothing()
+zeros = Zeros()
+
+
+@dataclass(frozen=True, repr=False)
+class At(Selection):
+    """Entries under a NumPy index; made by `at[...]`."""
+
+    items: tuple[_index.Item, ...]
+
+    def mask(self, weight: Weight) -> np.ndarray:
+        broken = _index.broken_rule(self.items, weight.shape)
+        if broken is not None:
+            rule, do = broken
+            raise weight.error(rule, repr(self), do)
+        mask = np.zeros(weight.shape, bool)
+        mask[_index.to_numpy(self.items)] = True
+        return mask
+
+    def __repr__(self) -> str:
+        return f"at[{_index.show(self.items)}]"
+
+
+class Indexer:
+    """Selects the entries under a NumPy index: `at[0, :]` is row 0, `at[..., -1]` the last column.
+
+    Takes integers, negative ones too, slices with steps, `...`, and lists or arrays of integers or
+    booleans. Entries named twice count once. The index is checked against the shape of the weight
+    when the selection is used.
+
+    Note:
+        Two index lists are read together, as in NumPy: `at[[0, 1], [0, 1]]` is the two entries
+        `(0, 0)` and `(1, 1)`. `at[[0, 1], :]` is two rows, `at[:, [0, 1]]` two columns, and
+        `at[[0, 1], :] & at[:, [0, 1]]` the four entries where they cross.
+
+    Raises:
+        SelectionError: When written: `None`, a float, a single boolean. When used: an index out of
+            range, too many indices, or a boolean array of another shape than the weight's axes.
+
+    Example:
+        >>> import keras, frostline as fl
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 2))
+        >>> _ = fl.freeze(layer, "kernel", fl.at[0, :])
+        >>> fl.frozen_mask(layer.kernel).tolist()
+        [[True, True, True], [False, False, False]]
+    """
+
+    def __getitem__(self, index: Any) -> Selection:
+        return At(_index.parse(index))
+
+    def __repr__(self) -> str:
+        return "at"
+
+
+at = Indexer()
+
+
+mask = Mask
+
+
+@dataclass(frozen=True, repr=False)
+class Where(Selection):
+    """Entries that a function of the value picks; made from a callable by `as_selection`."""
+
+    function: Callable[[np.ndarray], Any]
+
+    def mask(self, weight: Weight) -> np.ndarray:
+        value = np.array(weight.read())
+        value.setflags(write=False)
+        try:
+            picked = self.function(value)
+        except Exception as error:
+            error.add_note(f"while selecting entries of {weight.path}")
+            raise
+        array = np.asarray(picked)
+        if array.dtype != np.bool_:
+            got = f"dtype={array.dtype}" if hasattr(picked, "dtype") else type(picked).__name__
+            raise weight.error(
+                f"{self} must return a boolean array, True = frozen", got, "Return `array != 0`."
+            )
+        if array.shape != weight.shape:
+            raise weight.error(
+                f"{self} must return an array of the weight's shape",
+                f"an array of shape {array.shape}",
+                f"Return np.broadcast_to(array, {weight.shape}).",
+            )
+        return array
+
+    def __repr__(self) -> str:
+        return f"where({getattr(self.function, '__qualname__', repr(self.function))})"
+
+
+def as_selection(where: Any) -> Selection:
+    """The selection that the third argument of `freeze` stands for.
+
+    Args:
+        where: `None` (everything), a selection, an index as in `at[...]`, a boolean mask as an
+            array or nested list, or a function from the value (a read-only copy) to such a mask.
+
+    Raises:
+        SelectionError: `where` is none of these.
+    """
+    if where is None:
+        return everything
+    if isinstance(where, Selection):
+        return where
+    if isinstance(where, type) and issubclass(where, Selection):
+        name = where.__name__.lower()
+        raise SelectionError(f"{name}: got the selection itself, not called. Use fl.{name}(...).")
+    if isinstance(where, list) or (hasattr(where, "__array__") and not callable(where)):
+        return _from_array(where)
+    if isinstance(where, int | np.integer | slice | tuple | range) or where is Ellipsis:
+        return at[where]
+    if callable(where):
+        return Where(where)
+    raise SelectionError(
+        "where: expected None, a selection, an index, a boolean mask, or a function from the value "
+        f"to a mask; got where={_index.shorten(repr(where))} ({type(where).__name__}). "
+        "Use for example fl.at[0, :] or fl.mask(array != 0)."
+    )
+
+
+def _from_array(where: Any) -> Selection:
+    try:
+        array = np.asarray(where)
+    except ValueError:  # ragged: `at` says so
+        return at[where]
+    return Mask(array) if array.dtype == np.bool_ else at[where]

@@ -1,0 +1,50 @@
+"""One backend a process, named by `KERAS_BACKEND`; the same seed and names for every test."""
+
+import importlib.util
+import os
+
+import hypothesis
+import pytest
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+backend = os.environ.get("KERAS_BACKEND")
+if backend not in BACKENDS:
+    raise pytest.UsageError(
+        f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}; got {backend!r}. "
+        "`make test` runs the suite once for each."
+    )
+# A missing backend fails, whichever one is being tested: nothing is skipped for want of it.
+missing = [name for name in BACKENDS if importlib.util.find_spec(name) is None]
+if missing:
+    raise pytest.UsageError(
+        f"not installed: {', '.join(missing)}. The suite needs all three backends: `make test`."
+    )
+
+# Read at import, so before Keras. Each worker has a core: more threads would only compete.
+# TensorFlow's inter-op pool stays as it is, since collectives over virtual devices wait in it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
+# No deadline: the first example of a test may compile. Derandomized: a failure repeats.
+hypothesis.settings.register_profile("frostline", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("frostline")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keras_backend():
+    """The backend that Keras really took."""
+    import keras
+
+    assert keras.backend.backend() == backend
+    return backend
+
+
+@pytest.fixture(autouse=True)
+def fresh_keras(keras_backend):
+    """The same seed for every test, and layer names that count from the start."""
+    import keras
+
+    keras.backend.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)

@@ -1,0 +1,134 @@
+"""Assertions and references that several test modules share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+import frostline as fl
+from frostline._tree import Found, unique, walk
+
+
+def value(variable: Any) -> np.ndarray:
+    """A variable as a NumPy array of its own dtype."""
+    return np.asarray(keras.ops.convert_to_numpy(variable.value))
+
+
+def array(tensor: Any) -> np.ndarray:
+    """A tensor as a NumPy array."""
+    return np.asarray(keras.ops.convert_to_numpy(tensor))
+
+
+def bits(array: np.ndarray) -> np.ndarray:
+    """The bytes of each entry, so that signed zeros and NaN payloads count."""
+    array = np.ascontiguousarray(array)
+    return array.view(np.uint8).reshape(*array.shape, array.dtype.itemsize)
+
+
+def weights(target: Any) -> list[Found]:
+    """Every weight that can be frozen, shared ones once."""
+    return unique(walk(target))
+
+
+def values(target: Any) -> list[np.ndarray]:
+    """The whole value of each weight."""
+    return [value(weight.variable) for weight in weights(target)]
+
+
+def assert_same_bits(actual: np.ndarray, expected: np.ndarray, where: Any = None) -> None:
+    """Equal to the last bit, everywhere or where a mask is True."""
+    assert actual.shape == expected.shape
+    assert actual.dtype == expected.dtype
+    differs = (bits(actual) != bits(expected)).any(axis=-1)
+    if where is not None:
+        differs = differs & where
+    assert not differs.any(), (
+        f"{int(differs.sum())} entries differ, first {np.argwhere(differs)[0]}"
+    )
+
+
+def assert_all_same_bits(actual: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    """Lists of arrays, equal to the last bit."""
+    assert len(actual) == len(expected)
+    for one, other in zip(actual, expected, strict=True):
+        assert_same_bits(one, other)
+
+
+def random_mask(shape: tuple[int, ...], seed: int, kind: str) -> np.ndarray:
+    """Random entries, or random positions along a random axis; never none, never all."""
+    random = np.random.default_rng(seed)
+    size = int(np.prod(shape))
+    if kind == "entries" or size < 2 or max(shape) < 2:
+        mask = random.random(shape) < 0.5
+        if size:
+            mask.flat[0] = True
+        if size > 1:
+            mask.flat[-1] = False
+        return mask
+    axis = int(random.choice([a for a, n in enumerate(shape) if n > 1]))
+    along = random.random(shape[axis]) < 0.5
+    along[0], along[-1] = True, False
+    return np.broadcast_to(
+        along.reshape([-1 if a == axis else 1 for a in range(len(shape))]), shape
+    ).copy()
+
+
+def freeze_at_random(target: Any, kind: str, seed: int = 0) -> list[np.ndarray]:
+    """Freeze a random part of every weight; the masks, in the order of `weights`."""
+    masks = []
+    for place, weight in enumerate(weights(target)):
+        masks.append(random_mask(tuple(weight.variable.shape), seed + place, kind))
+        fl.freeze(target, weight.variable, fl.mask(masks[-1]))
+    return masks
+
+
+def train(model: keras.Model, x: Any, y: Any, steps: int = 3, **compiling: Any) -> None:
+    """A few steps of AdamW with weight decay, on the whole batch."""
+    compile_for_test(model, **compiling)
+    for _ in range(steps):
+        model.train_on_batch(x, y)
+
+
+def compile_for_test(model: keras.Model, optimizer: Any = None, **compiling: Any) -> None:
+    """XLA only where Keras has nothing else: it costs a second and more for each model."""
+    compiling.setdefault("jit_compile", keras.backend.backend() == "jax")
+    optimizer = optimizer or keras.optimizers.AdamW(0.01, weight_decay=0.1, epsilon=1e-3)
+    model.compile(optimizer, "mse", **compiling)
+
+
+class DenseAdamW(keras.optimizers.AdamW):
+    """AdamW that is given whole gradients on TensorFlow too.
+
+    There the gradient of an embedding holds the rows of the batch alone, and Keras leaves the
+    momentum of the others as it is for that step. JAX, PyTorch and a partly frozen embedding have
+    the whole gradient, with zeros.
+    """
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        grads = [_densified(gradient) for gradient in grads]
+        super().apply(grads, trainable_variables)
+
+
+def _densified(gradient: Any) -> Any:
+    if not hasattr(gradient, "dense_shape"):
+        return gradient
+    return keras.ops.scatter(gradient.indices[:, None], gradient.values, gradient.dense_shape)
+
+
+def train_restoring(
+    plain: keras.Model, masks: list[np.ndarray], x: Any, y: Any, steps: int = 3, **compiling: Any
+) -> None:
+    """The reference: train everything, and write the frozen entries back after each step.
+
+    For an optimizer that works entry by entry, the trained entries move as if the rest were
+    constant.
+    """
+    compiling.setdefault("optimizer", DenseAdamW(0.01, weight_decay=0.1, epsilon=1e-3))
+    compile_for_test(plain, **compiling)
+    frozen = values(plain)
+    for _ in range(steps):
+        plain.train_on_batch(x, y)
+        for weight, mask, before in zip(weights(plain), masks, frozen, strict=True):
+            weight.variable.assign(np.where(mask, before, value(weight.variable)))

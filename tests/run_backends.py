@@ -1,0 +1,43 @@
+"""Run the suite once for each backend, in a process of its own: Keras fixes its backend at import.
+
+All backends run, also after a failure; the exit status is non-zero if any of them failed.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+
+
+def run(backend: str, workers: str, pytest_args: list[str]) -> tuple[int, float]:
+    """Return pytest's exit status and its seconds."""
+    print(f"\n== {backend}", flush=True)
+    start = time.monotonic()
+    status = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", workers, *pytest_args],
+        env={**os.environ, "KERAS_BACKEND": backend},
+    ).returncode
+    return status, time.monotonic() - start
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backends", default="tensorflow jax torch", type=str.split)
+    parser.add_argument("--workers", default="2", help="processes for one backend; 0 for none")
+    parser.add_argument("pytest_args", nargs="*", metavar="-- pytest arguments")
+    options = parser.parse_args()
+    if not options.backends:
+        parser.error("no backend to run: --backends is empty")
+
+    results = {b: run(b, options.workers, options.pytest_args) for b in options.backends}
+
+    print("\n== summary")
+    for backend, (status, seconds) in results.items():
+        verdict = "passed" if status == 0 else f"FAILED (pytest exit status {status})"
+        print(f"{backend:<12}{seconds:>7.1f} s  {verdict}")
+    return int(any(status for status, _ in results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Tensors to parts and back, to the last bit, and the gradient of the parts."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from keras import ops
+
+from frostline._plan import AxisPlan, EntriesPlan, WholePlan, plan_from_mask
+from frostline._split import MAX_CONCATENATED_RUNS, merge, spread, take_frozen, take_trainable
+from helpers import array, assert_same_bits
+
+shapes = hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=5)
+
+
+@st.composite
+def weights_and_plans(draw):
+    """A float32 array of any bit patterns, NaN payloads among them, and a plan that splits it."""
+    shape = draw(shapes)
+    mask = draw(hnp.arrays(bool, shape))
+    if draw(st.booleans()):
+        axis = draw(st.integers(0, len(shape) - 1))
+        mask = np.broadcast_to(mask.any(axis=axis, keepdims=True), shape).copy()
+    patterns = draw(hnp.arrays(np.uint32, shape))
+    return patterns.view(np.float32), plan_from_mask(mask)
+
+
+@settings(max_examples=60)
+@given(weights_and_plans())
+def test_split_and_merge_keep_every_bit(drawn):
+    weight, plan = drawn
+    if plan is None or isinstance(plan, WholePlan):
+        return
+    tensor = ops.convert_to_tensor(weight)
+    trainable, frozen = take_trainable(plan, tensor), take_frozen(plan, tensor)
+    assert_same_bits(array(merge(plan, trainable, frozen)), weight)
+    np.testing.assert_array_equal(
+        array(trainable).view(np.uint32).ravel(), _ordered(weight, plan).view(np.uint32)
+    )
+
+
+def _ordered(weight, plan):
+    if isinstance(plan, AxisPlan):
+        return np.take(weight, plan.trainable, axis=plan.axis).ravel()
+    return weight[~plan.mask()]
+
+
+PLANS = {
+    "slab": AxisPlan((6, 4), 0, (2, 3)),
+    "columns": AxisPlan((6, 4), 1, (0, 3)),
+    "many-runs-rows": AxisPlan((40, 3), 0, tuple(range(0, 40, 2))),
+    "many-runs-columns": AxisPlan((3, 40), 1, tuple(range(1, 40, 2))),
+    "entries": EntriesPlan((6, 4), np.array([0, 5, 23])),
+}
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
+def test_merge_is_right_for_each_way_of_doing_it(plan):
+    weight = np.random.default_rng(0).normal(size=plan.shape).astype("float32")
+    tensor = ops.convert_to_tensor(weight)
+    merged = merge(plan, take_trainable(plan, tensor), take_frozen(plan, tensor))
+    assert_same_bits(array(merged), weight)
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
+def test_spread_puts_zeros_where_frozen(plan):
+    weight = np.random.default_rng(0).normal(size=plan.shape).astype("float32")
+    whole = spread(plan, take_trainable(plan, ops.convert_to_tensor(weight)))
+    np.testing.assert_array_equal(array(whole), np.where(plan.mask(), 0, weight))
+
+
+def test_the_plans_above_cover_both_ways_along_an_axis():
+    runs = [len(plan.runs) for plan in PLANS.values() if isinstance(plan, AxisPlan)]
+    assert min(runs) <= MAX_CONCATENATED_RUNS < max(runs)
+
+
+def test_a_part_does_not_share_storage_with_the_whole():
+    plan = PLANS["slab"]
+    variable = keras.Variable(np.ones(plan.shape, "float32"))
+    part = keras.Variable(take_trainable(plan, variable.value))
+    variable.assign(np.zeros(plan.shape, "float32"))
+    np.testing.assert_array_equal(array(part.value), 1)
