@@ -1,0 +1,105 @@
+"""Bring a set of variables to a set of plans, all or none, and tell all that depend on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from frostline import _keras, _optimizer
+from frostline._backends import backend
+from frostline._layer import refresh_classes
+from frostline._plan import Plan
+from frostline._tree import Layer
+from frostline._view import apply_plan, plan_of, restore, snapshot, tracked
+
+Plans = Sequence[tuple[Any, Plan | None]]
+
+
+def apply_plans(plans: Plans, *, within: Layer | None = None) -> None:
+    """Give each variable its plan; after a failure everything is as it was.
+
+    Args:
+        plans: Pairs of a variable and its new plan, None for a plain variable.
+        within: The layer that alone can hold the variables, where that is known. Otherwise every
+            living layer is asked, since a layer does not know who shares its weights.
+    """
+    if not plans:
+        return
+    layers = _keras.live_layers() if within is None else _subtree(within)
+    holders, above = _affected(layers, [variable for variable, _ in plans])
+    before = [_optimizer.Before(variable, plan_of(variable)) for variable, _ in plans]
+    # The old storage is kept until all is done: a failure must give back the very same.
+    states = [(variable, snapshot(variable)) for variable, _ in plans]
+    lists = [(layer, list(_keras.own_variables(layer))) for layer in holders]
+    try:
+        for variable, plan in plans:
+            _apply(variable, plan, holders)
+        _refresh(holders + above)
+        _optimizer.follow([x for x in holders + above if isinstance(x, keras.Model)], before)
+    except BaseException:
+        for variable, state in states:
+            restore(variable, state)
+        for layer, listed in lists:
+            _keras.set_own_variables(layer, listed)
+        _refresh(holders + above)
+        raise
+
+
+def adopt(target: Layer) -> None:
+    """Let every layer around a frozen weight of `target` know of it."""
+    refresh_classes(_subtree(target))
+
+
+def _apply(variable: Any, plan: Plan | None, holders: Sequence[Layer]) -> None:
+    if plan_of(variable) == plan:
+        return
+    before = tracked(variable)
+    apply_plan(variable, plan)
+    after = tracked(variable)
+    for layer in holders:
+        own = list(_keras.own_variables(layer))
+        places = [i for i, listed in enumerate(own) if listed is before[0]]
+        if places:
+            own[places[0] : places[0] + len(before)] = after
+            _keras.set_own_variables(layer, own)
+
+
+def _refresh(layers: Sequence[Layer]) -> None:
+    refresh_classes(layers)
+    backend.refresh_parameters(layers)
+
+
+def _affected(layers: Sequence[Layer], variables: Sequence[Any]) -> tuple[list[Layer], list[Layer]]:
+    """The layers that list one of the variables, and all layers around those."""
+    entries = {id(entry) for variable in variables for entry in tracked(variable)}
+    holders = [
+        layer
+        for layer in layers
+        if any(id(listed) in entries for listed in _keras.own_variables(layer))
+    ]
+    parents: dict[int, list[Layer]] = {}
+    for layer in layers:
+        for child in _keras.children(layer):
+            parents.setdefault(id(child), []).append(layer)
+    above: dict[int, Layer] = {}
+    pending = list(holders)
+    while pending:
+        for parent in parents.get(id(pending.pop()), ()):
+            if id(parent) not in above:
+                above[id(parent)] = parent
+                pending.append(parent)
+    seen = {id(layer) for layer in holders}
+    return holders, [layer for layer in above.values() if id(layer) not in seen]
+
+
+def _subtree(layer: Layer) -> list[Layer]:
+    found = {id(layer): layer}
+    pending = [layer]
+    while pending:
+        for child in _keras.children(pending.pop()):
+            if id(child) not in found:
+                found[id(child)] = child
+                pending.append(child)
+    return list(found.values())

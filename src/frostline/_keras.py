@@ -1,0 +1,135 @@
+"""The only module that touches what Keras keeps private. `tests/test_keras_private.py` watches it.
+
+Each function says which part of Keras it needs and why no public way exists.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+from keras.src import backend as _backend
+from keras.src.backend.common import global_state as _global_state
+from keras.src.models.functional import Functional, functional_like_constructor
+from keras.src.saving import serialization_lib as _serialization
+from keras.src.utils.tracking import DotNotTrackScope
+
+
+def current_scope() -> Any:
+    """The active `keras.StatelessScope`, or None. Keras exports the class and not the getter."""
+    return _backend.common.stateless_scope.get_stateless_scope()
+
+
+def current_autocast() -> str | None:
+    """The dtype that variables are cast to when read, None outside a mixed-precision call."""
+    scope = _backend.common.variables.get_autocast_scope()
+    return None if scope is None else scope.dtype
+
+
+def own_variables(layer: keras.layers.Layer) -> list[Any]:
+    """The live list of variables a layer made as trainable, in the order of its weight files.
+
+    `layer.weights` mixes in the sublayers, and is computed from these lists.
+    """
+    return layer._trainable_variables
+
+
+def set_own_variables(layer: keras.layers.Layer, variables: Sequence[Any]) -> None:
+    """Replace the content of that list in place, locked or not.
+
+    The tracker is told of the new ones, so that assigning one of them to an attribute again is not
+    taken for new state. The old ones stay known to it for the same reason.
+    """
+    layer._trainable_variables[:] = variables
+    known = layer._tracker.stored_ids["trainable_variables"]
+    known.update(id(variable) for variable in variables)
+
+
+def children(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The sublayers of a layer, one level down; only models have a public list of theirs."""
+    if isinstance(layer, keras.Model):
+        return list(layer.layers)
+    return list(layer._layers)
+
+
+def serializes_children(layer: keras.layers.Layer) -> bool:
+    """Whether the config of a layer is just the configs of its sublayers.
+
+    So it is for `Sequential` and for functional models; any other layer makes its sublayers
+    itself, and what is not in its own config is lost.
+    """
+    kind = type(layer)
+    if isinstance(layer, keras.Sequential):
+        return kind.get_config is keras.Sequential.get_config
+    return (
+        isinstance(layer, Functional)
+        and kind.get_config is Functional.get_config
+        and functional_like_constructor(kind)
+    )
+
+
+def class_config(kind: type) -> dict[str, Any]:
+    """How Keras names a class in a saved config: module, class name, registered name."""
+    found = _serialization.serialize_with_public_class(kind)
+    if found is None:
+        found = {
+            "module": kind.__module__,
+            "class_name": kind.__name__,
+            "registered_name": keras.saving.get_registered_name(kind),
+        }
+    return {key: found[key] for key in ("module", "class_name", "registered_name")}
+
+
+def saving_whole_model() -> bool:
+    """Whether `get_config` runs as a part of `model.save` (or of pickling)."""
+    return _global_state.get_global_attribute("shared_objects/id_to_config_map") is not None
+
+
+def in_call() -> bool:
+    """Whether the code runs inside the call of some layer."""
+    return _global_state.get_global_attribute("current_call_ctx") is not None
+
+
+def initialize(variable: Any, value: Any) -> None:
+    """Give a variable object its backend storage, as its constructor does."""
+    variable._initialize(value)
+
+
+def live_layers() -> list[keras.layers.Layer]:
+    """Every living layer that is past its constructor.
+
+    A layer does not know the layers, models and optimizers that use it, and a change of its
+    variables must reach all of them.
+    """
+    return [layer for layer in _live(keras.layers.Layer) if "_tracker" in layer.__dict__]
+
+
+def live_optimizers() -> list[keras.optimizers.Optimizer]:
+    """Every living optimizer that has made its slots."""
+    return [one for one in _live(keras.optimizers.Optimizer) if one.__dict__.get("built")]
+
+
+def optimized(optimizer: keras.optimizers.Optimizer) -> list[Any]:
+    """The variables an optimizer has made slots for, in its order."""
+    return list(optimizer._trainable_variables)
+
+
+# What `exclude_from_weight_decay` leaves on an optimizer; no config holds it. The first is a set of
+# `variable_key`s, the second remembers answers for them.
+EXCLUSIONS = "_exclude_from_weight_decay"
+EXCLUSIONS_CACHE = "_exclude_from_weight_decay_cache"
+
+
+def variable_key(variable: Any) -> Any:
+    """The key under which optimizers know a variable; only optimizers can make it."""
+    return keras.optimizers.Optimizer._var_key(None, variable)  # type: ignore[arg-type]
+
+
+untracked = DotNotTrackScope
+"""A context in which attributes that are set are not taken for state of their object."""
+
+
+def _live(kind: type) -> Iterator[Any]:
+    return (found for found in gc.get_objects() if issubclass(type(found), kind))

@@ -1,0 +1,335 @@
+"""The variable object that a layer always had, while parts of it are frozen.
+
+`layer.kernel` stays the same object: only its class changes, to a subclass that Python makes once
+for each class of Keras variables. A wholly frozen variable keeps its storage and refuses to become
+trainable. A partly frozen one gives its storage up to two variables, and reads and writes them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import ops
+
+from frostline import _keras, _split
+from frostline._backends import backend
+from frostline._plan import AxisPlan, Plan, SplitPlan, WholePlan
+
+_reads = threading.local()
+
+
+class FrozenVariable:
+    """Mixin: a variable that does not train, whatever its layer is told.
+
+    What is asked of `trainable` meanwhile is kept, and holds from the day it is thawed.
+    """
+
+    @property
+    def trainable(self) -> bool:
+        return False
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+
+    def assign(self, value: Any) -> Any:
+        """Write the whole variable, except from inside a layer's call, which is training."""
+        if _keras.in_call():
+            return self.value  # type: ignore[attr-defined]
+        return super().assign(value)  # type: ignore[misc]
+
+
+@dataclass
+class Parts:
+    """What a partly frozen variable is made of."""
+
+    plan: SplitPlan
+    trainable: Any
+    frozen: Any
+
+
+class View:
+    """Mixin: a variable of the full shape that puts its two parts together when it is read."""
+
+    _frostline: Parts
+
+    @property
+    def value(self) -> Any:
+        """The whole weight, cast as Keras casts variables in a mixed-precision call."""
+        held = getattr(_reads, "held", None)
+        if held:
+            found = held.get(_key(self))
+            if found is not None:
+                return found
+        return self._merged()
+
+    @property
+    def _value(self) -> Any:
+        # Keras reads a variable's storage through this name in places, its repr among them.
+        return self.value
+
+    @property
+    def trainable(self) -> bool:
+        return self._frostline.trainable.trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._frostline.trainable.trainable = value
+
+    def assign(self, value: Any) -> Any:
+        """Write the whole weight, the frozen part too.
+
+        Except from inside a layer's call (`SpectralNormalization` does that): it is a way of
+        training, and reaches what trains.
+        """
+        shape, dtype = tuple(self.shape), self._frostline.frozen.dtype  # type: ignore[attr-defined]
+        value = ops.convert_to_tensor(value, dtype=dtype)
+        if tuple(value.shape) != shape:
+            raise ValueError(
+                "The shape of the target variable and the shape of the target value in "
+                f"`variable.assign(value)` must match. variable.shape={shape}, "
+                f"Received: value.shape={tuple(value.shape)}. Target variable: {self.path}"  # type: ignore[attr-defined]
+            )
+        parts = self._frostline
+        parts.trainable.assign(_split.take_trainable(parts.plan, value))
+        if not _keras.in_call():
+            parts.frozen.assign(_split.take_frozen(parts.plan, value))
+            return value
+        held = _reads.__dict__.get("held", {})
+        if (key := _key(self)) in held:
+            held[key] = self._merged()
+        return self.value
+
+    def _merged(self) -> Any:
+        parts = self._frostline
+        frozen = parts.frozen.value
+        if self.constraint is not None:  # type: ignore[attr-defined]
+            backend.remember(parts.frozen, frozen)
+        return _split.merge(parts.plan, parts.trainable.value, frozen)
+
+
+class _OnWhole:
+    """A regularizer or constraint of a weight, called by Keras with its trainable part."""
+
+    def __init__(self, view: Any) -> None:
+        self.view = view
+
+    def whole(self, part: Any, frozen: Any) -> Any:
+        return _split.merge(self.view._frostline.plan, part, frozen)
+
+
+class WholeRegularizer(_OnWhole):
+    """The penalty of the whole weight, as before; its gradient reaches the trainable part."""
+
+    def __call__(self, part: Any) -> Any:
+        whole = self.whole(_tensor(part), self.view._frostline.frozen.value)
+        return self.view.regularizer(whole)
+
+
+class WholeConstraint(_OnWhole):
+    """Evaluated on the whole weight; only the trainable part of the result is kept."""
+
+    def __call__(self, part: Any) -> Any:
+        parts = self.view._frostline
+        part = _tensor(part)
+        whole = self.view.constraint(self.whole(part, backend.recall(parts.frozen, part)))
+        return _split.take_trainable(parts.plan, whole)
+
+
+def plan_of(variable: Any) -> Plan | None:
+    """The plan of a variable: None where nothing of it is frozen."""
+    if isinstance(variable, View):
+        return variable._frostline.plan
+    if isinstance(variable, FrozenVariable):
+        return WholePlan(tuple(variable.shape))  # type: ignore[attr-defined]
+    return None
+
+
+def tracked(variable: Any) -> list[Any]:
+    """The variables that a layer lists for `variable`: itself, or its two parts."""
+    if isinstance(variable, View):
+        return [variable._frostline.trainable, variable._frostline.frozen]
+    return [variable]
+
+
+def originals(listed: Iterable[Any]) -> list[Any]:
+    """A layer's list as it was before anything was frozen: views in the place of their parts."""
+    found = []
+    for variable in listed:
+        view = getattr(variable, "_frostline_view", None)
+        if view is None:
+            found.append(variable)
+        elif variable is view._frostline.trainable:
+            found.append(view)
+    return found
+
+
+def apply_plan(variable: Any, plan: Plan | None) -> None:
+    """Make `plan` the state of a variable, keeping the object and every bit of its value.
+
+    New storage is made before anything is given up, so that a failure changes nothing.
+    """
+    if plan is not None and not isinstance(plan, WholePlan):
+        parts = _make_parts(variable, plan)
+        _become_plain(variable, storage=False)
+        _become_view(variable, parts)
+    else:
+        _become_plain(variable, storage=True)
+        if plan is not None:
+            _become_frozen(variable)
+
+
+def snapshot(variable: Any) -> tuple[type, dict[str, Any]]:
+    """The state of a variable object, storage included, for `restore`."""
+    return type(variable), dict(variable.__dict__)
+
+
+def restore(variable: Any, state: tuple[type, dict[str, Any]]) -> None:
+    """Bring a variable object back to a snapshot, with the very storage that it had."""
+    kind, attributes = state
+    variable.__class__ = kind
+    variable.__dict__.clear()
+    variable.__dict__.update(attributes)
+    if "_value" in attributes:
+        # PyTorch keeps the flag in the storage too.
+        plain = getattr(kind, "_frostline_base", kind)
+        plain.trainable.fset(variable, variable.trainable)
+        variable._trainable = attributes["_trainable"]
+
+
+def hold(views: Sequence[View]) -> list[Any]:
+    """Put `views` together once, for all reads until `release` of the keys returned."""
+    held = _reads.__dict__.setdefault("held", {})
+    keys: list[Any] = []
+    try:
+        for view in views:
+            key = _key(view)
+            if key not in held:
+                held[key] = view._merged()
+                keys.append(key)
+    except BaseException:
+        release(keys)
+        raise
+    return keys
+
+
+def release(keys: Sequence[Any]) -> None:
+    """End what `hold` began."""
+    for key in keys:
+        _reads.held.pop(key, None)
+
+
+def _tensor(part: Any) -> Any:
+    # On TensorFlow `ops.convert_to_tensor` hands a Keras variable back as it is.
+    return part.value if isinstance(part, keras.Variable) else part
+
+
+def _key(view: View) -> tuple[int, str | None, int]:
+    # A value put together holds for one precision and one set of values handed in.
+    return (id(view), _keras.current_autocast(), id(_keras.current_scope()))
+
+
+def _make_parts(variable: Any, plan: SplitPlan) -> Parts:
+    frozen = isinstance(variable, FrozenVariable)
+    trainable = bool(variable._trainable if frozen else variable.trainable)
+    with backend.creating(variable), _keras.untracked():
+        whole = variable.value
+        parts = Parts(
+            plan,
+            _part(variable, _split.take_trainable(plan, whole), "trainable", trainable, plan),
+            _part(variable, _split.take_frozen(plan, whole), "frozen", False, plan),
+        )
+    _swap_class(parts.frozen, FrozenVariable)
+    return parts
+
+
+def _part(variable: Any, value: Any, role: str, trainable: bool, plan: SplitPlan) -> Any:
+    # The trainable part goes by the name and path of the weight, so that all that is told of
+    # weights by name holds for it: exclusions from decay, maps of optimizers, layout maps.
+    suffix = "" if role == "trainable" else f"_{role}"
+    part = keras.Variable(
+        value,
+        dtype=variable._dtype,
+        trainable=trainable,
+        autocast=variable._autocast,
+        aggregation=variable.aggregation,
+        name=variable.name + suffix,
+        layout=_part_layout(variable, role, plan),
+    )
+    part._path = variable.path + suffix
+    part._frostline_view = variable
+    return part
+
+
+def _part_layout(variable: Any, role: str, plan: SplitPlan) -> Any:
+    """The weight's own sharding, except along the axis that was divided.
+
+    A part along it need not divide by the mesh, and a `LayoutMap` would match the part's path and
+    try to.
+    """
+    layout = variable._layout
+    if not isinstance(layout, keras.distribution.TensorLayout):
+        return None
+    if isinstance(plan, AxisPlan):
+        axes = [None if a == plan.axis else name for a, name in enumerate(layout.axes)]
+        return keras.distribution.TensorLayout(axes, layout.device_mesh)
+    if role == "frozen":
+        return layout
+    return keras.distribution.TensorLayout([None], layout.device_mesh)
+
+
+def _become_view(variable: Any, parts: Parts) -> None:
+    variable.__dict__.pop("_value", None)
+    variable._frostline = parts
+    _swap_class(variable, View)
+    if variable.regularizer is not None:
+        parts.trainable.regularizer = WholeRegularizer(variable)
+    if variable.constraint is not None:
+        parts.trainable.constraint = WholeConstraint(variable)
+
+
+def _become_frozen(variable: Any) -> None:
+    trainable = variable.trainable
+    variable.trainable = False
+    _swap_class(variable, FrozenVariable)
+    variable._trainable = bool(trainable)
+
+
+def _become_plain(variable: Any, *, storage: bool) -> None:
+    if isinstance(variable, FrozenVariable):
+        _restore_class(variable)
+        variable.trainable = variable._trainable
+    elif isinstance(variable, View):
+        _close_view(variable, storage=storage)
+
+
+def _close_view(variable: Any, *, storage: bool) -> None:
+    trainable = variable.trainable
+    with backend.creating(variable._frostline.trainable), _keras.untracked():
+        whole = variable.value if storage else None
+        _restore_class(variable)
+        del variable._frostline
+        variable._trainable = trainable
+        if storage:
+            _keras.initialize(variable, whole)
+
+
+_classes: dict[tuple[type, type], type] = {}
+
+
+def _swap_class(variable: Any, mixin: type) -> None:
+    base = type(variable)
+    if (mixin, base) not in _classes:
+        bases = (mixin, backend.view_mixin, base) if mixin is View else (mixin, base)
+        bases = tuple(b for b in bases if b is not object)
+        namespace = {"__module__": base.__module__, "_frostline_base": base}
+        _classes[mixin, base] = type(base.__name__, bases, namespace)
+    variable.__class__ = _classes[mixin, base]
+
+
+def _restore_class(variable: Any) -> None:
+    variable.__class__ = variable._frostline_base

@@ -1,0 +1,292 @@
+"""The demo: a network learns new digits around its old weights, which stay as they are.
+
+A small convolutional network learns to read the handwritten digits 0 to 4. It is then widened for
+5 to 9 and trained on those alone, twice: with everything old frozen in place, and by plain
+fine-tuning of all weights. The old weights are a network inside the wider one, as in progressive
+networks: new filters may read old ones, and no old filter reads a new one.
+
+References:
+    Rusu et al., Progressive Neural Networks, 2016, https://arxiv.org/abs/1606.04671
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from threadpoolctl import threadpool_limits
+
+import frostline as fl
+
+Split = tuple[np.ndarray, np.ndarray]
+
+SEED = 0
+CLASSES, FILTERS, UNITS = 5, 8, 32  # of the network for 0 to 4; the wider one has twice as many
+ORANGE, BLUE, GREY = "#E69F00", "#0072B2", "#DDDDDD"  # Okabe and Ito, told apart by every eye
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The handwritten digits, as `(images, labels)`; three quarters of them are for training."""
+
+    train_old: Split
+    train_new: Split
+    test_old: Split
+    test_new: Split
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One way to learn the new digits, and what was measured after it."""
+
+    name: str
+    old_accuracy: float
+    new_accuracy: float
+    changed: int  # entries that are frozen in the one model, and changed a bit in this one
+    drift: float  # largest change of an old digit's output
+    trainable: int
+    optimizer_bytes: int
+    head_change: np.ndarray  # |after - before| of the head's kernel
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the demo measured: the small network's accuracy, and the outcome of both ways."""
+
+    small_accuracy: float
+    frozen_entries: int
+    head_frozen: np.ndarray  # True = frozen
+    frozen: Outcome
+    naive: Outcome
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """Advance a rich progress bar by one for each epoch."""
+
+    def __init__(self, progress: Progress, label: str, epochs: int) -> None:
+        super().__init__()
+        self._progress = progress
+        self._task = progress.add_task(label, total=epochs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Called by Keras."""
+        self._progress.advance(self._task)
+
+
+def load() -> Digits:
+    """The 1,797 digits that come with scikit-learn, divided with a fixed seed."""
+    data = load_digits()
+    images = (data.images / 16)[..., None].astype("float32")
+    parts = train_test_split(
+        images, data.target, test_size=0.25, random_state=SEED, stratify=data.target
+    )
+    x_train, x_test, y_train, y_test = parts
+
+    def split(x: np.ndarray, y: np.ndarray, chosen: np.ndarray) -> Split:
+        return x[chosen], y[chosen]
+
+    return Digits(
+        train_old=split(x_train, y_train, y_train < CLASSES),
+        train_new=split(x_train, y_train, y_train >= CLASSES),
+        test_old=split(x_test, y_test, y_test < CLASSES),
+        test_new=split(x_test, y_test, y_test >= CLASSES),
+    )
+
+
+def build(width: int) -> keras.Model:
+    """A network for `5 * width` digits, with `width` times the filters and units."""
+    keras.utils.set_random_seed(SEED)
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(FILTERS * width, 3, padding="same", activation="relu", name="edges"),
+            layers.Conv2D(2 * FILTERS * width, 3, strides=2, activation="relu", name="strokes"),
+            layers.Conv2D(UNITS * width, 3, activation="relu", name="shapes"),
+            layers.Flatten(),
+            layers.Dense(CLASSES * width, name="digits"),
+        ]
+    )
+
+
+def widen(small: keras.Model) -> keras.Model:
+    """A network twice as wide that gives the outputs of `small`, and new ones.
+
+    What is old reads nothing that is new: those connections are zero.
+    """
+    model = build(2)
+    for old, new in zip(small.weights, model.weights, strict=True):
+        old_value, new_value = read(old), read(new)
+        new_value[..., : old_value.shape[-1]] = 0
+        new_value[tuple(slice(0, n) for n in old_value.shape)] = old_value
+        new.assign(new_value)
+    return model
+
+
+def freeze_old(model: keras.Model) -> None:
+    """Freeze everything that came from the small network; the last axis is a layer's outputs."""
+    fl.freeze(model, "edges/*", fl.at[..., :FILTERS])  # its filters, and their biases
+    fl.freeze(model, "strokes/*", fl.at[..., : 2 * FILTERS])
+    fl.freeze(model, "shapes/*", fl.at[..., :UNITS])
+    fl.freeze(model, "digits/*", fl.at[..., :CLASSES])  # the head's columns for 0 to 4
+
+
+def train(model: keras.Model, data: Split, epochs: int, bar: ProgressBar) -> None:
+    """AdamW, one yes-or-no question for each digit: an old output needs no word from a new one."""
+    images, labels = data
+    keras.utils.set_random_seed(SEED)
+    # Smoothed labels keep outputs moderate, so that digits learned apart can be compared.
+    loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.2)
+    model.compile(keras.optimizers.AdamW(3e-3, weight_decay=1e-3), loss)
+    targets = np.eye(model.output_shape[-1], dtype="float32")[labels]
+    model.fit(images, targets, batch_size=32, epochs=epochs, verbose=0, callbacks=[bar])
+
+
+def read(variable: keras.Variable) -> np.ndarray:
+    """A NumPy copy of a variable."""
+    return np.array(keras.ops.convert_to_numpy(variable))
+
+
+def weights(model: keras.Model) -> dict[str, keras.Variable]:
+    """Each whole weight of a model, frozen in parts or not, by its path."""
+    return {
+        f"{layer.name}/{name}": getattr(layer, name)
+        for layer in model.layers
+        for name in ("kernel", "bias")
+        if hasattr(layer, name)
+    }
+
+
+def accuracy(model: keras.Model, data: Split) -> float:
+    """Share of images whose largest output, of all the model has, is the right one."""
+    images, labels = data
+    return float(np.mean(model.predict(images, verbose=0).argmax(-1) == labels))
+
+
+def changed_entries(
+    before: dict[str, np.ndarray], after: dict[str, np.ndarray], masks: dict[str, np.ndarray]
+) -> int:
+    """How many entries under the masks differ in any bit."""
+    return sum(
+        int(np.sum(before[path].view("uint32")[mask] != after[path].view("uint32")[mask]))
+        for path, mask in masks.items()
+    )
+
+
+def learn_new(
+    name: str,
+    model: keras.Model,
+    masks: dict[str, np.ndarray],
+    digits: Digits,
+    epochs: int,
+    progress: Progress,
+) -> Outcome:
+    """Train a widened model on the new digits alone, and measure."""
+    before = {path: read(variable) for path, variable in weights(model).items()}
+    logits = model.predict(digits.test_old[0], verbose=0)[:, :CLASSES]
+    train(model, digits.train_new, epochs, ProgressBar(progress, f"5 to 9, {name}", epochs))
+    after = {path: read(variable) for path, variable in weights(model).items()}
+    moved = model.predict(digits.test_old[0], verbose=0)[:, :CLASSES] - logits
+    return Outcome(
+        name=name,
+        old_accuracy=accuracy(model, digits.test_old),
+        new_accuracy=accuracy(model, digits.test_new),
+        changed=changed_entries(before, after, masks),
+        drift=float(np.abs(moved).max()),
+        trainable=sum(int(np.prod(v.shape)) for v in model.trainable_variables),
+        optimizer_bytes=sum(read(v).nbytes for v in model.optimizer.variables),
+        head_change=np.abs(after["digits/kernel"] - before["digits/kernel"]),
+    )
+
+
+def table(report: Report) -> Table:
+    """What was measured, one column for each way."""
+    ways = (report.frozen, report.naive)
+    out = Table(title="Trained on 5 to 9 alone")
+    out.add_column("on the test digits, after training")
+    for way in ways:
+        out.add_column(way.name, justify="right")
+    out.add_row("accuracy on old digits, 0 to 4", *(f"{w.old_accuracy:.1%}" for w in ways))
+    out.add_row("accuracy on new digits, 5 to 9", *(f"{w.new_accuracy:.1%}" for w in ways))
+    total = report.frozen_entries
+    out.add_row("frozen entries that changed", *(f"{w.changed:,} of {total:,}" for w in ways))
+    out.add_row("largest change of an old output", *(f"{w.drift:.3g}" for w in ways))
+    out.add_row("trainable parameters", *(f"{w.trainable:,}" for w in ways))
+    out.add_row("optimizer bytes", *(f"{w.optimizer_bytes:,}" for w in ways))
+    return out
+
+
+def draw(report: Report, out: Path) -> None:
+    """Write the head's frozen map, and how far each entry moved in both models, as a PNG."""
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    top, *below = figure.subplots(3, 1, sharex=True)
+    top.imshow(report.head_frozen.T, cmap=ListedColormap([ORANGE, BLUE]), vmin=0, vmax=1)
+    top.set_title("kernel of the head: what is frozen")
+    legend = [Patch(color=BLUE, label="frozen"), Patch(color=ORANGE, label="trains")]
+    moved = [np.ma.masked_equal(w.head_change, 0) for w in (report.frozen, report.naive)]
+    largest = max(float(m.max()) for m in moved if m.count())
+    scale = LogNorm(vmin=largest / 1e3, vmax=largest)
+    for axes, way, change in zip(below, (report.frozen, report.naive), moved, strict=True):
+        axes.set_facecolor(GREY)
+        axes.imshow(change.T, cmap="viridis", norm=scale)
+        axes.set_title(f"{way.name}: |after - before|")
+    for axes in (top, *below):
+        axes.set_aspect("auto")
+        axes.set_yticks(range(2 * CLASSES))
+        axes.set_ylabel("output (digit)")
+    below[-1].set_xlabel("input (unit of the layer before; the second half is new)")
+    figure.colorbar(below[-1].images[0], ax=below, label="|after - before|", extend="min")
+    legend.append(Patch(color=GREY, label="|after - before| is exactly 0"))
+    figure.legend(handles=legend, loc="outside upper center", ncols=3, frameon=False)
+    figure.savefig(out, dpi=120, format="png")
+
+
+def run(out: Path, epochs: int = 40, console: Console | None = None) -> Report:
+    """Run the demo: train, print the table, write the picture.
+
+    Args:
+        out: Where the PNG goes.
+        epochs: Passes over the new digits; the small network takes 15 over the old ones.
+        console: Where to print; the standard output by default.
+
+    Returns:
+        All that was measured.
+    """
+    console = console or Console()
+    digits = load()
+    bars = Progress(console=console, transient=True, disable=not console.is_terminal)
+    # One thread: for layers this small more are no gain, and on a busy machine a great loss.
+    with threadpool_limits(1), bars as progress:
+        small = build(1)
+        train(small, digits.train_old, 15, ProgressBar(progress, "0 to 4, small network", 15))
+
+        model = widen(small)
+        freeze_old(model)
+        masks = {path: fl.frozen_mask(variable) for path, variable in weights(model).items()}
+        frozen = learn_new("frozen in place", model, masks, digits, epochs, progress)
+
+        naive = learn_new("naive fine-tuning", widen(small), masks, digits, epochs, progress)
+
+    report = Report(
+        small_accuracy=accuracy(small, digits.test_old),
+        frozen_entries=sum(int(mask.sum()) for mask in masks.values()),
+        head_frozen=masks["digits/kernel"],
+        frozen=frozen,
+        naive=naive,
+    )
+    console.print(f"A network reads the digits 0 to 4: {report.small_accuracy:.1%} right.")
+    console.print("Widened for 5 to 9, its old weights are a network inside the new one.")
+    console.print(table(report))
+    draw(report, out)
+    console.print(f"Picture of the head: {out}", soft_wrap=True, highlight=False)
+    return report

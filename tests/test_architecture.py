@@ -1,0 +1,40 @@
+"""Rules of the house that a reader could check by hand."""
+
+import ast
+import pathlib
+import re
+
+import pytest
+
+import frostline
+
+SOURCE = pathlib.Path(frostline.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+PURE = ["_plan.py", "_selections.py", "_algebra.py", "_index.py", "_mask.py", "_errors.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_backends_are_told_apart_in_one_place(path):
+    if path.parent.name != "_backends":
+        assert not re.search(r"backend\.backend\(\)|KERAS_BACKEND", path.read_text())
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_selections_and_plans_are_pure_numpy(name):
+    tree = ast.parse((SOURCE / name).read_text())
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        assert not any(part.split(".")[0] in {"keras", "jax", "torch"} for part in names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_files_and_functions_stay_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 350
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+            assert lines <= 60, node.name

@@ -1,0 +1,105 @@
+"""Several devices: the freeze is exact on each, slots are sharded like the parts."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import pytest
+
+JAX = """
+import keras, numpy as np, frostline as fl
+from keras import distribution
+
+mesh = distribution.DeviceMesh((2,), ["model"], distribution.list_devices())
+layouts = distribution.LayoutMap(mesh)
+layouts[".*kernel.*"] = distribution.TensorLayout((None, "model"), mesh)
+how = {how}
+distribution.set_distribution(
+    distribution.DataParallel() if how == "data" else distribution.ModelParallel(layout_map=layouts)
+)
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(6), keras.layers.Dense(2)])
+model.compile("adam", "mse")
+kernel = model.layers[0].kernel
+before = kernel.numpy()
+fl.freeze(model.layers[0], "kernel", fl.at[:, :3])
+fl.freeze(model.layers[1], "kernel", fl.at[0, 0])
+x, y = np.ones((8, 4), "float32"), np.ones((8, 2), "float32")
+model.fit(x, y, verbose=0)
+after = kernel.numpy()
+assert (after[:, :3] == before[:, :3]).all() and (after[:, 3:] != before[:, 3:]).all()
+for variable in model.trainable_variables:
+    assert len(variable.value.sharding.device_set) == 2
+fl.freeze(model, "*/kernel", fl.at[0])
+model.fit(x, y, verbose=0)
+fl.unfreeze(model)
+model.fit(x, y, verbose=0)
+assert tuple(kernel.value.sharding.spec) == (None, "model") or how == "data"
+"""
+
+TENSORFLOW = """
+import keras, numpy as np, tensorflow as tf, frostline as fl
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+with strategy.scope():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(6), keras.layers.Dense(2)])
+    model.compile("adam", "mse")
+kernel = model.layers[0].kernel
+before = kernel.numpy()
+fl.freeze(model.layers[0], "kernel", fl.at[:, :3])
+x, y = np.ones((8, 4), "float32"), np.ones((8, 2), "float32")
+model.fit(x, y, verbose=0)
+after = kernel.numpy()
+assert (after[:, :3] == before[:, :3]).all() and (after[:, 3:] != before[:, 3:]).all()
+for variable in model.weights:
+    copies = variable.value.values
+    assert len(copies) == 2
+    np.testing.assert_array_equal(copies[0], copies[1])
+fl.unfreeze(model)
+model.fit(x, y, verbose=0)
+assert len(kernel.value.values) == 2
+"""
+
+TORCH = """
+import keras, numpy as np, torch, frostline as fl
+import os
+os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="{port}")
+torch.distributed.init_process_group("gloo", rank=0, world_size=1)
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(6), keras.layers.Dense(2)])
+kernel = model.layers[0].kernel
+before = kernel.numpy()
+fl.freeze(model, "*/kernel", fl.at[:, :1])
+fl.freeze(model, "*/bias")
+parallel = torch.nn.parallel.DistributedDataParallel(model)
+optimizer = torch.optim.AdamW(parallel.parameters(), lr=0.1, weight_decay=0.1)
+for _ in range(3):
+    optimizer.zero_grad()
+    parallel(torch.ones(8, 4)).pow(2).mean().backward()
+    optimizer.step()
+after = kernel.numpy()
+assert (after[:, :1] == before[:, :1]).all() and (after[:, 1:] != before[:, 1:]).all()
+torch.distributed.destroy_process_group()
+"""
+
+
+def run(script, **environment):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("how", ["data", "model"])
+def test_parallel_training(how):
+    if keras.backend.backend() == "jax":
+        run(JAX.format(how=repr(how)), XLA_FLAGS="--xla_force_host_platform_device_count=2")
+    elif keras.backend.backend() == "tensorflow":
+        run(TENSORFLOW)
+    else:
+        run(TORCH.format(port=29541 + (how == "model")))

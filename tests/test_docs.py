@@ -1,0 +1,71 @@
+"""Every example in a docstring and in the README runs and prints what it says."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import pathlib
+import pkgutil
+import re
+
+import keras
+import pytest
+
+import frostline
+
+ROOT = pathlib.Path(__file__).parent.parent
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(frostline.__path__, "frostline.")
+    if module.name != "frostline.__main__" and "._backends." not in module.name
+)
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    module = importlib.import_module(name)
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner(optionflags=FLAGS)
+    for test in finder.find(module, extraglobs={"frostline": frostline}):
+        keras.backend.clear_session(free_memory=False)
+        keras.utils.set_random_seed(0)
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+
+
+@pytest.mark.parametrize("name", frostline.__all__)
+def test_public_names_are_documented(name):
+    exported = getattr(frostline, name)
+    documented = exported if inspect.isclass(exported) or callable(exported) else type(exported)
+    assert inspect.getdoc(documented)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in frostline.__all__ if inspect.isfunction(getattr(frostline, n))]
+)
+def test_public_functions_have_an_example(name):
+    assert ">>> " in str(inspect.getdoc(getattr(frostline, name)))
+
+
+def test_all_is_sorted():
+    assert frostline.__all__ == sorted(frostline.__all__)
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_blocks_run_and_print_what_the_page_says(page, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    blocks = re.findall(r"```python\n(.*?)```(?:\n+```text\n(.*?)```)?", page.read_text(), re.S)
+    for code, printed in blocks:
+        exec(compile(ast.parse(code), page.name, "exec"), namespace)
+        shown = capsys.readouterr().out
+        if printed:
+            assert shown.split() == printed.split()
+
+
+def test_readme_shows_an_example_early():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert "```python" in lines[:15]

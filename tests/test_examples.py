@@ -1,0 +1,60 @@
+"""Each example runs on the current backend, and prints what it promises."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_each_example_is_short_and_says_how_to_run_it(path):
+    text = path.read_text()
+    assert len(text.splitlines()) < 100
+    assert f"python examples/{path.name}" in text
+
+
+def test_one_row_keeps_w1_and_trains_w2(capsys):
+    result = load("one_row").main()
+    before, after = result["before"], result["after"]
+    assert before.shape == after.shape == (2, 4)
+    np.testing.assert_array_equal(before[0].view("uint32"), after[0].view("uint32"))
+    assert np.all(before[1] != after[1])
+    assert result["w1_same_bits"] is True
+    assert result["w2_moved"] == pytest.approx(np.abs(after[1] - before[1]).max())
+    assert result["w2_moved"] > 0.05
+    assert result["losses"][-1] < result["losses"][0]
+    out = capsys.readouterr().out
+    assert out.index("before training:") < out.index("after training:")
+    assert out.count("W1 =") == out.count("W2 =") == 2
+
+
+def test_bias_only_frozen_equals_the_custom_layer_at_each_epoch(capsys):
+    result = load("bias_only_frozen").main()
+    frozen, custom = result["frozen"], result["custom"]
+    assert frozen.shape == custom.shape == (5, 3)
+    np.testing.assert_allclose(frozen, custom, rtol=1e-6)
+    assert result["difference"] == np.abs(frozen - custom).max()
+    np.testing.assert_array_equal(frozen[:, 2], np.float32(0.25))
+    assert np.all(np.diff(frozen[:, 0]) > 0.05), "the kernel moves at each epoch"
+    assert capsys.readouterr().out.count("epoch") == 10
+
+
+def test_split_by_hand_equals_frozen_in_place_and_the_output_attribute_does_nothing(capsys):
+    result = load("split_by_hand").main()
+    assert result["difference"] < 1e-5
+    assert result["kept_same_bits"] is True
+    assert result["moved"] > 0.05
+    assert result["drift"] > 0.05
+    assert "largest difference over all weights" in capsys.readouterr().out

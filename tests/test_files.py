@@ -1,0 +1,410 @@
+"""Save, load, clone, copy, export: the freeze comes back, or there is a loud error."""
+
+import copy
+import json
+import pickle
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+import frostline as fl
+from helpers import (
+    array,
+    assert_all_same_bits,
+    assert_same_bits,
+    compile_for_test,
+    value,
+    values,
+    weights,
+)
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(8, 4, 6)).astype("float32")
+Y = RANDOM.normal(size=(8, 3)).astype("float32")
+
+
+@keras.saving.register_keras_serializable("test_files")
+class Tagger(keras.Model):
+    """A subclassed model that makes its sublayers itself, some of them without a name."""
+
+    def __init__(self, width=5, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        self.recurrent = keras.layers.LSTM(width, name="recurrent")
+        self.blocks = [keras.layers.Dense(width), keras.layers.Dense(width)]
+        self.out = keras.layers.Dense(3, name="out")
+
+    def call(self, inputs):
+        x = self.recurrent(inputs)
+        for block in self.blocks:
+            x = block(x)
+        return self.out(x)
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width}
+
+
+class Bare(keras.Model):
+    """Neither registered nor with a config of its own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.out = keras.layers.Dense(3)
+
+    def call(self, inputs):
+        return self.out(inputs[:, 0])
+
+
+@keras.saving.register_keras_serializable("test_files")
+class Around(keras.Model):
+    """Takes a layer that was made elsewhere, and does not save it."""
+
+    def __init__(self, out=None, **kwargs):
+        super().__init__(**kwargs)
+        self.out = out or keras.layers.Dense(3)
+
+    def call(self, inputs):
+        return self.out(inputs[:, 0])
+
+    def get_config(self):
+        return super().get_config()
+
+
+def functional():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4, 6))
+    x = keras.layers.Bidirectional(keras.layers.GRU(4, return_sequences=True), name="both")(inputs)
+    x = keras.layers.MultiHeadAttention(2, 3, name="attention")(x, x)
+    x = keras.layers.TimeDistributed(keras.layers.Dense(5, name="inner"), name="each")(x)
+    encoder = keras.Sequential(
+        [keras.Input((20,)), keras.layers.Dense(6, name="hidden")], name="encoder"
+    )
+    x = encoder(keras.layers.Flatten()(x))
+    return keras.Model(inputs, keras.layers.Dense(3, name="out")(x))
+
+
+def subclassed():
+    keras.utils.set_random_seed(0)
+    model = Tagger()
+    model(X)
+    return model
+
+
+MAKERS = {"functional": functional, "subclassed": subclassed}
+makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+
+
+def frozen_variously(model):
+    fl.freeze(model, "*kernel", fl.at[0])
+    fl.freeze(model, "*out/kernel", fl.at[1, 1])
+    fl.freeze(model, "*out/bias")
+    fl.freeze(model, "*recurrent_kernel", fl.at[:, ::2])
+    return model
+
+
+def assert_same_freeze(actual, expected):
+    masks = [[fl.frozen_mask(w.variable) for w in weights(model)] for model in (actual, expected)]
+    assert_all_same_bits(*masks)
+    assert any(mask.any() for mask in masks[0])
+    assert_all_same_bits(values(actual), values(expected))
+
+
+def trained(model):
+    compile_for_test(model)
+    model.fit(X, Y, verbose=0, epochs=2)
+    return model
+
+
+@makers
+def test_whole_model_file(make, tmp_path):
+    model = trained(frozen_variously(make()))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert_same_freeze(loaded, model)
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
+    for one, other in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
+        assert_same_bits(value(one), value(other))
+    # A run that was interrupted here gives the numbers of one that was not.
+    for one in (loaded, model):
+        one.train_on_batch(X, Y)
+    assert_same_freeze(loaded, model)
+
+
+@makers
+def test_weight_files_go_both_ways(make, tmp_path):
+    model, plain = trained(frozen_variously(make())), make()
+    model.save_weights(tmp_path / "frozen.weights.h5")
+    plain.load_weights(tmp_path / "frozen.weights.h5")
+    assert_all_same_bits(values(plain), values(model))
+
+    other = trained(make())
+    other.save_weights(tmp_path / "plain.weights.h5")
+    mask = fl.frozen_mask(weights(model)[0].variable)
+    # The slots of another set of variables do not fit, and Keras says so.
+    with pytest.warns(UserWarning, match="Skipping variable loading for optimizer"):
+        model.load_weights(tmp_path / "plain.weights.h5")
+    assert_all_same_bits(values(model), values(other))
+    assert_same_bits(fl.frozen_mask(weights(model)[0].variable), mask)
+
+
+def test_the_file_of_a_frozen_model_is_the_file_of_a_plain_one(tmp_path):
+    import h5py
+
+    model, plain = functional(), functional()
+    frozen_variously(model)
+    listed = []
+    for one, name in ((model, "frozen"), (plain, "plain")):
+        one.save_weights(tmp_path / f"{name}.weights.h5")
+        shapes = {}
+        with h5py.File(tmp_path / f"{name}.weights.h5") as file:
+            file.visititems(
+                lambda path, item, to=shapes: to.update({path: getattr(item, "shape", 0)})
+            )
+        listed.append(shapes)
+    assert listed[0] == listed[1]
+
+
+def shape_of(item):
+    return getattr(item, "shape", None)
+
+
+def test_sharded_weight_files(tmp_path):
+    model, plain = frozen_variously(functional()), functional()
+    model.save_weights(tmp_path / "model.weights.json", max_shard_size=2e-6)
+    plain.load_weights(tmp_path / "model.weights.json")
+    assert_all_same_bits(values(plain), values(model))
+
+
+COPIES = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES.keys())
+@makers
+def test_copies(make, copied):
+    model = trained(frozen_variously(make()))
+    assert_same_freeze(copied(model), model)
+
+
+def test_a_layer_is_copied_too():
+    layer = keras.layers.Dense(3)
+    layer.build((None, 4))
+    fl.freeze(layer, "kernel", fl.at[0])
+    twin = copy.deepcopy(layer)
+    assert_same_freeze(twin, layer)
+    assert twin.kernel is not layer.kernel
+
+
+@makers
+def test_clone_model_is_frozen_alike_with_weights_of_its_own(make):
+    model = frozen_variously(make())
+    clone = keras.models.clone_model(model)
+    if not clone.built or not weights(clone):
+        clone(X)
+    masks = [[fl.frozen_mask(w.variable) for w in weights(one)] for one in (clone, model)]
+    assert_all_same_bits(*masks)
+    clone.set_weights(model.get_weights())
+    assert_all_same_bits(values(clone), values(model))
+
+
+def test_a_clone_not_yet_built_keeps_its_freeze_when_cloned_again():
+    model = frozen_variously(subclassed())
+    twice = keras.models.clone_model(keras.models.clone_model(model))
+    twice(X)
+    assert fl.is_frozen(twice.recurrent.cell.kernel)
+
+
+def test_get_and_set_weights():
+    model = frozen_variously(functional())
+    numbers = [2 * number for number in model.get_weights()]
+    model.set_weights(numbers)
+    assert_all_same_bits(model.get_weights(), numbers)
+    layer, plain = model.get_layer("out"), functional().get_layer("out")
+    plain.set_weights(layer.get_weights())
+    assert_all_same_bits(plain.get_weights(), [value(layer.kernel), value(layer.bias)])
+    with pytest.raises(ValueError, match="weight list of length"):
+        functional().set_weights(model.get_weights())
+
+
+def test_a_model_without_config_or_registration(tmp_path):
+    model = Bare()
+    model(X)
+    fl.freeze(model, "*kernel", fl.at[0])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", custom_objects={"Bare": Bare})
+    assert_same_freeze(loaded, model)
+    with pytest.raises(TypeError, match="Could not locate class 'Bare'"):
+        keras.saving.load_model(tmp_path / "model.keras")
+
+
+def test_a_sublayer_frozen_directly_is_saved_with_its_model(tmp_path):
+    model = subclassed()
+    fl.freeze(model.recurrent.cell, "kernel", fl.at[:, 1])
+    fl.freeze(model.blocks[1], "bias")
+    model.save(tmp_path / "model.keras")
+    assert_same_freeze(keras.saving.load_model(tmp_path / "model.keras"), model)
+
+
+def test_a_freeze_that_the_file_would_lose_is_refused(tmp_path):
+    layer = keras.layers.Dense(3)
+    layer.build((None, 6))
+    fl.freeze(layer, "kernel", fl.at[0])
+    model = Around(layer)
+    model(X)
+    with pytest.raises(fl.RestoreError, match=r"this freeze would be lost.*where=fl.nothing"):
+        model.save(tmp_path / "model.keras")
+    fl.freeze(model, where=fl.nothing)
+    model.save(tmp_path / "model.keras")
+    assert_same_freeze(keras.saving.load_model(tmp_path / "model.keras"), model)
+    model.save_weights(tmp_path / "model.weights.h5")
+
+
+def test_a_file_of_another_architecture_is_refused(tmp_path):
+    model = frozen_variously(functional())
+    model.save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    files["config.json"] = files["config.json"].replace(b'"shape": [6, 3]', b'"shape": [7, 3]')
+    with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    with pytest.raises(fl.RestoreError, match=r"another shape, \(6, 3\)"):
+        keras.saving.load_model(tmp_path / "other.keras")
+
+
+def test_a_file_of_a_newer_format_is_refused():
+    layer = keras.layers.Dense(3)
+    layer.build((None, 6))
+    fl.freeze(layer, "kernel", fl.at[0])
+    config = layer.get_config()
+    config["frostline"]["version"] = 99
+    with pytest.raises(fl.RestoreError, match="version=99"):
+        type(layer).from_config(config)
+
+
+def test_a_stock_class_does_not_take_the_config_of_a_frozen_layer():
+    layer = keras.layers.Dense(3)
+    layer.build((None, 6))
+    fl.freeze(layer, "kernel", fl.at[0])
+    with pytest.raises((TypeError, ValueError), match="frostline"):
+        keras.layers.Dense.from_config(layer.get_config())
+    json.dumps(layer.get_config())
+
+
+def test_a_plain_file_opens_plain(tmp_path):
+    functional().save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert not any(fl.is_frozen(weight.variable) for weight in weights(loaded))
+
+
+@makers
+def test_without_frostline_a_frozen_file_does_not_open(make, tmp_path):
+    model = make()
+    fl.freeze(model, "*out/kernel", fl.at[0])
+    model.save(tmp_path / "model.keras")
+    script = (
+        "import keras, sys\n"
+        "try:\n"
+        f"    keras.saving.load_model({str(tmp_path / 'model.keras')!r})\n"
+        "except Exception as error:\n"
+        "    assert 'frostline' in str(error), error\n"
+        "    assert 'frostline' not in sys.modules\n"
+        "    sys.exit(7)\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=False)
+    assert done.returncode == 7
+
+
+def test_an_unfrozen_model_saves_as_if_it_never_was_frozen(tmp_path):
+    model, plain = functional(), functional()
+    frozen_variously(model)
+    fl.unfreeze(model)
+    configs = []
+    for one in (model, plain):
+        one.save(tmp_path / "model.keras")
+        with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+            configs.append(json.loads(archive.read("config.json")))
+    assert "frostline" not in json.dumps(configs[0])
+    assert_all_same_bits(values(model), values(plain))
+
+
+def test_checkpoint_callbacks(tmp_path):
+    model = frozen_variously(functional())
+    compile_for_test(model)
+    best = keras.callbacks.ModelCheckpoint(tmp_path / "best.keras")
+    weights_only = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best.weights.h5", save_weights_only=True
+    )
+    stop = keras.callbacks.EarlyStopping("loss", restore_best_weights=True)
+    model.fit(X, Y, verbose=0, epochs=2, callbacks=[best, weights_only, stop])
+    assert_same_freeze(keras.saving.load_model(tmp_path / "best.keras"), model)
+    plain = functional()
+    plain.load_weights(tmp_path / "best.weights.h5")
+    assert_all_same_bits(values(plain), values(model))
+
+
+def test_backup_and_restore(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    def run(model, *callbacks):
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        model.fit(X, Y, verbose=0, epochs=4, shuffle=False, callbacks=[backup, *callbacks])
+
+    interrupted = frozen_variously(functional())
+    compile_for_test(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupted, Stop())
+    resumed = frozen_variously(functional())
+    compile_for_test(resumed)
+    run(resumed)
+    whole = frozen_variously(functional())
+    compile_for_test(whole)
+    whole.fit(X, Y, verbose=0, epochs=4, shuffle=False)
+    assert_all_same_bits(values(resumed), values(whole))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_export(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(5, activation="relu", name="hidden"),
+            keras.layers.Dense(3, name="out"),
+        ]
+    )
+    fl.freeze(model, "hidden/kernel", fl.at[:, ::2])
+    fl.freeze(model, "out/kernel", fl.at[0, 0])
+    x = X[:, 0]
+    expected = array(model(x))
+    exports = {"torch": exported_by_torch}
+    run = exports.get(keras.backend.backend(), exported_as_saved_model)
+    np.testing.assert_allclose(run(model, tmp_path, x), expected, rtol=1e-5, atol=1e-6)
+    model.compile("sgd", "mse")
+    model.fit(x, Y, verbose=0)
+    assert fl.is_frozen(model.get_layer("hidden").kernel)
+
+
+def exported_as_saved_model(model, folder, x):
+    import tensorflow as tf
+
+    model.export(folder / "exported", verbose=False)
+    loaded = tf.saved_model.load(folder / "exported")
+    return loaded.serve(x).numpy()
+
+
+def exported_by_torch(model, folder, x):
+    import torch
+
+    model.export(folder / "exported.pt2", format="torch", verbose=False)
+    # Keras exports to PyTorch for a batch of one.
+    run = torch.export.load(folder / "exported.pt2").module()
+    return np.concatenate([run(torch.tensor(row[None])).detach().numpy() for row in x])

@@ -1,0 +1,128 @@
+"""What frostline takes from Keras that Keras does not promise: these tell the day it changes."""
+
+import ast
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+from frostline import _keras
+
+SOURCE = pathlib.Path(_keras.__file__).parent
+
+
+def built():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(2)])
+    model.compile("adam", "mse")
+    return model
+
+
+def test_only_one_module_imports_private_keras():
+    importing = set()
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            if any((name or "").startswith("keras.src") for name in names):
+                importing.add(path.name)
+    assert importing == {"_keras.py"}
+
+
+def test_scopes():
+    assert _keras.current_scope() is None
+    assert _keras.current_autocast() is None
+    seen = []
+
+    class Probe(keras.layers.Layer):
+        def call(self, x):
+            seen.append((_keras.in_call(), _keras.current_autocast()))
+            return x
+
+    probe = Probe(dtype="mixed_bfloat16")
+    probe(np.ones((1, 2), "float32"))
+    with keras.StatelessScope() as scope:
+        assert _keras.current_scope() is scope
+    assert seen == [(True, "bfloat16")]
+    assert not _keras.in_call()
+
+
+def test_own_variables_are_the_weights_in_file_order():
+    layer = built().layers[0]
+    assert [v.name for v in _keras.own_variables(layer)] == ["kernel", "bias"]
+    extra = keras.Variable(np.ones(2))
+    _keras.set_own_variables(layer, [*layer.weights, extra])
+    assert layer.weights[-1] is extra
+    layer.again = extra  # known to the tracker of a locked layer
+    assert len(layer.weights) == 3
+
+
+def test_children():
+    model = built()
+    assert _keras.children(model) == model.layers
+    cell = keras.layers.LSTM(2)
+    assert [child.name for child in _keras.children(cell)] == ["lstm_cell"]
+
+
+class SubclassedSequential(keras.Sequential):
+    def get_config(self):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("layer", "answer"),
+    [
+        (keras.Sequential(), True),
+        (SubclassedSequential(), False),
+        (keras.Model(*[keras.Input((2,))] * 2), True),
+        (keras.layers.Dense(2), False),
+        (keras.layers.TimeDistributed(keras.layers.Dense(2)), False),
+    ],
+    ids=["sequential", "subclass", "functional", "layer", "wrapper"],
+)
+def test_serializes_children(layer, answer):
+    assert _keras.serializes_children(layer) is answer
+
+
+def test_class_config_is_what_a_file_says():
+    stored = keras.saving.serialize_keras_object(keras.layers.Dense(2))
+    assert _keras.class_config(keras.layers.Dense) == {
+        key: stored[key] for key in ("module", "class_name", "registered_name")
+    }
+
+
+def test_saving_a_whole_model_is_told_from_asking_for_a_config(tmp_path):
+    seen = []
+
+    @keras.saving.register_keras_serializable("test_keras_private")
+    class Spy(keras.layers.Layer):
+        def get_config(self):
+            seen.append(_keras.saving_whole_model())
+            return super().get_config()
+
+    model = keras.Sequential([keras.Input((2,)), Spy()])
+    model.get_config()
+    model.save(tmp_path / "model.keras")
+    assert seen == [False, True]
+
+
+def test_initialize():
+    variable = keras.Variable(np.ones(2, "float32"))
+    _keras.initialize(variable, keras.ops.zeros(2))
+    assert not keras.ops.convert_to_numpy(variable.value).any()
+
+
+def test_live_objects_are_found():
+    model = built()
+    model.optimizer.build(model.trainable_variables)
+    assert any(layer is model.layers[0] for layer in _keras.live_layers())
+    assert any(optimizer is model.optimizer for optimizer in _keras.live_optimizers())
+    listed = _keras.optimized(model.optimizer)
+    assert [v is w for v, w in zip(listed, model.trainable_variables, strict=True)] == [True] * 4
+    key = _keras.variable_key(listed[0])
+    assert key == model.optimizer._var_key(listed[0])
+    model.optimizer.exclude_from_weight_decay(var_list=listed[:1])
+    assert model.optimizer.__dict__[_keras.EXCLUSIONS] == {key}
+    model.optimizer._use_weight_decay(listed[0])
+    assert _keras.EXCLUSIONS_CACHE in model.optimizer.__dict__

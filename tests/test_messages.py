@@ -1,0 +1,231 @@
+"""Bad input: one clear error, and the model exactly as it was."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import frostline as fl
+from frostline import _apply, _view
+from helpers import assert_all_same_bits, values
+
+
+def model():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(5, name="hidden"),
+            keras.layers.BatchNormalization(name="norm"),
+            keras.layers.Dense(3, name="out"),
+        ],
+        name="model",
+    )
+
+
+def state(target):
+    """All that a failed call must leave alone: classes, objects, lists and bits."""
+    layers = target._flatten_layers()
+    return (
+        [type(layer) for layer in layers],
+        [[id(v) for v in layer.variables] for layer in layers],
+        [(type(v), v.path, v.trainable) for v in target.variables],
+        [sorted(layer.__dict__) for layer in layers],
+    )
+
+
+def raise_error(kernel):
+    if kernel.shape == (5, 3):
+        raise RuntimeError("from the callable")
+    return kernel > 0
+
+
+BAD = {
+    "misspelt path": (
+        ("hidden/kernal", fl.at[0]),
+        fl.PathError,
+        r"model: no weight has this path; got weights='hidden/kernal'. Nearest: 'hidden/kernel'",
+    ),
+    "no such glob": (("enc*/kernel",), fl.PathError, r"no weight has this path"),
+    "no such regex": ((re.compile("query$"),), fl.PathError, r"got weights='query\$'"),
+    "empty list": (([],), fl.PathError, r"no weight named; got weights=\[\]"),
+    "a number": ((3,), fl.PathError, r"named by a glob on its path.*got weights=3"),
+    "statistics": (
+        ("norm/moving_mean",),
+        fl.PathError,
+        r"norm/moving_mean: not trained by an optimizer, the layer updates it by itself",
+    ),
+    "selection as weights": (
+        (fl.at[0],),
+        fl.SelectionError,
+        r"third argument.*where=at\[0\]",
+    ),
+    "index out of range": (("hidden/kernel", fl.at[4]), fl.SelectionError, r"^hidden/kernel: "),
+    "too many indices": (("*/bias", fl.at[0, 0]), fl.SelectionError, r"^hidden/bias: "),
+    "second weight too small": (("*/kernel", fl.at[4]), fl.SelectionError, r"^hidden/kernel: "),
+    "mask of another shape": (
+        ("hidden/kernel", np.zeros((5, 4), bool)),
+        fl.SelectionError,
+        r"^hidden/kernel: .*\(5, 4\)",
+    ),
+    "mask of numbers": (
+        ("hidden/kernel", np.ones((4, 5))),
+        fl.SelectionError,
+        r"float64",
+    ),
+    "a string": (("hidden/kernel", "rows"), fl.SelectionError, r"got where='rows'"),
+    "callable of another shape": (
+        ("hidden/kernel", lambda kernel: kernel[0] > 0),
+        fl.SelectionError,
+        r"^hidden/kernel: .*\(5,\)",
+    ),
+    "callable of numbers": (
+        ("hidden/kernel", lambda kernel: kernel),
+        fl.SelectionError,
+        r"^hidden/kernel: .*float32",
+    ),
+    "callable that raises": (("*/kernel", raise_error), RuntimeError, r"from the callable"),
+    "unit out of range": (("hidden/*", fl.units([5])), fl.SelectionError, r"^hidden/kernel: "),
+    "tokens of no embedding": (
+        ("hidden/*", fl.tokens([0])),
+        fl.SelectionError,
+        r"^hidden/kernel: this selection says nothing about any of the weights",
+    ),
+    "heads of no attention": (("*", fl.heads([0])), fl.SelectionError, r"says nothing about any"),
+}
+
+
+@pytest.mark.parametrize("verb", [fl.freeze, fl.unfreeze], ids=["freeze", "unfreeze"])
+@pytest.mark.parametrize(("arguments", "error", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_changes_nothing(arguments, error, message, verb):
+    target = model()
+    fl.freeze(target, "hidden/kernel", fl.at[1])
+    before, numbers = state(target), values(target)
+    with pytest.raises(error, match=message):
+        verb(target, *arguments)
+    assert state(target) == before
+    assert_all_same_bits(values(target), numbers)
+
+
+def test_errors_are_of_the_package_and_of_python():
+    assert issubclass(fl.SelectionError, (fl.FrostlineError, ValueError))
+    assert issubclass(fl.PathError, LookupError)
+    assert issubclass(fl.TargetError, TypeError)
+    assert issubclass(fl.NotBuiltError, ValueError)
+
+
+UNBUILT = {
+    "layer": lambda: keras.layers.Dense(3, name="out"),
+    "sequential": lambda: keras.Sequential([keras.layers.Dense(3)], name="out"),
+}
+
+
+@pytest.mark.parametrize("make", UNBUILT.values(), ids=UNBUILT.keys())
+@pytest.mark.parametrize("verb", [fl.freeze, fl.unfreeze], ids=["freeze", "unfreeze"])
+def test_not_built_yet(make, verb):
+    with pytest.raises(fl.NotBuiltError, match=r"out: no weights yet.*out.build\(input_shape\)"):
+        verb(make(), "kernel", fl.at[0])
+
+
+def test_a_layer_without_weights():
+    layer = keras.layers.Dropout(0.5, name="drop")
+    layer.build((None, 3))
+    with pytest.raises(fl.PathError, match="drop: this Dropout has no weights that train"):
+        fl.freeze(layer)
+
+
+@pytest.mark.parametrize("target", [None, "model", np.zeros(3)], ids=["none", "name", "array"])
+def test_a_target_that_is_no_layer(target):
+    with pytest.raises(fl.TargetError, match="not a Keras layer or model; got target="):
+        fl.freeze(target)
+
+
+def test_a_variable_of_another_model():
+    other = model().get_layer("hidden").kernel
+    with pytest.raises(fl.PathError, match="not a weight of model that trains"):
+        fl.freeze(model(), other)
+
+
+def test_one_path_for_two_weights():
+    class Twice(keras.Model):
+        def __init__(self):
+            super().__init__(name="model")
+            self.pair = [keras.layers.Dense(3, name="same"), keras.layers.Dense(3, name="same")]
+
+        def call(self, x):
+            return self.pair[1](self.pair[0](x))
+
+    target = Twice()
+    target(np.zeros((1, 3), "float32"))
+    with pytest.raises(fl.PathError, match=r"2 different weights have this path.*'same/kernel'"):
+        fl.freeze(target, "same/kernel")
+    assert len(fl.freeze(target, target.pair[0].kernel)) == 1
+    assert len(fl.freeze(target, "same/kernel*", fl.at[0])) == 1
+
+
+@pytest.mark.parametrize("question", [fl.is_frozen, fl.frozen_mask], ids=["is", "mask"])
+def test_questions_about_something_else(question):
+    with pytest.raises(fl.TargetError, match="not a Keras variable; got variable=ndarray"):
+        question(np.zeros(3))
+    layer = model().get_layer("hidden")
+    fl.freeze(layer, "kernel", fl.at[0])
+    with pytest.raises(fl.TargetError, match="kernel: this is one part of a divided weight"):
+        question(layer.trainable_variables[0])
+
+
+def test_a_failure_in_the_middle_of_a_freeze_changes_nothing(monkeypatch):
+    target = model()
+    fl.freeze(target, "hidden/bias", fl.at[0])
+    target.compile("adam", "mse")
+    target.fit(np.ones((4, 4)), np.ones((4, 3)), verbose=0)
+    before, numbers = state(target), values(target)
+    make, made = _view._make_parts, []
+
+    def fail_at_the_third(variable, plan):
+        made.append(variable.path)
+        if len(made) == 3:
+            raise MemoryError("no room for the third")
+        return make(variable, plan)
+
+    monkeypatch.setattr(_view, "_make_parts", fail_at_the_third)
+    with pytest.raises(MemoryError, match="no room for the third"):
+        fl.freeze(target, where=lambda weight: np.arange(weight.size).reshape(weight.shape) < 2)
+    assert len(made) >= 3
+    assert state(target) == before
+    assert_all_same_bits(values(target), numbers)
+    monkeypatch.undo()
+    target.fit(np.ones((4, 4)), np.ones((4, 3)), verbose=0)
+    assert len(fl.freeze(target, "out/kernel", fl.at[0])) == 1
+
+
+def test_a_failure_in_the_optimizer_changes_nothing(monkeypatch):
+    target = model()
+    target.compile("adam", "mse")
+    target.fit(np.ones((4, 4)), np.ones((4, 3)), verbose=0)
+    before, numbers = state(target), values(target)
+    slots = [variable.name for variable in target.optimizer.variables]
+
+    def fail(*arguments):
+        raise MemoryError("no room for the slots")
+
+    monkeypatch.setattr(_apply._optimizer, "_rebuilt", fail)
+    with pytest.raises(MemoryError, match="no room for the slots"):
+        fl.freeze(target, "*/kernel", fl.at[0])
+    assert state(target) == before
+    assert_all_same_bits(values(target), numbers)
+    assert [variable.name for variable in target.optimizer.variables] == slots
+
+
+def test_quantize_and_lora_are_refused_while_frozen():
+    layer = keras.layers.Dense(8, name="out")
+    layer.build((None, 4))
+    fl.freeze(layer, "kernel", fl.at[0])
+    with pytest.raises(fl.UnsupportedError, match=r"out: `quantize`.*fl.unfreeze\(layer\)"):
+        layer.quantize("int8")
+    with pytest.raises(fl.UnsupportedError, match=r"out: `enable_lora`.*fl.unfreeze\(layer\)"):
+        layer.enable_lora(2)
+    fl.unfreeze(layer)
+    layer.enable_lora(2)
+    with pytest.raises(fl.UnsupportedError, match=r"kernel: its layer computes.*lora_enabled=True"):
+        fl.freeze(layer, "kernel", fl.at[0])

@@ -1,0 +1,192 @@
+"""Freezing and thawing a half-trained model: the slots of what still trains go on."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+
+import frostline as fl
+from frostline._optimizer import slots_per_weight
+from helpers import assert_same_bits, compile_for_test, value
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(16, 6)).astype("float32")
+Y = RANDOM.normal(size=(16, 3)).astype("float32")
+
+WHOLE_MATRIX = {"Adafactor", "Lamb", "Muon"}
+"""Optimizers whose step for an entry depends on other entries of its variable."""
+
+STOCK = sorted(
+    kind.__name__
+    for kind in vars(keras.optimizers).values()
+    if inspect.isclass(kind) and issubclass(kind, keras.optimizers.Optimizer)
+    if kind.__name__ not in {"Optimizer", "LossScaleOptimizer", "MultiOptimizer"}
+)
+
+
+def small():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(5, activation="tanh", name="hidden"),
+            keras.layers.Dense(3, name="out"),
+        ]
+    )
+
+
+def make(name, **settings):
+    return getattr(keras.optimizers, name)(learning_rate=0.01, **settings)
+
+
+def run(model, steps):
+    for _ in range(steps):
+        model.train_on_batch(X, Y)
+
+
+@pytest.mark.parametrize("settings", [{}, {"use_ema": True}], ids=["plain", "ema"])
+@pytest.mark.parametrize("name", sorted(set(STOCK) - WHOLE_MATRIX))
+def test_what_still_trains_goes_on_as_if_nothing_happened(name, settings):
+    model, plain = small(), small()
+    for one in (model, plain):
+        compile_for_test(one, make(name, **settings))
+        run(one, 3)
+    optimizer = model.optimizer
+    fl.freeze(model, "hidden/kernel", fl.at[:, ::2])
+    fl.freeze(model, "out/kernel", fl.at[0, 1])
+    fl.freeze(model, "out/bias")
+    assert model.optimizer is optimizer
+    assert int(optimizer.iterations) == 3
+    frozen = [(layer.kernel, layer.bias) for layer in model.layers]
+    references = [(layer.kernel, layer.bias) for layer in plain.layers]
+    before = [[value(v) for v in pair] for pair in references]
+    run(model, 3)
+    for _ in range(3):
+        plain.train_on_batch(X, Y)
+        for views, pair, kept in zip(frozen, references, before, strict=True):
+            for view, variable, start in zip(views, pair, kept, strict=True):
+                variable.assign(np.where(fl.frozen_mask(view), start, value(variable)))
+    for views, pair in zip(frozen, references, strict=True):
+        for view, variable in zip(views, pair, strict=True):
+            np.testing.assert_allclose(value(view), value(variable), rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", STOCK)
+def test_every_optimizer_trains_through_freezing_and_thawing(name):
+    model = small()
+    kernel = model.get_layer("hidden").kernel
+    compile_for_test(model, make(name))
+    run(model, 2)
+    fl.freeze(model, "hidden/kernel", fl.at[:3])
+    before = value(kernel)
+    run(model, 2)
+    assert_same_bits(value(kernel)[:3], before[:3])
+    assert (value(kernel)[3:] != before[3:]).any()
+    fl.unfreeze(model, "hidden/kernel", fl.at[0])
+    fl.freeze(model, "hidden/bias")
+    before, bias = value(kernel), value(model.get_layer("hidden").bias)
+    run(model, 2)
+    assert_same_bits(value(kernel)[1:3], before[1:3])
+    assert_same_bits(value(model.get_layer("hidden").bias), bias)
+    fl.unfreeze(model)
+    run(model, 1)
+    assert not fl.is_frozen(kernel)
+
+
+def slot(model, path):
+    (found,) = [v for v in model.optimizer.variables if v.name.startswith(path) and "mom" in v.name]
+    return value(found)
+
+
+def test_slots_of_kept_entries_stay_and_thawed_ones_start_at_zero():
+    model = small()
+    compile_for_test(model, keras.optimizers.SGD(0.01, momentum=0.9))
+    run(model, 3)
+    before = slot(model, "sequential_hidden_kernel")
+    fl.freeze(model, "hidden/kernel", fl.at[:2])
+    assert_same_bits(slot(model, "sequential_hidden_kernel"), before[2:])
+    fl.unfreeze(model, "hidden/kernel", fl.at[1])
+    expected = np.concatenate([np.zeros((1, 5), "float32"), before[2:]])
+    assert_same_bits(slot(model, "sequential_hidden_kernel"), expected)
+    fl.unfreeze(model)
+    expected = np.concatenate([np.zeros((2, 5), "float32"), before[2:]])
+    assert_same_bits(slot(model, "sequential_hidden_kernel"), expected)
+
+
+def test_slots_exist_only_for_what_trains():
+    model = small()
+    fl.freeze(model, "hidden/kernel", fl.at[:4])
+    fl.freeze(model, "out/*")
+    compile_for_test(model, keras.optimizers.Adam())
+    run(model, 1)
+    shapes = sorted(tuple(v.shape) for v in model.optimizer.variables if v.ndim)
+    assert shapes == [(2, 5), (2, 5), (5,), (5,)]
+
+
+def test_settings_that_no_config_holds_are_kept():
+    model = small()
+    optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    compile_for_test(model, optimizer)
+    run(model, 1)
+    optimizer.learning_rate = 0.0
+    fl.freeze(model, "*/kernel", fl.at[0])
+    assert float(optimizer.learning_rate) == 0.0
+    optimizer.learning_rate = 0.1
+    assert not optimizer._use_weight_decay(model.get_layer("hidden").bias)
+    assert optimizer._use_weight_decay(model.trainable_variables[0])
+
+
+def test_an_optimizer_of_a_loop_by_hand_follows():
+    model = small()
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    optimizer.build(model.trainable_variables)
+    fl.freeze(model, "hidden/kernel", fl.at[0])
+    shapes = [tuple(v.shape) for v in optimizer.variables if v.ndim]
+    assert shapes == [(5, 5), (5,), (5, 3), (3,)]
+
+
+def test_a_loss_scale_optimizer_follows():
+    model = small()
+    inner = keras.optimizers.SGD(0.01, momentum=0.9)
+    compile_for_test(model, keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0))
+    run(model, 2)
+    before = slot(model, "sequential_hidden_kernel")
+    fl.freeze(model, "hidden/kernel", fl.at[:2])
+    assert_same_bits(slot(model, "sequential_hidden_kernel"), before[2:])
+    kernel = value(model.get_layer("hidden").kernel)
+    run(model, 1)
+    assert_same_bits(value(model.get_layer("hidden").kernel)[:2], kernel[:2])
+
+
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="newer than Keras 3.12")
+def test_optimizers_for_groups_of_variables_follow():
+    groups = keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.01))
+    groups["sequential/hidden/kernel"] = keras.optimizers.Nadam(0.01)
+    model = small()
+    compile_for_test(model, keras.optimizers.MultiOptimizer(groups))
+    run(model, 2)
+    before = slot(model, "sequential_hidden_kernel")
+    fl.freeze(model, "hidden/kernel", fl.at[:2])
+    assert_same_bits(slot(model, "sequential_hidden_kernel"), before[2:])
+    kernel = value(model.get_layer("hidden").kernel)
+    run(model, 1)
+    assert_same_bits(value(model.get_layer("hidden").kernel)[:2], kernel[:2])
+
+
+def test_a_schedule_goes_on():
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([3], [0.5, 0.25])
+    model = small()
+    compile_for_test(model, keras.optimizers.SGD(schedule))
+    run(model, 4)
+    fl.freeze(model, "hidden/kernel", fl.at[0])
+    assert float(model.optimizer.learning_rate) == 0.25
+    assert int(model.optimizer.iterations) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "slots"), [("SGD", 0), ("RMSprop", 1), ("Adam", 2), ("AdamW", 2), ("Nadam", 2)]
+)
+def test_slots_per_weight(name, slots):
+    assert slots_per_weight(make(name)) == slots

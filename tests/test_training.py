@@ -1,0 +1,340 @@
+"""Training in `fit` and by hand: frozen entries keep their bits, the others move as they should."""
+
+import keras
+import numpy as np
+import pytest
+
+import frostline as fl
+from helpers import array, assert_same_bits, compile_for_test, train_restoring, value, values
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(16, 6)).astype("float32")
+Y = RANDOM.normal(size=(16, 3)).astype("float32")
+
+
+def small(**hidden):
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(5, activation="tanh", name="hidden", **hidden),
+            keras.layers.Dense(3, name="out"),
+        ]
+    )
+
+
+SELECTIONS = {
+    "rows": fl.at[:2],
+    "columns": fl.at[:, [0, 3]],
+    "entries": fl.mask(np.random.default_rng(1).random((6, 5)) < 0.5),
+}
+selections = pytest.mark.parametrize("where", SELECTIONS.values(), ids=SELECTIONS.keys())
+
+OPTIMIZERS = {
+    "sgd-momentum": lambda **k: keras.optimizers.SGD(0.05, momentum=0.9, **k),
+    "adamw": lambda **k: keras.optimizers.AdamW(0.01, **{"weight_decay": 0.1, **k}),
+    "lion": lambda **k: keras.optimizers.Lion(0.01, **k),
+    "muon": lambda **k: keras.optimizers.Muon(0.01, **k),
+}
+SETTINGS = {
+    "plain": {},
+    "weight-decay": {"weight_decay": 0.1},
+    "clipnorm": {"clipnorm": 0.1},
+    "global-clipnorm": {"global_clipnorm": 0.1},
+    "ema": {"use_ema": True},
+    "ema-overwrite": {"use_ema": True, "ema_overwrite_frequency": 2},
+    "accumulation": {"gradient_accumulation_steps": 2},
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS.keys())
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
+def test_frozen_entries_keep_their_bits(make, setting):
+    model = small()
+    kernel = model.get_layer("hidden").kernel
+    before = value(kernel)
+    fl.freeze(model, "hidden/kernel", SELECTIONS["entries"])
+    fl.freeze(model, "out/kernel", fl.at[:2])
+    mask, bias = fl.frozen_mask(kernel), value(model.get_layer("out").kernel)
+    compile_for_test(model, make(**setting))
+    model.fit(X, Y, batch_size=8, epochs=3, verbose=0)
+    assert_same_bits(value(kernel), before, where=mask)
+    assert_same_bits(value(model.get_layer("out").kernel)[:2], bias[:2])
+    assert (value(kernel) != before)[~mask].any()
+
+
+@selections
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(policy, where):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = small()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    kernel = model.get_layer("hidden").kernel
+    before, outputs = value(kernel), model.predict(X, verbose=0)
+    fl.freeze(model, "hidden/kernel", where)
+    np.testing.assert_array_equal(model.predict(X, verbose=0), outputs)
+    compile_for_test(model)
+    model.fit(X, Y, verbose=0, epochs=2)
+    mask = fl.frozen_mask(kernel)
+    assert_same_bits(value(kernel), before, where=mask)
+    assert (value(kernel) != before)[~mask].any()
+
+
+@selections
+@pytest.mark.parametrize("how", ["eager", "jit"])
+def test_eager_and_compiled(how, where):
+    model = small()
+    kernel = model.get_layer("hidden").kernel
+    before = value(kernel)
+    fl.freeze(model, "hidden/kernel", where)
+    mask = fl.frozen_mask(kernel)
+    jit = how == "jit" and keras.backend.backend() != "torch"
+    model.compile("adam", "mse", run_eagerly=how == "eager", jit_compile=jit)
+    model.fit(X, Y, verbose=0, epochs=2)
+    assert_same_bits(value(kernel), before, where=mask)
+    assert (value(kernel) != before)[~mask].all()
+
+
+def test_signed_zeros_and_nan_payloads_are_bits_too():
+    model = small()
+    kernel = model.get_layer("hidden").kernel
+    odd = value(kernel)
+    odd[0] = np.array([0x80000000, 0x00000001, 0x7FC00123, 0xFF812345, 0x7F800000], "uint32").view(
+        "float32"
+    )
+    kernel.assign(odd)
+    stored = value(kernel)
+    fl.freeze(model, "hidden/kernel", fl.at[0])
+    compile_for_test(model)
+    model.fit(X, np.full_like(Y, np.inf), verbose=0)
+    assert_same_bits(value(kernel)[0], stored[0])
+
+
+def test_the_rest_moves_as_if_the_frozen_entries_were_constant():
+    model, plain = small(), small()
+    masks = []
+    for weight, where in (("hidden/kernel", fl.at[:, 1]), ("out/kernel", fl.at[0, 0])):
+        fl.freeze(model, weight, where)
+    for layer in model.layers:
+        masks += [fl.frozen_mask(layer.kernel), fl.frozen_mask(layer.bias)]
+    compile_for_test(model, keras.optimizers.AdamW(0.01, weight_decay=0.1, epsilon=1e-3))
+    for _ in range(5):
+        model.train_on_batch(X, Y)
+    train_restoring(plain, masks, X, Y, steps=5)
+    for one, other in zip(values(model), values(plain), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_regularizer_sees_the_whole_weight():
+    model = small(kernel_regularizer=keras.regularizers.L2(0.1))
+    plain = small(kernel_regularizer=keras.regularizers.L2(0.1))
+    before = float(array(sum(model.losses)))
+    fl.freeze(model, "hidden/kernel", fl.at[:, :3])
+    assert float(array(sum(model.losses))) == pytest.approx(before, rel=1e-6)
+    masks = [fl.frozen_mask(v) for layer in model.layers for v in (layer.kernel, layer.bias)]
+    compile_for_test(model, keras.optimizers.AdamW(0.01, weight_decay=0.1, epsilon=1e-3))
+    losses = [float(model.train_on_batch(X, Y)) for _ in range(3)]
+    train_restoring(plain, masks, X, Y)
+    assert losses[0] == pytest.approx(float(small_loss(masks)), rel=1e-5)
+    for one, other in zip(values(model), values(plain), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def small_loss(masks):
+    del masks
+    plain = small(kernel_regularizer=keras.regularizers.L2(0.1))
+    compile_for_test(plain)
+    return plain.test_on_batch(X, Y)
+
+
+@pytest.mark.parametrize("eager", [False, True], ids=["graph", "eager"])
+@selections
+def test_a_constraint_sees_the_whole_weight_and_writes_what_trains(where, eager):
+    model = small(kernel_constraint=keras.constraints.UnitNorm(axis=0))
+    plain = small()
+    kernel = model.get_layer("hidden").kernel
+    before = value(kernel)
+    fl.freeze(model, "hidden/kernel", where)
+    mask = fl.frozen_mask(kernel)
+    for one in (model, plain):
+        compile_for_test(one, keras.optimizers.SGD(0.1), run_eagerly=eager, jit_compile=False)
+    model.fit(X, Y, batch_size=16, verbose=0, shuffle=False)
+    plain.fit(X, Y, batch_size=16, verbose=0, shuffle=False)
+    stepped = np.where(mask, before, value(plain.get_layer("hidden").kernel))
+    expected = stepped / np.sqrt((stepped**2).sum(axis=0, keepdims=True))
+    after = value(kernel)
+    assert_same_bits(after, before, where=mask)
+    np.testing.assert_allclose(after[~mask], expected[~mask], rtol=1e-4, atol=1e-6)
+
+
+def test_a_global_norm_is_over_what_trains():
+    model = small()
+    fl.freeze(model, "hidden/*")
+    fl.freeze(model, "out/kernel", fl.at[1:])
+    kernel, bias = model.get_layer("out").kernel, model.get_layer("out").bias
+    before = np.concatenate([value(kernel)[0], value(bias)])
+    compile_for_test(model, keras.optimizers.SGD(1.0, global_clipnorm=1e-3))
+    model.train_on_batch(X, Y)
+    moved = np.concatenate([value(kernel)[0], value(bias)]) - before
+    assert np.linalg.norm(moved) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_batch_normalization_statistics_go_on():
+    keras.utils.set_random_seed(0)
+    layer = keras.layers.BatchNormalization()
+    model = keras.Sequential([keras.Input((6,)), layer, keras.layers.Dense(3)])
+    fl.freeze(layer, "gamma", fl.at[:3])
+    fl.freeze(layer, "beta")
+    gamma, mean = value(layer.gamma), value(layer.moving_mean)
+    compile_for_test(model)
+    model.fit(X, Y, verbose=0)
+    assert_same_bits(value(layer.gamma)[:3], gamma[:3])
+    assert (value(layer.moving_mean) != mean).all()
+
+
+def test_a_layer_that_writes_its_own_weight_while_training():
+    keras.utils.set_random_seed(0)
+    inner = keras.layers.Dense(4)
+    wrapper = keras.layers.SpectralNormalization(inner)
+    model = keras.Sequential([keras.Input((6,)), wrapper])
+    fl.freeze(inner, "kernel", fl.at[:3])
+    fl.freeze(inner, "bias")
+    before = value(inner.kernel)
+    compile_for_test(model)
+    model.fit(X, RANDOM.normal(size=(16, 4)), verbose=0, epochs=2)
+    assert_same_bits(value(inner.kernel)[:3], before[:3])
+    assert (value(inner.kernel)[3:] != before[3:]).all()
+
+
+def test_a_whole_frozen_weight_is_safe_from_a_layer_that_writes_it():
+    keras.utils.set_random_seed(0)
+    inner = keras.layers.Dense(4)
+    model = keras.Sequential([keras.Input((6,)), keras.layers.SpectralNormalization(inner)])
+    fl.freeze(inner, "kernel")
+    before = value(inner.kernel)
+    compile_for_test(model)
+    model.fit(X, RANDOM.normal(size=(16, 4)), verbose=0, epochs=2)
+    assert_same_bits(value(inner.kernel), before)
+
+
+def test_a_weight_is_put_together_once_a_call(monkeypatch):
+    from frostline import _split
+
+    layer = keras.layers.SimpleRNN(4, unroll=True)
+    model = keras.Sequential([keras.Input((7, 3)), layer])
+    fl.freeze(model, "*kernel", fl.at[0])
+    merged = []
+    merge = _split.merge
+    monkeypatch.setattr(_split, "merge", lambda *a: merged.append(a[0].shape) or merge(*a))
+    model(np.zeros((2, 7, 3), "float32"))
+    assert sorted(merged) == [(3, 4), (4, 4)]
+
+
+def test_fit_after_freezing_a_compiled_model_needs_no_compile():
+    model = small()
+    kernel = model.get_layer("hidden").kernel
+    compile_for_test(model)
+    model.fit(X, Y, verbose=0)
+    fl.freeze(model.get_layer("hidden"), "kernel", fl.at[0])
+    before = value(kernel)
+    model.fit(X, Y, verbose=0)
+    assert_same_bits(value(kernel)[0], before[0])
+    assert (value(kernel)[1:] != before[1:]).all()
+    fl.unfreeze(model)
+    before = value(kernel)
+    model.fit(X, Y, verbose=0)
+    assert (value(kernel) != before).all()
+
+
+def test_nothing_left_to_train_moves_nothing():
+    model = small()
+    fl.freeze(model)
+    before = values(model)
+    compile_for_test(model)
+    if keras.backend.backend() == "jax":
+        model.fit(X, Y, verbose=0)
+    else:
+        with pytest.warns(UserWarning, match="does not have any trainable weights"):
+            model.fit(X, Y, verbose=0)
+    for one, other in zip(values(model), before, strict=True):
+        assert_same_bits(one, other)
+
+
+def test_a_custom_train_step_by_hand():
+    loops = {"tensorflow": tensorflow_loop, "torch": torch_loop, "jax": jax_loop}
+    model = small()
+    kernel = model.get_layer("hidden").kernel
+    before = value(kernel)
+    fl.freeze(model, "hidden/kernel", fl.at[:, ::2])
+    fl.freeze(model, "out/bias")
+    bias = value(model.get_layer("out").bias)
+    loops[keras.backend.backend()](model, 3)
+    assert_same_bits(value(kernel)[:, ::2], before[:, ::2])
+    assert (value(kernel)[:, 1::2] != before[:, 1::2]).all()
+    assert_same_bits(value(model.get_layer("out").bias), bias)
+
+
+def tensorflow_loop(model, steps):
+    import tensorflow as tf
+
+    optimizer = keras.optimizers.AdamW(0.05, weight_decay=0.1)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(X, training=True) - Y) ** 2)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+
+    for _ in range(steps):
+        step()
+
+
+def torch_loop(model, steps):
+    import torch
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05, weight_decay=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad(set_to_none=False)
+        ((model(torch.tensor(X)) - torch.tensor(Y)) ** 2).mean().backward()
+        optimizer.step()
+
+
+def jax_loop(model, steps):
+    import jax
+
+    optimizer = keras.optimizers.AdamW(0.05, weight_decay=0.1)
+    optimizer.build(model.trainable_variables)
+
+    def loss(trainable, fixed):
+        outputs, _ = model.stateless_call(trainable, fixed, X, training=True)
+        return ((outputs - Y) ** 2).mean()
+
+    @jax.jit
+    def step(trainable, fixed, slots):
+        return optimizer.stateless_apply(slots, jax.grad(loss)(trainable, fixed), trainable)
+
+    trainable = [v.value for v in model.trainable_variables]
+    fixed = [v.value for v in model.non_trainable_variables]
+    slots = [v.value for v in optimizer.variables]
+    for _ in range(steps):
+        trainable, slots = step(trainable, fixed, slots)
+    for variable, new in zip(model.trainable_variables, trainable, strict=True):
+        variable.assign(new)
+
+
+def test_embedding_gradient_is_whole():
+    """Rows that are not in the batch move by their momentum, as with a whole gradient."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((2,), dtype="int32"), keras.layers.Embedding(6, 3)])
+    table = model.layers[0].embeddings
+    fl.freeze(model, "*", fl.at[[1, 4]])
+    compile_for_test(model, keras.optimizers.Adam(0.1))
+    y = np.ones((4, 2, 3), "float32")
+    model.train_on_batch(np.array([[0, 1]] * 4), y)
+    before = value(table)
+    model.train_on_batch(np.array([[2, 1]] * 4), y)
+    assert (value(table)[0] != before[0]).all()
+    assert_same_bits(value(table)[[1, 4]], before[[1, 4]])
