@@ -431,9 +431,15 @@ def test_heads_are_what_the_output_reads_through_them(make, picked):
     assert np.abs(run(layer, inputs, inputs) - silent).max() > 1e-3
 
 
-def test_heads_share_the_bias_of_the_output():
+@pytest.mark.parametrize(("make", "picked"), ATTENTION.values(), ids=ATTENTION.keys())
+def test_every_projection_has_heads_but_for_the_bias_of_the_output(make, picked):
+    selected = masks(make(), heads(picked))
+    silent = {path for path, mask in selected.items() if mask is None}
+    assert silent == selected.keys() & {"attention_output/bias"}
+
+
+def test_heads_are_an_axis_of_each_projection():
     selected = masks(attention(), heads([0, 2]))
-    assert {path for path, mask in selected.items() if mask is None} == {"attention_output/bias"}
     shapes = {path: mask.shape for path, mask in selected.items() if mask is not None}
     assert shapes == {
         "query/kernel": (6, 3, 2),

@@ -12,6 +12,7 @@ from frostline._errors import (
 from frostline._freeze import Change, Changes, freeze, frozen_mask, is_frozen, unfreeze
 from frostline._selections import Selection, at, everything, mask, nothing, zeros
 from frostline._structure import heads, tokens, units
+from frostline.report import Row, Summary, summary
 
 __version__ = "0.1.0"
 
@@ -22,8 +23,10 @@ __all__ = [
     "NotBuiltError",
     "PathError",
     "RestoreError",
+    "Row",
     "Selection",
     "SelectionError",
+    "Summary",
     "TargetError",
     "UnsupportedError",
     "at",
@@ -34,6 +37,7 @@ __all__ = [
     "is_frozen",
     "mask",
     "nothing",
+    "summary",
     "tokens",
     "unfreeze",
     "units",

@@ -1,0 +1,241 @@
+"""What is frozen, in exact numbers: a table in a terminal, HTML in a notebook, plain data."""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from rich.box import SIMPLE
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+
+from frostline._errors import UnsupportedError
+from frostline._optimizer import slots_per_weight
+from frostline._tree import Found, unique, weights_of
+from frostline._view import plan_of
+
+_BAR = 10  # characters of a full share
+_WIDE, _NARROW = 100, 72  # columns of a terminal with room for bars, and for shapes
+
+
+@dataclass(frozen=True)
+class Row:
+    """One weight: `frozen` of its `size` entries do not train.
+
+    `kind` is how the frozen entries lie: `"whole"`, `"slab"` (one block along an axis), `"indices"`
+    (positions along an axis), `"entries"`, or `""` where nothing is frozen. `slots_saved` counts
+    the optimizer's values that need not exist, None where no optimizer is known. `trains` is False
+    where nothing of the weight moves now, be it frozen or its layer not trainable.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    size: int
+    frozen: int
+    kind: str
+    slots_saved: int | None
+    trains: bool
+
+    @property
+    def share(self) -> float:
+        """The frozen part of the entries, 0 to 1."""
+        return self.frozen / self.size if self.size else 0.0
+
+
+class Summary:
+    """What is frozen in a layer or model; printed it is a table.
+
+    Attributes:
+        rows: A tuple with a `Row` for each weight that an optimizer can train, shared ones once.
+    """
+
+    def __init__(self, name: str, rows: tuple[Row, ...]) -> None:
+        self.name = name
+        self.rows = rows
+
+    @property
+    def size(self) -> int:
+        """Entries of all weights: the trainable parameters of the plain model."""
+        return sum(row.size for row in self.rows)
+
+    @property
+    def frozen(self) -> int:
+        """Entries that are frozen."""
+        return sum(row.frozen for row in self.rows)
+
+    @property
+    def trainable(self) -> int:
+        """Entries that are not frozen."""
+        return self.size - self.frozen
+
+    @property
+    def share(self) -> float:
+        """The frozen part of all entries, 0 to 1."""
+        return self.frozen / self.size if self.size else 0.0
+
+    @property
+    def slots_saved(self) -> int | None:
+        """Optimizer values that need not exist, None where no optimizer is known."""
+        saved = [row.slots_saved for row in self.rows]
+        return None if None in saved else sum(s for s in saved if s is not None)
+
+    @property
+    def optimizer_bytes_saved(self) -> int | None:
+        """The same in bytes; Keras keeps slots in the dtype of their weight."""
+        if self.slots_saved is None:
+            return None
+        return sum((row.slots_saved or 0) * _bytes(row.dtype) for row in self.rows)
+
+    def __str__(self) -> str:
+        stream = io.StringIO()
+        Console(file=stream, force_jupyter=False).print(self)
+        return stream.getvalue().rstrip("\n")
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table: with bars in a wide terminal, without shapes in a narrow one."""
+        yield self._table(options.max_width)
+
+    def _repr_html_(self) -> str:
+        cells = [_html_row(_cells(row), row.share) for row in self.rows]
+        total = _html_row(self._total, self.share)
+        head = "".join(f"<th style='text-align:left'>{html.escape(h)}</th>" for h in _HEAD)
+        return (
+            "<table style='background:transparent;color:inherit'>"
+            f"<caption>{html.escape(self._title)}</caption>"
+            f"<thead><tr>{head}</tr></thead><tbody>{''.join(cells)}</tbody>"
+            f"<tfoot style='border-top:1px solid currentColor'>{total}</tfoot></table>"
+        )
+
+    @property
+    def _title(self) -> str:
+        return f"{self.name}: {self.frozen:,} of {self.size:,} entries frozen"
+
+    @property
+    def _total(self) -> tuple[str, ...]:
+        counts = f"{self.frozen:,} / {self.size:,}"
+        return ("total", "", counts, f"{self.share:.1%}", "", _count(self.slots_saved))
+
+    def _table(self, width: int) -> Table:
+        table = Table(
+            title=self._title,
+            title_justify="left",
+            show_footer=True,
+            box=SIMPLE,
+            collapse_padding=True,
+            pad_edge=False,
+        )
+        shown = [place for place in range(len(_HEAD)) if place != 1 or width >= _NARROW]
+        for place in shown:
+            table.add_column(
+                _HEAD[place],
+                footer=self._total[place],
+                justify="right" if place in (2, 3, 5) else "left",
+                # A number in two lines reads as two numbers; a path may fold.
+                no_wrap=place > 0,
+                overflow="fold",
+            )
+        for row in self.rows:
+            cells = list(_cells(row))
+            if width >= _WIDE:
+                cells[3] = f"{'█' * round(row.share * _BAR)} {cells[3]:>6}"
+            table.add_row(*(cells[place] for place in shown))
+        return table
+
+
+_HEAD = ("weight", "shape", "frozen / size", "share", "kind", "slots saved")
+
+
+def summary(target: Any) -> Summary:
+    """Say what is frozen of each weight of a layer or model, in exact numbers.
+
+    Args:
+        target: A built layer or model. Where it is a compiled model, the table says how many
+            values its optimizer need not keep.
+
+    Returns:
+        A `Summary`: print it for a table, end a notebook cell with it for HTML, or read `.rows`.
+        It takes no time that grows with the size of the weights.
+
+    Raises:
+        TargetError: `target` is not a layer or model.
+        NotBuiltError: `target` has no weights yet.
+        PathError: `target` has no weights that train.
+
+    Note:
+        `model.summary()` of Keras counts the variables that there are. It adds up to the same
+        total as for the plain model, except that a weight frozen by single entries keeps the
+        places of its trainable entries in the frozen part too.
+
+    Examples:
+        >>> import keras, frostline as fl
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="hidden")])
+        >>> model.compile("adam", "mse")
+        >>> _ = fl.freeze(model, "hidden/kernel", fl.at[:2, :])
+        >>> row = fl.summary(model).rows[0]
+        >>> row.path, row.frozen, row.size, row.share, row.kind, row.slots_saved
+        ('hidden/kernel', 6, 12, 0.5, 'slab', 12)
+    """
+    found = unique(weights_of(target))
+    slots = _slots(target)
+    return Summary(target.name, tuple(_row(weight, slots) for weight in found))
+
+
+def _row(weight: Found, slots: int | None) -> Row:
+    variable = weight.variable
+    plan = plan_of(variable)
+    frozen = 0 if plan is None else plan.frozen_count
+    shape = tuple(int(n) for n in variable.shape)
+    on = all(layer.trainable for layer in weight.layers)
+    return Row(
+        path=weight.path,
+        shape=shape,
+        dtype=str(variable.dtype),
+        size=math.prod(shape),
+        frozen=frozen,
+        kind="" if plan is None else plan.kind,
+        slots_saved=None if slots is None else slots * frozen,
+        trains=bool(variable.trainable) and on,
+    )
+
+
+def _slots(target: Any) -> int | None:
+    optimizer = getattr(target, "optimizer", None)
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        return None
+    try:
+        return slots_per_weight(optimizer)
+    except UnsupportedError:
+        return None
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    kind = row.kind if row.trains or row.kind == "whole" else f"{row.kind} (layer off)".strip()
+    counts = f"{row.frozen:,} / {row.size:,}"
+    return (row.path, str(row.shape), counts, f"{row.share:.1%}", kind, _count(row.slots_saved))
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
+
+
+def _html_row(cells: tuple[str, ...], share: float) -> str:
+    bar = (
+        "<span style='display:inline-block;height:0.6em;background:currentColor;opacity:0.5;"
+        f"width:{5 * share:.2f}em;margin-right:0.4em'></span>"
+    )
+    inside = [html.escape(cell) for cell in cells]
+    inside[3] = bar + inside[3]
+    return "<tr>" + "".join(f"<td style='text-align:left'>{c}</td>" for c in inside) + "</tr>"
+
+
+def _bytes(dtype: str) -> int:
+    return int(np.dtype("float16" if dtype == "bfloat16" else dtype).itemsize)
