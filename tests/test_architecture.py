@@ -3,6 +3,8 @@
 import ast
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -27,6 +29,18 @@ def test_selections_and_plans_are_pure_numpy(name):
         if isinstance(node, ast.ImportFrom):
             names = [node.module or ""]
         assert not any(part.split(".")[0] in {"keras", "jax", "torch"} for part in names)
+
+
+def test_importing_brings_in_no_backend_that_keras_has_not_chosen():
+    script = (
+        "import sys, keras\n"
+        "names = {'tensorflow', 'jax', 'torch', 'matplotlib', 'typer', 'sklearn'}\n"
+        "before = names & sys.modules.keys()\n"
+        "import frostline\n"
+        "assert names & sys.modules.keys() == before, names & sys.modules.keys()\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=False)
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -22,8 +22,9 @@ def apply_plans(plans: Plans, *, within: Layer | None = None) -> None:
 
     Args:
         plans: Pairs of a variable and its new plan, None for a plain variable.
-        within: The layer that alone can hold the variables, where that is known. Otherwise every
-            living layer is asked, since a layer does not know who shares its weights.
+        within: The layer that alone can hold the variables, just made and in no optimizer yet.
+            Otherwise every living layer is asked, since a layer does not know who shares its
+            weights.
     """
     if not plans:
         return
@@ -37,7 +38,9 @@ def apply_plans(plans: Plans, *, within: Layer | None = None) -> None:
         for variable, plan in plans:
             _apply(variable, plan, holders)
         _refresh(holders + above)
-        _optimizer.follow([x for x in holders + above if isinstance(x, keras.Model)], before)
+        if within is None:
+            models = [layer for layer in holders + above if isinstance(layer, keras.Model)]
+            _optimizer.follow(models, before)
     except BaseException:
         for variable, state in states:
             restore(variable, state)

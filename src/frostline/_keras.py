@@ -48,9 +48,10 @@ def set_own_variables(layer: keras.layers.Layer, variables: Sequence[Any]) -> No
 
 
 def children(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The sublayers of a layer, one level down; only models have a public list of theirs."""
-    if isinstance(layer, keras.Model):
-        return list(layer.layers)
+    """The sublayers of a layer, one level down: those that Keras takes its weights from.
+
+    Only models have a public list, and a functional one leaves out what is not in its graph.
+    """
     return list(layer._layers)
 
 
@@ -90,6 +91,11 @@ def saving_whole_model() -> bool:
 def in_call() -> bool:
     """Whether the code runs inside the call of some layer."""
     return _global_state.get_global_attribute("current_call_ctx") is not None
+
+
+# The method that the wrapper around `layer.quantize` asks first; `quantize` itself is wrapped for
+# each layer when it is made, out of a subclass's reach.
+BEFORE_QUANTIZING = "_check_quantize_args"
 
 
 def initialize(variable: Any, value: Any) -> None:

@@ -78,22 +78,6 @@ class PartlyFrozen:
         with _original_variables(self):
             super().set_weights(weights)  # type: ignore[misc]
 
-    def _check_quantize_args(self, *args: Any, **kwargs: Any) -> None:
-        self._refuse("quantize")
-
-    def enable_lora(self, *args: Any, **kwargs: Any) -> None:
-        """Refused: the low-rank update would change what the frozen entries compute."""
-        if not hasattr(self._frostline_base, "enable_lora"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute 'enable_lora'")
-        self._refuse("enable_lora")
-
-    def _refuse(self, verb: str) -> None:
-        name = self.name  # type: ignore[attr-defined]
-        raise UnsupportedError(
-            f"{name}: `{verb}` replaces weights of a layer that is partly frozen; got "
-            f"layer={name!r}. Call `fl.unfreeze(layer)` first, or leave this layer out."
-        )
-
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Make the layer of the inner class; it freezes itself when it is built."""
@@ -187,7 +171,11 @@ def _partly_frozen(mixin: type, base: type) -> type:
             "_frostline_base": base,
             "call": _call(base),
             "get_config": _get_config(base),
+            # Asked by the wrapper that Keras puts around each layer's own `quantize`.
+            _keras.BEFORE_QUANTIZING: _refusing("quantize"),
         }
+        if hasattr(base, "enable_lora"):
+            namespace["enable_lora"] = _refusing("enable_lora")
         kind = type(base.__name__, (mixin, base), namespace)
         _register(kind)
         _classes[mixin, base] = kind
@@ -211,6 +199,18 @@ def _call(base: type) -> Callable[..., Any]:
             release(keys)
 
     return call
+
+
+def _refusing(verb: str) -> Callable[..., None]:
+    # Either would change what the frozen entries compute.
+    def refuse(self: Any, *args: Any, **kwargs: Any) -> None:
+        del args, kwargs
+        raise UnsupportedError(
+            f"{self.name}: `{verb}` replaces weights of a layer that is partly frozen; got "
+            f"layer={self.name!r}. Call `fl.unfreeze(layer)` first, or leave this layer out."
+        )
+
+    return refuse
 
 
 def _get_config(base: type) -> Callable[..., dict[str, Any]]:
