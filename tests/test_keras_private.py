@@ -65,6 +65,11 @@ def test_children():
     assert [child.name for child in _keras.children(cell)] == ["lstm_cell"]
 
 
+def functional():
+    inputs = keras.Input((2,))
+    return keras.Model(inputs, keras.layers.Dense(2)(inputs))
+
+
 class SubclassedSequential(keras.Sequential):
     def get_config(self):
         return {}
@@ -75,7 +80,7 @@ class SubclassedSequential(keras.Sequential):
     [
         (keras.Sequential(), True),
         (SubclassedSequential(), False),
-        (keras.Model(*[keras.Input((2,))] * 2), True),
+        (functional(), True),
         (keras.layers.Dense(2), False),
         (keras.layers.TimeDistributed(keras.layers.Dense(2)), False),
     ],

@@ -112,32 +112,27 @@ class View:
         return _split.merge(parts.plan, parts.trainable.value, frozen)
 
 
-class _OnWhole:
-    """A regularizer or constraint of a weight, called by Keras with its trainable part."""
+class WholeRegularizer(keras.regularizers.Regularizer):
+    """The penalty of the whole weight, as before; its gradient reaches the trainable part."""
 
     def __init__(self, view: Any) -> None:
         self.view = view
 
-    def whole(self, part: Any, frozen: Any) -> Any:
-        return _split.merge(self.view._frostline.plan, part, frozen)
-
-
-class WholeRegularizer(_OnWhole):
-    """The penalty of the whole weight, as before; its gradient reaches the trainable part."""
-
-    def __call__(self, part: Any) -> Any:
-        whole = self.whole(_tensor(part), self.view._frostline.frozen.value)
-        return self.view.regularizer(whole)
-
-
-class WholeConstraint(_OnWhole):
-    """Evaluated on the whole weight; only the trainable part of the result is kept."""
-
     def __call__(self, part: Any) -> Any:
         parts = self.view._frostline
-        part = _tensor(part)
-        whole = self.view.constraint(self.whole(part, backend.recall(parts.frozen, part)))
-        return _split.take_trainable(parts.plan, whole)
+        return self.view.regularizer(_split.merge(parts.plan, _tensor(part), parts.frozen.value))
+
+
+class WholeConstraint(keras.constraints.Constraint):
+    """Evaluated on the whole weight; only the trainable part of the result is kept."""
+
+    def __init__(self, view: Any) -> None:
+        self.view = view
+
+    def __call__(self, part: Any) -> Any:
+        parts, part = self.view._frostline, _tensor(part)
+        whole = _split.merge(parts.plan, part, backend.recall(parts.frozen, part))
+        return _split.take_trainable(parts.plan, self.view.constraint(whole))
 
 
 def plan_of(variable: Any) -> Plan | None:
@@ -258,28 +253,28 @@ def _part(variable: Any, value: Any, role: str, trainable: bool, plan: SplitPlan
         autocast=variable._autocast,
         aggregation=variable.aggregation,
         name=variable.name + suffix,
-        layout=_part_layout(variable, role, plan),
+        **_part_layout(variable, role, plan),
     )
     part._path = variable.path + suffix
     part._frostline_view = variable
     return part
 
 
-def _part_layout(variable: Any, role: str, plan: SplitPlan) -> Any:
+def _part_layout(variable: Any, role: str, plan: SplitPlan) -> dict[str, Any]:
     """The weight's own sharding, except along the axis that was divided.
 
     A part along it need not divide by the mesh, and a `LayoutMap` would match the part's path and
-    try to.
+    try to. Keras 3.12 takes a layout on JAX alone, so there is no argument where there is none.
     """
-    layout = variable._layout
+    layout: Any = getattr(variable, "_layout", None)
     if not isinstance(layout, keras.distribution.TensorLayout):
-        return None
+        return {}
+    axes: list[Any] = [None]
     if isinstance(plan, AxisPlan):
         axes = [None if a == plan.axis else name for a, name in enumerate(layout.axes)]
-        return keras.distribution.TensorLayout(axes, layout.device_mesh)
-    if role == "frozen":
-        return layout
-    return keras.distribution.TensorLayout([None], layout.device_mesh)
+    elif role == "frozen":
+        axes = list(layout.axes)
+    return {"layout": keras.distribution.TensorLayout(axes, layout.device_mesh)}
 
 
 def _become_view(variable: Any, parts: Parts) -> None:
