@@ -321,6 +321,19 @@ def test_without_frostline_a_frozen_file_does_not_open(make, tmp_path):
     assert done.returncode == 7
 
 
+def test_one_direction_of_a_bidirectional_layer(tmp_path):
+    inputs = keras.Input((4, 6))
+    model = keras.Model(
+        inputs, keras.layers.Bidirectional(keras.layers.GRU(3), name="both")(inputs)
+    )
+    fl.freeze(model, "both/forward*kernel", fl.at[0])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert_same_freeze(loaded, model)
+    frozen = {w.path: fl.is_frozen(w.variable) for w in weights(loaded)}
+    assert sorted(frozen.values()) == [False] * 4 + [True] * 2
+
+
 def test_an_unfrozen_model_saves_as_if_it_never_was_frozen(tmp_path):
     model, plain = functional(), functional()
     frozen_variously(model)

@@ -167,7 +167,11 @@ def test_nothing_selected_changes_nothing():
     kinds = [type(layer) for layer in model.layers]
     assert len(fl.freeze(model, where=fl.nothing)) == 0
     assert [type(layer) for layer in model.layers] == kinds
-    assert repr(fl.freeze(model, "hidden/kernel", fl.at[[]])) == "nothing changed"
+    assert repr(fl.freeze(model, "hidden/kernel", fl.nothing)) == "nothing changed"
+    with pytest.warns(
+        UserWarning, match=r"holds no entry of the weights named; got where=at\[\[\]\]"
+    ):
+        assert len(fl.freeze(model, "hidden/kernel", fl.at[[]])) == 0
 
 
 def test_duplicate_and_negative_indices_count_once():

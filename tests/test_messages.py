@@ -18,6 +18,7 @@ def model():
             keras.Input((4,)),
             keras.layers.Dense(5, name="hidden"),
             keras.layers.BatchNormalization(name="norm"),
+            keras.layers.Dropout(0.1, name="drop"),
             keras.layers.Dense(3, name="out"),
         ],
         name="model",
@@ -59,7 +60,29 @@ BAD = {
     "selection as weights": (
         (fl.at[0],),
         fl.SelectionError,
-        r"third argument.*where=at\[0\]",
+        r"third argument; got weights=at\[0\]. Write `fl.freeze\(target, where=selection\)`",
+    ),
+    "swapped arguments": (
+        (fl.at[0], "hidden/kernel"),
+        fl.SelectionError,
+        r"Write `fl.freeze\(target, 'hidden/kernel', where=selection\)`",
+    ),
+    "name of a layer": (("hidden",), fl.PathError, r"hidden: a layer.*weights: `'hidden/\*'`"),
+    "layer without weights": (("drop*",), fl.PathError, r"drop: .*This Dropout has no weights"),
+    "mask of numbers as index": (
+        ("hidden/kernel", np.ones((4, 5), int)),
+        fl.SelectionError,
+        r"(?s)meant as a mask or as an index.*dtype int64",
+    ),
+    "mask of rows": (
+        ("hidden/kernel", np.ones(4, bool)),
+        fl.SelectionError,
+        r"Use fl.at\[array\], an index along the first axes",
+    ),
+    "mask to broadcast": (
+        ("hidden/kernel", np.ones((4, 1), bool)),
+        fl.SelectionError,
+        r"Use fl.mask\(np.broadcast_to\(array, \(4, 5\)\)\)",
     ),
     "index out of range": (("hidden/kernel", fl.at[4]), fl.SelectionError, r"^hidden/kernel: "),
     "too many indices": (("*/bias", fl.at[0, 0]), fl.SelectionError, r"^hidden/bias: "),
@@ -135,10 +158,46 @@ def test_a_layer_without_weights():
         fl.freeze(layer)
 
 
-@pytest.mark.parametrize("target", [None, "model", np.zeros(3)], ids=["none", "name", "array"])
-def test_a_target_that_is_no_layer(target):
-    with pytest.raises(fl.TargetError, match="not a Keras layer or model; got target="):
+TARGETS = {
+    "none": (None, "Pass a layer or a model"),
+    "name": ("model", "Pass a layer or a model"),
+    "list": ([], "one at a time: `for layer in layers"),
+    "variable": (keras.Variable(np.zeros(3)), r"fl.freeze\(layer, variable, fl.at\[0\]\)"),
+}
+
+
+@pytest.mark.parametrize(("target", "do"), TARGETS.values(), ids=TARGETS.keys())
+def test_a_target_that_is_no_layer(target, do):
+    with pytest.raises(fl.TargetError, match=f"not a Keras layer or model; got target=.*{do}"):
         fl.freeze(target)
+
+
+def test_a_model_whose_build_makes_no_weights():
+    class Lazy(keras.Model):
+        def __init__(self):
+            super().__init__(name="lazy")
+            self.out = keras.layers.Dense(2)
+
+        def call(self, x):
+            return self.out(x)
+
+    target = Lazy()
+    target.built = True
+    with pytest.raises(fl.NotBuiltError, match=r"got built=True. Call it once on data"):
+        fl.freeze(target)
+
+
+def test_a_selection_that_holds_nothing_warns():
+    target = model()
+    with pytest.warns(UserWarning, match=r"hidden/kernel: this selection holds no entry.*at\[7:\]"):
+        assert len(fl.freeze(target, "hidden/kernel", fl.at[7:])) == 0
+
+
+def test_the_trainable_part_stands_for_its_weight():
+    target = model()
+    fl.freeze(target, "hidden/kernel", fl.at[0])
+    (change,) = fl.freeze(target, target.trainable_variables[0], fl.at[1])
+    assert (change.path, change.frozen) == ("hidden/kernel", 10)
 
 
 def test_a_variable_of_another_model():

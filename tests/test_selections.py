@@ -377,13 +377,46 @@ def test_truth_value_is_refused():
         _ = at[0] and zeros
 
 
-@pytest.mark.parametrize("other", [np.array([True]), True, 0, None], ids=repr)
+@pytest.mark.parametrize("other", [True, 0, None, "rows"], ids=repr)
 @pytest.mark.parametrize("combine", [operator.and_, operator.or_])
 def test_algebra_takes_selections_only(combine, other):
     with pytest.raises(TypeError):
         combine(at[0], other)
     with pytest.raises(TypeError):
         combine(other, at[0])
+
+
+@pytest.mark.parametrize(
+    "other", [np.array([True, False, True]), lambda w: np.array([True, False, True])]
+)
+def test_algebra_takes_arrays_and_functions(other):
+    assert masked(at[:2] & other, weight((3,))).tolist() == [True, False, False]
+    assert masked(other & at[:2], weight((3,))).tolist() == [True, False, False]
+    assert masked(at[1] | other, weight((3,))).tolist() == [True, True, True]
+    assert masked(other | at[1], weight((3,))).tolist() == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: at(0), r"square brackets. Write fl.at\[0, :\]"),
+        (lambda: zeros(), r"^zeros: a selection is not called"),
+    ],
+    ids=["at", "zeros"],
+)
+def test_calling_a_selection(call, message):
+    with pytest.raises(SelectionError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    "where",
+    [np.eye(2, dtype=int), np.array([1, 0, 1]), [[1, 0], [0, 1]], [0, 0, 2]],
+    ids=["matrix", "zeros-and-ones", "nested", "repeated"],
+)
+def test_integers_that_may_be_a_mask_are_refused(where):
+    with pytest.raises(SelectionError, match=r"Write fl.mask\(array != 0\) or fl.at\[array\]"):
+        as_selection(where)
 
 
 # --- zeros, mask, as_selection ------------------------------------------------------------------
@@ -542,7 +575,7 @@ def test_a_function_cannot_write_to_the_weight():
         (
             lambda value: value[0] > 0,
             r"^hidden/kernel: where\(<lambda>\) must return an array of the weight's shape; got an "
-            r"array of shape \(3,\) \(shape \(2, 3\), dtype float32\)\. Return np\.broadcast_to\(",
+            r"array of shape \(3,\) \(shape \(2, 3\), dtype float32\)\. Return a boolean array of",
         ),
         (lambda value: value, r"must return a boolean array, True = frozen; got dtype=float32"),
         (lambda value: None, r"must return a boolean array, True = frozen; got NoneType"),

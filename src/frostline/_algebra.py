@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -45,7 +45,8 @@ class Selection(ABC):
     """Which entries of a weight to freeze.
 
     Selections are immutable, hashable, compare by what they say, and print as the expression that
-    makes them. `a & b`, `a | b` and `~a` combine them entry by entry.
+    makes them. `a & b`, `a | b` and `~a` combine them entry by entry; one side may be
+    a boolean array or a callable.
 
     Note:
         A selection by structure (units, tokens, heads) says nothing about weights that have no such
@@ -77,11 +78,27 @@ class Selection(ABC):
             SelectionError: The selection does not fit the weight.
         """
 
-    def __and__(self, other: Selection) -> Selection:
-        return And(self, other) if isinstance(other, Selection) else NotImplemented
+    def __and__(self, other: Any) -> Selection:
+        other = _selection(other)
+        return NotImplemented if other is None else And(self, other)
 
-    def __or__(self, other: Selection) -> Selection:
-        return Or(self, other) if isinstance(other, Selection) else NotImplemented
+    def __or__(self, other: Any) -> Selection:
+        other = _selection(other)
+        return NotImplemented if other is None else Or(self, other)
+
+    def __rand__(self, other: Any) -> Selection:
+        other = _selection(other)
+        return NotImplemented if other is None else And(other, self)
+
+    def __ror__(self, other: Any) -> Selection:
+        other = _selection(other)
+        return NotImplemented if other is None else Or(other, self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused, for who writes `fl.zeros()`."""
+        raise SelectionError(
+            f"{_index.shorten(repr(self))}: a selection is not called. Pass it as it is."
+        )
 
     def __invert__(self) -> Selection:
         return Not(self)
@@ -146,3 +163,14 @@ class Not(Selection):
 
     def __repr__(self) -> str:
         return f"~{self.operand._shown(3)}"
+
+
+def _selection(other: Any) -> Selection | None:
+    """What stands on the other side of an operator; None for what is no set of entries."""
+    # Here, because selections are made of these classes.
+    from frostline._selections import as_selection
+
+    if isinstance(other, Selection):
+        return other
+    is_array = hasattr(other, "__array__") and getattr(other, "ndim", 0) > 0
+    return as_selection(other) if is_array or callable(other) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +13,21 @@ import numpy as np
 from frostline._apply import adopt, apply_plans
 from frostline._errors import SelectionError, TargetError, UnsupportedError
 from frostline._plan import Plan, WholePlan, plan_from_mask
-from frostline._selections import Selection, Weight, as_selection, everything
+from frostline._selections import Selection, Weight, as_selection, everything, nothing
 from frostline._tree import Found, select, weights_of
 from frostline._view import plan_of
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a call did to one weight: `entries` of its `size` changed, `frozen` are frozen now."""
+    """What a call did to one weight.
+
+    Attributes:
+        path: The path of the weight below the target.
+        entries: How many of its entries this call froze or unfroze.
+        frozen: How many are frozen now.
+        size: How many there are.
+    """
 
     path: str
     entries: int
@@ -78,7 +86,8 @@ def freeze(target: Any, weights: Any = "*", where: Any = None) -> Changes:
         SelectionError: `where` does not fit a weight.
         UnsupportedError: A weight can not be divided (quantized, or with LoRA).
 
-    After any of these the model is as it was.
+    After any of these the model is as it was. A selection that holds no entry of any weight named
+    changes nothing and warns.
 
     Note:
         Only weights that an optimizer trains can be frozen. The moving statistics of a
@@ -142,7 +151,7 @@ def is_frozen(variable: Any) -> bool:
         >>> fl.is_frozen(layer.bias), fl.is_frozen(layer.kernel)
         (True, False)
     """
-    return plan_of(_variable(variable)) is not None
+    return plan_of(_variable(variable, "is_frozen")) is not None
 
 
 def frozen_mask(variable: Any) -> np.ndarray:
@@ -169,31 +178,36 @@ def frozen_mask(variable: Any) -> np.ndarray:
         array([[ True, False],
                [ True, False]])
     """
-    plan = plan_of(_variable(variable))
+    plan = plan_of(_variable(variable, "frozen_mask"))
     return np.zeros(tuple(variable.shape), dtype=bool) if plan is None else plan.mask()
 
 
 def _change(target: Any, weights: Any, where: Any, *, freezing: bool) -> Changes:
+    found = weights_of(target)
     if isinstance(weights, Selection):
+        first = "target" if where is None else f"target, {_named(where)}"
         raise SelectionError(
             "weights: a selection of entries is the third argument; got "
-            f"weights={weights!r}. Write `fl.freeze(target, where={weights!r})`."
+            f"weights={weights!r}. Write `fl.freeze({first}, where=selection)`."
         )
     selection = as_selection(where)
     plans = []
     changes = []
     said_nothing = []
-    matched = select(target, weights_of(target), weights)
+    matched = select(target, found, weights)
+    selects = False
     for weight in matched:
         before = plan_of(weight.variable)
         if selection is everything:
             after = WholePlan(tuple(weight.variable.shape)) if freezing else None
+            selects = True
         else:
             mask = selection.mask(_asked(weight))
             if mask is None:
                 said_nothing.append(weight)
                 continue
             after = _combined(before, mask, freezing=freezing)
+            selects = selects or bool(mask.any()) or mask.size == 0
         if after != before:
             _refuse_unsupported(weight, divides=after is not None and after.kind != "whole")
             plans.append((weight.variable, after))
@@ -204,9 +218,19 @@ def _change(target: Any, weights: Any, where: Any, *, freezing: bool) -> Changes
             f"got where={selection!r} (layer {type(matched[0].owner).__name__}). "
             "Select entries by position: `fl.at[...]`."
         )
+    if not selects and selection is not nothing:
+        warnings.warn(
+            f"{matched[0].path}: this selection holds no entry of the weights named; got "
+            f"where={selection!r}. Nothing changed.",
+            stacklevel=3,
+        )
     apply_plans(plans)
     adopt(target)
     return Changes(changes)
+
+
+def _named(weights: Any) -> str:
+    return repr(weights) if isinstance(weights, str) else "weights"
 
 
 def _asked(weight: Found) -> Weight:
@@ -256,15 +280,16 @@ def _refuse_unsupported(weight: Found, *, divides: bool) -> None:
             )
 
 
-def _variable(variable: Any) -> Any:
+def _variable(variable: Any, question: str) -> Any:
     if not isinstance(variable, keras.Variable):
         raise TargetError(
             f"variable: not a Keras variable; got variable={type(variable).__name__}. "
-            "Pass one that a layer holds: `fl.frozen_mask(layer.kernel)`."
+            f"Pass one that a layer holds, `fl.{question}(layer.kernel)`; "
+            "`fl.summary(model)` tells of all."
         )
     if hasattr(variable, "_frostline_view"):
         raise TargetError(
             f"{variable.path}: this is one part of a divided weight; got variable=its part. "
-            "Pass the variable that the layer holds: `fl.frozen_mask(layer.kernel)`."
+            f"Pass the variable that the layer holds: `fl.{question}(layer.kernel)`."
         )
     return variable

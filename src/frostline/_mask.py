@@ -102,7 +102,7 @@ class Mask(Selection):
             raise weight.error(
                 "a mask needs exactly the shape of the weight",
                 f"a mask of shape {self.shape}",
-                f"Use fl.mask(np.broadcast_to(array, {weight.shape})).",
+                fitting_hint(self.shape, weight.shape),
             )
         return self._array()
 
@@ -111,3 +111,16 @@ class Mask(Selection):
             return f"mask({self._array().tolist()})"
         data = base64.b64encode(zlib.compress(self.bits, 9)).decode("ascii")
         return f"mask.packed({self.shape}, {data!r})"
+
+
+def fitting_hint(shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """What to do with a boolean array of another shape than the weight's."""
+    if shape and shape == wanted[: len(shape)]:
+        return "Use fl.at[array], an index along the first axes."
+    try:
+        fits = np.broadcast_shapes(shape, wanted) == wanted
+    except ValueError:
+        fits = False
+    if fits:
+        return f"Use fl.mask(np.broadcast_to(array, {wanted}))."
+    return f"Make it an array of shape {wanted}."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -118,6 +118,10 @@ class Indexer:
     def __getitem__(self, index: Any) -> Selection:
         return At(_index.parse(index))
 
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused, for who writes `fl.at(0)`."""
+        raise SelectionError("at: takes an index in square brackets. Write fl.at[0, :].")
+
     def __repr__(self) -> str:
         return "at"
 
@@ -152,7 +156,7 @@ class Where(Selection):
             raise weight.error(
                 f"{self} must return an array of the weight's shape",
                 f"an array of shape {array.shape}",
-                f"Return np.broadcast_to(array, {weight.shape}).",
+                f"Return a boolean array of shape {weight.shape}.",
             )
         return array
 
@@ -181,7 +185,7 @@ def as_selection(where: Any) -> Selection:
         return _from_array(where)
     if isinstance(where, int | np.integer | slice | tuple | range) or where is Ellipsis:
         return at[where]
-    if callable(where):
+    if callable(where) and where is not at:
         return Where(where)
     raise SelectionError(
         "where: expected None, a selection, an index, a boolean mask, or a function from the value "
@@ -195,4 +199,14 @@ def _from_array(where: Any) -> Selection:
         array = np.asarray(where)
     except ValueError:  # ragged: `at` says so
         return at[where]
-    return Mask(array) if array.dtype == np.bool_ else at[where]
+    if array.dtype == np.bool_:
+        return Mask(array)
+    # An index and a mask of numbers look alike, and one read as the other freezes wrong entries.
+    repeated = array.ndim == 1 and np.unique(array).size < array.size
+    if np.issubdtype(array.dtype, np.integer) and (array.ndim > 1 or repeated):
+        raise SelectionError(
+            "where: an array of integers that may be meant as a mask or as an index; got "
+            f"where={_index.shorten(repr(where))} (shape {array.shape}, dtype {array.dtype}). "
+            "Write fl.mask(array != 0) or fl.at[array]."
+        )
+    return at[where]

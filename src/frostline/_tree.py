@@ -52,17 +52,21 @@ def unique(found: Iterable[Found]) -> list[Found]:
 def weights_of(target: Any) -> list[Found]:
     """Every weight below `target`, or the error that says why there is none."""
     if not isinstance(target, Layer):
+        do = "Pass a layer or a model: `fl.freeze(model, 'hidden/kernel', fl.at[0, :])`."
+        if isinstance(target, keras.Variable):
+            do = "Pass its layer, and the variable second: `fl.freeze(layer, variable, fl.at[0])`."
+        elif isinstance(target, (list, tuple)):
+            do = "Pass one at a time: `for layer in layers: fl.freeze(layer, ...)`."
         raise TargetError(
-            f"target: not a Keras layer or model; got target={type(target).__name__}. "
-            "Pass a layer or a model: `fl.freeze(model, 'hidden/kernel', fl.at[0, :])`."
+            f"target: not a Keras layer or model; got target={type(target).__name__}. {do}"
         )
     found = list(walk(target))
     if not found:
         if not _all_built(target):
-            raise NotBuiltError(
-                f"{target.name}: no weights yet; got built=False. Build it first: "
-                f"`{target.name}.build(input_shape)`, or call it once on data."
-            )
+            do = "Call it once on data."
+            if not target.built:
+                do = f"Build it first: `{target.name}.build(input_shape)`, or call it once on data."
+            raise NotBuiltError(f"{target.name}: no weights yet; got built={target.built}. {do}")
         raise PathError(
             f"{target.name}: this {type(target).__name__} has no weights that train; "
             "got target without weights. Pass a layer or a model that has some."
@@ -95,6 +99,8 @@ def _walk(layer: Layer, prefix: str, above: tuple[Layer, ...]) -> Iterator[Found
 
 def _matching(target: Layer, found: Sequence[Found], pattern: Any) -> list[Found]:
     if isinstance(pattern, keras.Variable):
+        # The trainable part of a weight stands for the weight.
+        pattern = getattr(pattern, "_frostline_view", pattern)
         matched = [weight for weight in found if weight.variable is pattern]
         if not matched:
             raise PathError(
@@ -114,8 +120,8 @@ def _matching(target: Layer, found: Sequence[Found], pattern: Any) -> list[Found
     else:
         raise PathError(
             f"{target.name}: a weight is named by a glob on its path, a compiled regex, a variable "
-            f"or a list of these; got weights={_short(pattern)}. A selection of entries is the "
-            "third argument: `fl.freeze(layer, where=fl.at[0, :])`."
+            f"or a list of these; got weights={_short(pattern)}. All weights of a layer are "
+            "`'name/*'`; a selection of entries is the third argument, `where=fl.at[0, :]`."
         )
     if not matched:
         raise PathError(_no_match(target, found, pattern))
@@ -142,6 +148,12 @@ def _no_match(target: Layer, found: Sequence[Found], pattern: Any) -> str:
                 f"{variable.path}: not trained by an optimizer, the layer updates it by itself; "
                 f"got weights={text!r}. Nothing to freeze here; name a weight that trains."
             )
+    for layer in _below(target):
+        if fnmatch.fnmatchcase(layer.name, text):
+            do = f"Name its weights: `'{layer.name}/*'`."
+            if not any(True for _ in walk(layer)):
+                do = f"This {type(layer).__name__} has no weights that train."
+            return f"{layer.name}: a layer, not the path of a weight; got weights={text!r}. {do}"
     paths = [weight.path for weight in found]
     near = difflib.get_close_matches(text, paths, n=3, cutoff=0.4) or paths[:3]
     unbuilt = "" if _all_built(target) else " Some of its layers are not built yet: call it first."
@@ -149,6 +161,12 @@ def _no_match(target: Layer, found: Sequence[Found], pattern: Any) -> str:
         f"{target.name}: no weight has this path; got weights={text!r}. "
         f"Nearest: {', '.join(map(repr, near))}.{unbuilt}"
     )
+
+
+def _below(layer: Layer) -> Iterator[Layer]:
+    for child in _keras.children(layer):
+        yield child
+        yield from _below(child)
 
 
 def _all_built(layer: Layer) -> bool:

@@ -84,7 +84,7 @@ class View:
         """Write the whole weight, the frozen part too.
 
         Except from inside a layer's call (`SpectralNormalization` does that): it is a way of
-        training, and reaches what trains.
+        training, and the frozen part takes nothing from there.
         """
         shape, dtype = tuple(self.shape), self._frostline.frozen.dtype  # type: ignore[attr-defined]
         value = ops.convert_to_tensor(value, dtype=dtype)
@@ -96,9 +96,7 @@ class View:
             )
         parts = self._frostline
         parts.trainable.assign(_split.take_trainable(parts.plan, value))
-        if not _keras.in_call():
-            parts.frozen.assign(_split.take_frozen(parts.plan, value))
-            return value
+        parts.frozen.assign(_split.take_frozen(parts.plan, value))
         held = _reads.__dict__.get("held", {})
         if (key := _key(self)) in held:
             held[key] = self._merged()
@@ -267,14 +265,14 @@ def _part_layout(variable: Any, role: str, plan: SplitPlan) -> dict[str, Any]:
     try to. Keras 3.12 takes a layout on JAX alone, so there is no argument where there is none.
     """
     layout: Any = getattr(variable, "_layout", None)
-    if not isinstance(layout, keras.distribution.TensorLayout):
+    axes = backend.layout_axes(layout, len(variable.shape))
+    if axes is None:
         return {}
-    axes: list[Any] = [None]
     if isinstance(plan, AxisPlan):
-        axes = [None if a == plan.axis else name for a, name in enumerate(layout.axes)]
-    elif role == "frozen":
-        axes = list(layout.axes)
-    return {"layout": keras.distribution.TensorLayout(axes, layout.device_mesh)}
+        axes[plan.axis] = None
+    elif role == "trainable":
+        axes = [None]
+    return {"layout": backend.layout_with_axes(layout, axes)}
 
 
 def _become_view(variable: Any, parts: Parts) -> None:

@@ -27,6 +27,7 @@ from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_limits
 
 import frostline as fl
+from frostline._backends import backend
 
 Split = tuple[np.ndarray, np.ndarray]
 
@@ -105,7 +106,7 @@ def load() -> Digits:
 
 def build(width: int) -> keras.Model:
     """A network for `5 * width` digits, with `width` times the filters and units."""
-    keras.utils.set_random_seed(SEED)
+    backend.seed(SEED)
     layers = keras.layers
     return keras.Sequential(
         [
@@ -144,7 +145,7 @@ def freeze_old(model: keras.Model) -> None:
 def train(model: keras.Model, data: Split, epochs: int, bar: ProgressBar) -> None:
     """AdamW, one yes-or-no question for each digit: an old output needs no word from a new one."""
     images, labels = data
-    keras.utils.set_random_seed(SEED)
+    backend.seed(SEED)
     # Smoothed labels keep outputs moderate, so that digits learned apart can be compared.
     loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.2)
     model.compile(keras.optimizers.AdamW(3e-3, weight_decay=1e-3), loss)

@@ -20,17 +20,26 @@ from frostline._tree import Found, unique, weights_of
 from frostline._view import plan_of
 
 _BAR = 10  # characters of a full share
-_WIDE, _NARROW = 100, 72  # columns of a terminal with room for bars, and for shapes
+_WIDE = 100  # columns of a terminal with room for bars
+_NO_OPTIMIZER = "slots saved: known for a model that is compiled"
 
 
 @dataclass(frozen=True)
 class Row:
     """One weight: `frozen` of its `size` entries do not train.
 
-    `kind` is how the frozen entries lie: `"whole"`, `"slab"` (one block along an axis), `"indices"`
-    (positions along an axis), `"entries"`, or `""` where nothing is frozen. `slots_saved` counts
-    the optimizer's values that need not exist, None where no optimizer is known. `trains` is False
-    where nothing of the weight moves now, be it frozen or its layer not trainable.
+    Attributes:
+        path: The path of the weight below the target.
+        shape: Its shape, a tuple of integers.
+        dtype: Its dtype, `"float32"`.
+        size: How many entries it has.
+        frozen: How many of them are frozen.
+        share: `frozen / size`, 0 to 1.
+        kind: How the frozen entries lie: `"whole"`, `"slab"` (one block along an axis), `"indices"`
+            (positions along an axis), `"entries"`, or `""` where nothing is frozen.
+        slots_saved: Optimizer values that need not exist; None where no optimizer is known.
+        trains: False where nothing of the weight moves now: all of it is frozen, or its layer has
+            `trainable = False`, which the table calls "layer off".
     """
 
     path: str
@@ -53,6 +62,12 @@ class Summary:
 
     Attributes:
         rows: A tuple with a `Row` for each weight that an optimizer can train, shared ones once.
+        size: Entries of all weights: the trainable parameters of the plain model.
+        frozen: Entries that are frozen.
+        trainable: Entries that are not.
+        share: `frozen / size`, 0 to 1.
+        slots_saved: Optimizer values that need not exist; None where no optimizer is known.
+        optimizer_bytes_saved: The same in bytes.
     """
 
     def __init__(self, name: str, rows: tuple[Row, ...]) -> None:
@@ -95,13 +110,13 @@ class Summary:
     def __str__(self) -> str:
         stream = io.StringIO()
         Console(file=stream, force_jupyter=False).print(self)
-        return stream.getvalue().rstrip("\n")
+        return "\n".join(line.rstrip() for line in stream.getvalue().rstrip().split("\n"))
 
     def __repr__(self) -> str:
         return str(self)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The table: with bars in a wide terminal, without shapes in a narrow one."""
+        """The table: with bars where the terminal is wide, without shapes where it is narrow."""
         yield self._table(options.max_width)
 
     def _repr_html_(self) -> str:
@@ -128,12 +143,17 @@ class Summary:
         table = Table(
             title=self._title,
             title_justify="left",
+            caption=None if self.slots_saved is not None else _NO_OPTIMIZER,
+            caption_justify="left",
             show_footer=True,
             box=SIMPLE,
             collapse_padding=True,
             pad_edge=False,
         )
-        shown = [place for place in range(len(_HEAD)) if place != 1 or width >= _NARROW]
+        lines = [_HEAD, self._total, *map(_cells, self.rows)]
+        needed = sum(max(len(line[place]) for line in lines) + 2 for place in range(len(_HEAD)))
+        # Shapes give way before a path is broken.
+        shown = [place for place in range(len(_HEAD)) if place != 1 or width >= needed]
         for place in shown:
             table.add_column(
                 _HEAD[place],

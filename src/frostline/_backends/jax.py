@@ -6,6 +6,7 @@ import weakref
 from typing import Any
 
 from jax.core import Tracer
+from jax.sharding import NamedSharding, PartitionSpec
 
 from frostline._backends.base import Backend
 
@@ -17,6 +18,17 @@ class JaxBackend(Backend):
     arrays away from the variables meanwhile. The forward pass of the same step has read the frozen
     part, so it is taken from there, as long as it belongs to the same trace.
     """
+
+    # Keras 3.12 keeps the sharding of JAX itself as the layout of a variable.
+    def layout_axes(self, layout: Any, ndim: int) -> list[Any] | None:
+        if isinstance(layout, NamedSharding):
+            return [*layout.spec, *[None] * (ndim - len(layout.spec))]
+        return super().layout_axes(layout, ndim)
+
+    def layout_with_axes(self, layout: Any, axes: list[Any]) -> Any:
+        if isinstance(layout, NamedSharding):
+            return NamedSharding(layout.mesh, PartitionSpec(*axes))
+        return super().layout_with_axes(layout, axes)
 
     def remember(self, frozen: Any, value: Any) -> None:
         frozen._frostline_seen = weakref.ref(value)

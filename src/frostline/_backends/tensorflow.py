@@ -60,6 +60,10 @@ class TensorFlowBackend(Backend):
 
     view_mixin = _View
 
+    def seed(self, number: int) -> None:
+        super().seed(number)
+        tf.random.set_seed(number)
+
     def creating(self, variable: Any) -> AbstractContextManager[Any]:
         strategy = getattr(variable.value, "distribute_strategy", None)
         if strategy is None or strategy is tf.distribute.get_strategy():

@@ -18,6 +18,10 @@ class TorchBackend(Backend):
     pass reads, and `DistributedDataParallel` stops on an unused parameter.
     """
 
+    def seed(self, number: int) -> None:
+        super().seed(number)
+        torch.manual_seed(number)
+
     def creating(self, variable: Any) -> AbstractContextManager[Any]:
         del variable
         return torch.no_grad()
