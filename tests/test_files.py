@@ -334,6 +334,32 @@ def test_one_direction_of_a_bidirectional_layer(tmp_path):
     assert sorted(frozen.values()) == [False] * 4 + [True] * 2
 
 
+def test_each_freeze_is_described_once():
+    model = frozen_variously(functional())
+    config = json.dumps(model.get_config())
+    assert config.count('"plan"') == sum(fl.is_frozen(w.variable) for w in weights(model))
+
+
+class Eager(keras.Model):
+    """Makes its weights in its first call, which no symbolic tensor gets through."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.out = keras.layers.Dense(3)
+
+    def call(self, inputs):
+        return self.out(inputs[:, 0]) * float(array(keras.ops.sum(inputs)) < 1e9)
+
+
+def test_a_model_that_is_built_by_its_first_call():
+    model = Eager()
+    model(X)
+    fl.freeze(model, "*kernel", fl.at[0])
+    clone = keras.models.clone_model(model)
+    clone(X)
+    assert_same_bits(fl.frozen_mask(clone.out.kernel), fl.frozen_mask(model.out.kernel))
+
+
 def test_an_unfrozen_model_saves_as_if_it_never_was_frozen(tmp_path):
     model, plain = functional(), functional()
     frozen_variously(model)
