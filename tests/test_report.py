@@ -104,6 +104,57 @@ def test_slots_saved_are_the_slots_that_are_not_there(name):
     assert fl.summary(target).optimizer_bytes_saved == 4 * saved
 
 
+OPTIMIZERS = {
+    "SGD": (lambda: keras.optimizers.SGD(), 0),
+    "SGD with momentum": (lambda: keras.optimizers.SGD(momentum=0.9), 1),
+    "Adam": (lambda: keras.optimizers.Adam(), 2),
+    "AdamW": (lambda: keras.optimizers.AdamW(), 2),
+    "Adam with loss scale": (
+        lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()),
+        2,
+    ),
+    "Adam, average, accumulation": (
+        lambda: keras.optimizers.Adam(use_ema=True, gradient_accumulation_steps=2),
+        4,
+    ),
+    # What these keep depends on the shape of a weight, or on its name: no number is the truth.
+    "Adafactor": (lambda: keras.optimizers.Adafactor(), None),
+    "Muon": (lambda: keras.optimizers.Muon(), None),
+}
+
+
+@pytest.mark.parametrize("built", [False, True], ids=["not built", "built"])
+@pytest.mark.parametrize(("make", "slots"), OPTIMIZERS.values(), ids=list(OPTIMIZERS))
+def test_slots_saved_of_an_optimizer(make, slots, built):
+    target = model()
+    target.compile(make(), "mse")
+    if built:
+        target.optimizer.build(target.trainable_variables)
+    fl.freeze(target, "hidden/kernel", fl.at[:2])
+    saved = fl.summary(target).rows[0].slots_saved
+    assert saved == (None if slots is None else slots * 16)
+
+
+class ForItsModelOnly(keras.optimizers.SGD):
+    def build(self, variables):
+        if len(variables) != 6:
+            raise ValueError("an optimizer of one model")
+        super().build(variables)
+
+
+class NotFromConfig(keras.optimizers.SGD):
+    def get_config(self):
+        return {"unknown": 1}
+
+
+@pytest.mark.parametrize("kind", [ForItsModelOnly, NotFromConfig])
+def test_an_optimizer_that_can_not_be_probed_is_unknown(kind):
+    target = model()
+    target.compile(kind(), "mse")
+    assert fl.summary(target).slots_saved is None
+    assert "treats all entries alike" in " ".join(str(fl.summary(target)).split())
+
+
 def test_without_an_optimizer_nothing_is_said_of_slots():
     summary = fl.summary(model())
     assert summary.slots_saved is None
@@ -113,11 +164,16 @@ def test_without_an_optimizer_nothing_is_said_of_slots():
 
 def test_a_layer_that_is_off():
     target = model()
+    target.compile("adam", "mse")
     fl.freeze(target, "hidden/kernel", fl.at[0])
+    fl.freeze(target, "*/bias")
+    assert [row.slots_saved for row in fl.summary(target).rows] == [16, 16, 0, 0, 0, 8]
     target.get_layer("hidden").trainable = False
     rows = fl.summary(target).rows
-    assert [row.trains for row in rows] == [False, False, True, True, True, True]
+    assert [row.trains for row in rows] == [False, False, True, True, True, False]
     assert rows[0].frozen == 8
+    # A plain layer that is off has no slots either: there is nothing that the freeze saves.
+    assert [row.slots_saved for row in rows] == [0, 0, 0, 0, 0, 8]
     assert "slab (layer off)" in str(fl.summary(target))
 
 
@@ -136,6 +192,78 @@ def test_text_holds_every_weight_and_the_totals(monkeypatch):
     assert "33.3%" in text
     assert "████" not in text
     assert "███" in text
+
+
+@pytest.mark.parametrize("name", ["a[red]b", "a:smile:b", "[bold]"])
+def test_a_name_is_no_markup(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    target = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name=name)], name=name)
+    lines = str(fl.summary(target)).splitlines()
+    assert lines[0].startswith(f"{name}: 0 of 6")
+    assert any(f"{name}/kernel" in line for line in lines)
+
+
+def test_text_is_plain_even_where_colour_is_forced(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b" not in str(fl.summary(model()))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_text_can_be_printed_where_there_is_no_unicode(encoding, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    target = model()
+    fl.freeze(target, "*/kernel")
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    str(fl.summary(target)).encode(encoding)
+    assert "##########" in str(fl.summary(target))
+
+
+def test_rich_prints_it_in_colour():
+    target = model()
+    fl.freeze(target, "*/kernel")
+    stream = io.StringIO()
+    rich.console.Console(
+        file=stream, width=120, force_terminal=True, color_system="truecolor"
+    ).print(fl.summary(target))
+    assert "\x1b[36m█" in stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
+def test_large_numbers_are_never_cut(width):
+    row = fl.Row(
+        "backbone/token_embedding/embeddings",
+        (128_256, 4096),
+        "float32",
+        525_336_576,
+        525_324_288,
+        "slab",
+        1_050_648_576,
+        True,
+    )
+    stream = io.StringIO()
+    rich.console.Console(file=stream, width=width).print(fl.Summary("large", (row,)))
+    table = stream.getvalue()
+    assert table.count("525,324,288 / 525,336,576") == 2
+    for column, cell in {
+        "shape": "(128256, 4096)",
+        "kind": "slab",
+        "saved": "1,050,648,576",
+    }.items():
+        assert (column in table) == (cell in table), column
+    assert ("shape" in table) == (width >= 120)
+    assert "".join(line.split()[0] for line in table.splitlines() if line.split()).count(row.path)
+
+
+@pytest.mark.parametrize(
+    ("frozen", "size", "text"),
+    [(0, 0, "0.0%"), (0, 9, "0.0%"), (1, 9999, "<0.1%"), (9998, 9999, ">99.9%"), (9, 9, "100.0%")],
+)
+def test_a_share_is_all_or_nothing_only_where_it_is(frozen, size, text, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    row = fl.Row("w", (size,), "float32", size, frozen, "entries", None, True)
+    assert row.share == (frozen / size if size else 0.0)
+    shown = str(fl.Summary("layer", (row,)))
+    assert shown.count(f" {text} ") == 2
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
@@ -170,8 +298,21 @@ def test_a_shared_weight_counts_once():
     assert [row.path for row in fl.summary(target).rows] == ["again/kernel", "again/bias"]
 
 
+def test_a_weight_that_is_reached_in_two_ways_counts_once():
+    layer = keras.layers.Dense(4, name="again")
+    inside = keras.Sequential([keras.Input((4,)), layer], name="inside")
+    inputs = keras.Input((4,))
+    target = keras.Model(inputs, layer(inside(inputs)))
+    fl.freeze(target, "*kernel", fl.at[0])
+    summary = fl.summary(target)
+    assert [row.path for row in summary.rows] == ["inside/again/kernel", "inside/again/bias"]
+    assert (summary.frozen, summary.size) == (4, target.count_params())
+
+
 def test_errors():
     with pytest.raises(fl.NotBuiltError, match="no weights yet"):
         fl.summary(keras.layers.Dense(3))
+    with pytest.raises(fl.PathError, match="no weights that train"):
+        fl.summary(keras.layers.ReLU())
     with pytest.raises(fl.TargetError, match="not a Keras layer or model"):
         fl.summary("model")

@@ -63,11 +63,20 @@ def follow(models: Sequence[keras.Model], moved: Sequence[Before]) -> None:
                 getattr(model, f"make_{stage}_function")(force=True)
 
 
-def slots_per_weight(optimizer: Any) -> int:
-    """How many values an optimizer keeps for each trained one, read off a tiny variable."""
+def slots_per_weight(optimizer: Any) -> int | None:
+    """How many values an optimizer keeps for each trained one, read off tiny variables.
+
+    None where that depends on more than how many are trained: on the shape (Adafactor), on the
+    shape and the name (Muon), on the path (MultiOptimizer).
+    """
+    if getattr(optimizer, "optimizers", None):
+        return None
     fresh = _copy(optimizer)
-    fresh.build([keras.Variable(ops.zeros((2, 3)), name="probe")])
-    return sum(tuple(slot.shape) == (2, 3) for slot in fresh.variables)
+    probes = {(2,): "probe", (3, 4): "probe", (5, 6): "embeddings"}
+    fresh.build([keras.Variable(ops.zeros(shape), name=name) for shape, name in probes.items()])
+    shapes = [shape for slot in fresh.variables if (shape := tuple(slot.shape))]
+    counts = {shapes.count(probe) for probe in probes}
+    return counts.pop() if len(counts) == 1 and set(shapes) <= set(probes) else None
 
 
 def _replaced(variables: Sequence[Any], moved: Sequence[Before]) -> list[Any] | None:

@@ -5,23 +5,25 @@ from __future__ import annotations
 import html
 import io
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from rich.box import SIMPLE
+from rich.box import ASCII, SIMPLE
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
+from rich.text import Text
 
-from frostline._errors import UnsupportedError
 from frostline._optimizer import slots_per_weight
 from frostline._tree import Found, unique, weights_of
 from frostline._view import plan_of
 
 _BAR = 10  # characters of a full share
-_WIDE = 100  # columns of a terminal with room for bars
-_NO_OPTIMIZER = "slots saved: known for a model that is compiled"
+_PATH = 16  # characters of a path before it folds, where room is short
+_GIVE_WAY = (1, 4, 5)  # columns that a narrow terminal goes without, the first one first
+_UNKNOWN = "slots saved: known for a compiled model whose optimizer treats all entries alike"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Row:
         share: `frozen / size`, 0 to 1.
         kind: How the frozen entries lie: `"whole"`, `"slab"` (one block along an axis), `"indices"`
             (positions along an axis), `"entries"`, or `""` where nothing is frozen.
-        slots_saved: Optimizer values that need not exist; None where no optimizer is known.
+        slots_saved: Optimizer values that need not exist: none where the layer is off, None where
+            no optimizer is known, or where what it keeps depends on more than a weight's size.
         trains: False where nothing of the weight moves now: all of it is frozen, or its layer has
             `trainable = False`, which the table calls "layer off".
     """
@@ -109,15 +112,18 @@ class Summary:
 
     def __str__(self) -> str:
         stream = io.StringIO()
-        Console(file=stream, force_jupyter=False).print(self)
+        # No colour system: `FORCE_COLOR` would put escapes into a plain string.
+        console = Console(file=stream, force_jupyter=False, color_system=None)
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        console.print(self._table(console.width, ascii_only=not _is_utf(encoding)))
         return "\n".join(line.rstrip() for line in stream.getvalue().rstrip().split("\n"))
 
     def __repr__(self) -> str:
         return str(self)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The table: with bars where the terminal is wide, without shapes where it is narrow."""
-        yield self._table(options.max_width)
+        """The table: with bars where there is room, without shapes where there is little."""
+        yield self._table(options.max_width, ascii_only=options.ascii_only)
 
     def _repr_html_(self) -> str:
         cells = [_html_row(_cells(row), row.share) for row in self.rows]
@@ -137,23 +143,22 @@ class Summary:
     @property
     def _total(self) -> tuple[str, ...]:
         counts = f"{self.frozen:,} / {self.size:,}"
-        return ("total", "", counts, f"{self.share:.1%}", "", _count(self.slots_saved))
+        share = _percent(self.frozen, self.size)
+        return ("total", "", counts, share, "", _count(self.slots_saved))
 
-    def _table(self, width: int) -> Table:
+    def _table(self, width: int, *, ascii_only: bool) -> Table:
+        rows = [_cells(row) for row in self.rows]
+        shown, bars = _layout([_HEAD, self._total, *rows], width)
         table = Table(
-            title=self._title,
+            title=Text(self._title),
             title_justify="left",
-            caption=None if self.slots_saved is not None else _NO_OPTIMIZER,
+            caption=None if self.slots_saved is not None else _UNKNOWN,
             caption_justify="left",
             show_footer=True,
-            box=SIMPLE,
+            box=ASCII if ascii_only else SIMPLE,
             collapse_padding=True,
             pad_edge=False,
         )
-        lines = [_HEAD, self._total, *map(_cells, self.rows)]
-        needed = sum(max(len(line[place]) for line in lines) + 2 for place in range(len(_HEAD)))
-        # Shapes give way before a path is broken.
-        shown = [place for place in range(len(_HEAD)) if place != 1 or width >= needed]
         for place in shown:
             table.add_column(
                 _HEAD[place],
@@ -163,10 +168,12 @@ class Summary:
                 no_wrap=place > 0,
                 overflow="fold",
             )
-        for row in self.rows:
-            cells = list(_cells(row))
-            if width >= _WIDE:
-                cells[3] = f"{'█' * round(row.share * _BAR)} {cells[3]:>6}"
+        for row, texts in zip(self.rows, rows, strict=True):
+            # Text, since rich reads `[red]` and `:smile:` in a string as markup.
+            cells = [Text(text) for text in texts]
+            if bars:
+                bar = ("#" if ascii_only else "█") * round(row.share * _BAR)
+                cells[3] = Text.assemble((bar, "cyan"), f" {texts[3]:>6}")
             table.add_row(*(cells[place] for place in shown))
         return table
 
@@ -214,16 +221,19 @@ def _row(weight: Found, slots: int | None) -> Row:
     plan = plan_of(variable)
     frozen = 0 if plan is None else plan.frozen_count
     shape = tuple(int(n) for n in variable.shape)
-    on = all(layer.trainable for layer in weight.layers)
+    kind = "" if plan is None else plan.kind
+    # A wholly frozen variable says of itself that it does not train; its layer knows better.
+    on = weight.owner.trainable if kind == "whole" else variable.trainable
+    on = bool(on and weight.layers[0].trainable)
     return Row(
         path=weight.path,
         shape=shape,
         dtype=str(variable.dtype),
         size=math.prod(shape),
         frozen=frozen,
-        kind="" if plan is None else plan.kind,
-        slots_saved=None if slots is None else slots * frozen,
-        trains=bool(variable.trainable) and on,
+        kind=kind,
+        slots_saved=None if slots is None else slots * frozen * on,
+        trains=on and kind != "whole",
     )
 
 
@@ -233,14 +243,36 @@ def _slots(target: Any) -> int | None:
         return None
     try:
         return slots_per_weight(optimizer)
-    except UnsupportedError:
+    except Exception:  # an optimizer of any origin builds here; a table must not fail with it
         return None
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     kind = row.kind if row.trains or row.kind == "whole" else f"{row.kind} (layer off)".strip()
-    counts = f"{row.frozen:,} / {row.size:,}"
-    return (row.path, str(row.shape), counts, f"{row.share:.1%}", kind, _count(row.slots_saved))
+    counts, share = f"{row.frozen:,} / {row.size:,}", _percent(row.frozen, row.size)
+    return (row.path, str(row.shape), counts, share, kind, _count(row.slots_saved))
+
+
+def _layout(lines: list[tuple[str, ...]], width: int) -> tuple[list[int], bool]:
+    """Which columns fit into `width` characters with no number cut, and whether bars do too."""
+    needed = [max(len(line[place]) for line in lines) + 2 for place in range(len(_HEAD))]
+    shown = list(range(len(_HEAD)))
+    if sum(needed) + _BAR + 2 <= width:
+        return shown, True
+    for place in _GIVE_WAY:
+        # Shapes give way before a path is broken, the rest before a number is.
+        path = needed[0] if place == 1 else min(needed[0], _PATH + 2)
+        if path + sum(needed[p] for p in shown[1:]) + 1 > width:
+            shown.remove(place)
+    return shown, False
+
+
+def _percent(frozen: int, size: int) -> str:
+    """The share, and 0% and 100% only where that is exact."""
+    share = frozen / size if size else 0.0
+    if 0 < frozen < size and not 0.0005 <= share < 0.9995:
+        return "<0.1%" if share < 0.5 else ">99.9%"
+    return f"{share:.1%}"
 
 
 def _count(number: int | None) -> str:
@@ -259,3 +291,7 @@ def _html_row(cells: tuple[str, ...], share: float) -> str:
 
 def _bytes(dtype: str) -> int:
     return int(np.dtype("float16" if dtype == "bfloat16" else dtype).itemsize)
+
+
+def _is_utf(encoding: str) -> bool:
+    return encoding.lower().startswith("utf")
