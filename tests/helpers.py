@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import keras
@@ -88,6 +91,18 @@ def train(model: keras.Model, x: Any, y: Any, steps: int = 3, **compiling: Any) 
     compile_for_test(model, **compiling)
     for _ in range(steps):
         model.train_on_batch(x, y)
+
+
+def assert_script_ends(script: str, status: int = 0, **environment: str) -> None:
+    """Run Python code in a process of its own, and check how it ends."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr[-2000:]
 
 
 def compile_for_test(model: keras.Model, optimizer: Any = None, **compiling: Any) -> None:

@@ -3,12 +3,11 @@
 import ast
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 
 import frostline
+from helpers import assert_script_ends
 
 SOURCE = pathlib.Path(frostline.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -39,8 +38,7 @@ def test_importing_brings_in_no_backend_that_keras_has_not_chosen():
         "import frostline\n"
         "assert names & sys.modules.keys() == before, names & sys.modules.keys()\n"
     )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=False)
-    assert done.returncode == 0
+    assert_script_ends(script)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

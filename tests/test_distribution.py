@@ -1,11 +1,9 @@
 """Several devices: the freeze is exact on each, slots are sharded like the parts."""
 
-import os
-import subprocess
-import sys
-
 import keras
 import pytest
+
+from helpers import assert_script_ends
 
 JAX = """
 import keras, numpy as np, frostline as fl
@@ -84,22 +82,13 @@ torch.distributed.destroy_process_group()
 """
 
 
-def run(script, **environment):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
 @pytest.mark.parametrize("how", ["data", "model"])
 def test_parallel_training(how):
     if keras.backend.backend() == "jax":
-        run(JAX.format(how=repr(how)), XLA_FLAGS="--xla_force_host_platform_device_count=2")
+        assert_script_ends(
+            JAX.format(how=repr(how)), XLA_FLAGS="--xla_force_host_platform_device_count=2"
+        )
     elif keras.backend.backend() == "tensorflow":
-        run(TENSORFLOW)
+        assert_script_ends(TENSORFLOW)
     else:
-        run(TORCH.format(port=29541 + (how == "model")))
+        assert_script_ends(TORCH.format(port=29541 + (how == "model")))

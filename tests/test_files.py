@@ -3,8 +3,6 @@
 import copy
 import json
 import pickle
-import subprocess
-import sys
 import zipfile
 
 import keras
@@ -16,6 +14,7 @@ from helpers import (
     array,
     assert_all_same_bits,
     assert_same_bits,
+    assert_script_ends,
     compile_for_test,
     value,
     values,
@@ -317,8 +316,7 @@ def test_without_frostline_a_frozen_file_does_not_open(make, tmp_path):
         "    assert 'frostline' not in sys.modules\n"
         "    sys.exit(7)\n"
     )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=False)
-    assert done.returncode == 7
+    assert_script_ends(script, status=7)
 
 
 def test_one_direction_of_a_bidirectional_layer(tmp_path):

@@ -5,6 +5,7 @@ The one selection module that knows Keras layer classes, by their public names.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,11 +76,10 @@ class _Parts(Selection):
 
     def __init__(self, indices: Any) -> None:
         item: object = None
-        try:
+        # A bad index is told below in terms of units, tokens or heads.
+        with contextlib.suppress(SelectionError):
             if indices is not None:
                 item = _index.parse_item(list(indices) if isinstance(indices, tuple) else indices)
-        except SelectionError:
-            pass  # told below in terms of units, tokens or heads
         flat = isinstance(item, _index.Array) and len(item.shape) == 1 and not item.boolean
         if not (flat or isinstance(item, int | _index.Slice)):
             raise SelectionError(
