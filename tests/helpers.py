@@ -11,17 +11,21 @@ import keras
 import numpy as np
 
 import frostline as fl
+from frostline._fast import generic
 from frostline._tree import Found, unique, walk
 
 
 def value(variable: Any) -> np.ndarray:
-    """A variable as a NumPy array of its own dtype."""
-    return np.asarray(keras.ops.convert_to_numpy(variable.value))
+    """A copy of a variable as a NumPy array of its own dtype.
+
+    On PyTorch the array without a copy is the variable's memory, which training writes to.
+    """
+    return np.array(keras.ops.convert_to_numpy(variable.value))
 
 
 def array(tensor: Any) -> np.ndarray:
     """A tensor as a NumPy array."""
-    return np.asarray(keras.ops.convert_to_numpy(tensor))
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.stop_gradient(tensor)))
 
 
 def bits(array: np.ndarray) -> np.ndarray:
@@ -57,6 +61,14 @@ def assert_all_same_bits(actual: list[np.ndarray], expected: list[np.ndarray]) -
     assert len(actual) == len(expected)
     for one, other in zip(actual, expected, strict=True):
         assert_same_bits(one, other)
+
+
+def assert_same_outputs(run: Any, before: np.ndarray) -> None:
+    """What a call gives after freezing: the same bits, or the same numbers on a fast path."""
+    with generic():
+        assert_same_bits(run(), before)
+    half = before.dtype.itemsize == 2
+    np.testing.assert_allclose(run(), before, rtol=1e-2 if half else 1e-5, atol=1e-5)
 
 
 def random_mask(shape: tuple[int, ...], seed: int, kind: str) -> np.ndarray:
@@ -146,3 +158,66 @@ def train_restoring(
         plain.train_on_batch(x, y)
         for weight, mask, before in zip(weights(plain), masks, frozen, strict=True):
             weight.variable.assign(np.where(mask, before, value(weight.variable)))
+
+
+def gradients(layer: Any, x: Any, loss: Any, call: Any = None) -> tuple[Any, list[Any]]:
+    """A loss of a layer's output, and its gradients by what trains and by a float input."""
+    call = call or layer
+    variables = layer.trainable_variables
+    by_input = keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def run(values, x):
+            with keras.StatelessScope(list(zip(variables, values, strict=True))):
+                return loss(call(x))
+
+        arguments = ([v.value for v in variables], x)
+        number, found = jax.value_and_grad(run, (0, 1) if by_input else (0,))(*arguments)
+        return number, [*found[0], *found[1:]]
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow
+
+        tf: Any = tensorflow
+
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            number = loss(call(x))
+        sources = [*[v.value for v in variables], *([x] if by_input else [])]
+        return number, tape.gradient(number, sources)
+    import torch
+
+    x = x.clone().requires_grad_(by_input)
+    number = loss(call(x))
+    sources = [*[v.value for v in variables], *([x] if by_input else [])]
+    return number, list(torch.autograd.grad(number, sources))
+
+
+def gradients_of_penalty(layer: Any, x: Any) -> list[Any]:
+    """The gradients by what trains of a function of the gradient by the input."""
+    variables = layer.trainable_variables
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def squared(values):
+            with keras.StatelessScope(list(zip(variables, values, strict=True))):
+                return (jax.grad(lambda x: layer(x).sum())(jax.numpy.asarray(x)) ** 2).sum()
+
+        return list(jax.grad(squared)([v.value for v in variables]))
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow
+
+        tf: Any = tensorflow
+
+        inputs = tf.convert_to_tensor(x)
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                inner.watch(inputs)
+                total = tf.reduce_sum(layer(inputs))
+            penalty = tf.reduce_sum(inner.gradient(total, inputs) ** 2)
+        return outer.gradient(penalty, [v.value for v in variables])
+    import torch
+
+    inputs = torch.tensor(x, requires_grad=True)
+    (by_input,) = torch.autograd.grad(layer(inputs).sum(), inputs, create_graph=True)
+    return list(torch.autograd.grad((by_input**2).sum(), [v.value for v in variables]))

@@ -72,7 +72,9 @@ def test_the_summary_of_keras_adds_up(kind):
         for variables in (target.trainable_weights, target.non_trainable_weights)
     ]
     assert sum(counts) == target.count_params()
-    extra = 0 if kind != "entries" else fl.summary(target).rows[0].size - 3
+    row = fl.summary(target).rows[0]
+    # The frozen part of all but a slab is as large as the weight.
+    extra = 0 if kind == "slab" else row.size - row.frozen
     assert target.count_params() == plain + extra
 
 

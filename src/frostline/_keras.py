@@ -5,8 +5,10 @@ Each function says which part of Keras it needs and why no public way exists.
 
 from __future__ import annotations
 
+import functools
 import gc
-from collections.abc import Iterator, Sequence
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -101,6 +103,29 @@ BEFORE_QUANTIZING = "_check_quantize_args"
 def initialize(variable: Any, value: Any) -> None:
     """Give a variable object its backend storage, as its constructor does."""
     variable._initialize(value)
+
+
+def storage(variable: Any) -> Any:
+    """The backend's own variable, as it is: not cast for mixed precision, in no stateless scope."""
+    return variable._value
+
+
+def with_ops(method: Callable[..., Any], replaced: Mapping[str, Callable[..., Any]]) -> Any:
+    """A method of a stock layer, run as it is with some of the `ops` it calls replaced.
+
+    A layer has no hook for how it multiplies. Its module looks `ops` up as a global name, so a
+    copy of the function with another one there runs the same code; nobody else sees the change.
+    """
+    own: Any = method
+    shown = types.SimpleNamespace(**{**vars(own.__globals__["ops"]), **replaced})
+    copy = types.FunctionType(
+        own.__code__,
+        {**own.__globals__, "ops": shown},
+        own.__name__,
+        own.__defaults__,
+        own.__closure__,
+    )
+    return functools.update_wrapper(copy, own)
 
 
 def live_layers() -> list[keras.layers.Layer]:

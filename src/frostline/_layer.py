@@ -18,6 +18,7 @@ import keras
 
 from frostline import _keras
 from frostline._errors import RestoreError, UnsupportedError
+from frostline._fast import has_fast_path, with_fast_paths
 from frostline._plan import plan_from_config
 from frostline._tree import Layer, unique, walk
 from frostline._view import View, hold, originals, plan_of, release
@@ -139,12 +140,25 @@ def refresh_classes(layers: Iterable[Layer]) -> None:
             _set_class(layer, None)
             continue
         _set_class(layer, PartlyFrozen)
-        own = [v for v in originals(_keras.own_variables(layer)) if isinstance(v, View)]
-        whole = [v for v in inside if isinstance(v, View)]
-        # A layer puts all inside it together once, so that a cell that runs in its loop does not;
-        # a model does not, or all its weights would live as long as its call.
-        views = own if isinstance(layer, keras.Model) else whole
-        layer.__dict__["_frostline_views"] = tuple(views)
+        layer.__dict__["_frostline_views"] = _to_hold(layer)
+
+
+def _to_hold(layer: Layer) -> tuple[View, ...]:
+    """What a layer puts together once for its call.
+
+    A layer does so for all inside it, so that a cell that runs in its loop does not; a model does
+    not, or all its weights would live as long as its call. A weight with a fast path need not be
+    put together at all, except where the path would run at every step of a loop.
+    """
+    weights = unique(walk(layer))
+    if isinstance(layer, keras.Model):
+        weights = [weight for weight in weights if weight.owner is layer]
+    loops = isinstance(layer, keras.layers.RNN | keras.layers.TimeDistributed)
+    return tuple(
+        weight.variable
+        for weight in weights
+        if isinstance(weight.variable, View) and (loops or not has_fast_path(weight))
+    )
 
 
 def _own_frozen(layer: Any) -> list[str]:
@@ -169,14 +183,14 @@ def _partly_frozen(mixin: type, base: type) -> type:
             "__qualname__": base.__qualname__,
             "__doc__": base.__doc__,
             "_frostline_base": base,
-            "call": _call(base),
             "get_config": _get_config(base),
             # Asked by the wrapper that Keras puts around each layer's own `quantize`.
             _keras.BEFORE_QUANTIZING: _refusing("quantize"),
         }
         if hasattr(base, "enable_lora"):
             namespace["enable_lora"] = _refusing("enable_lora")
-        kind = type(base.__name__, (mixin, base), namespace)
+        kind = type(base.__name__, (mixin, *with_fast_paths(base)), namespace)
+        kind.call = _call(base, kind)  # type: ignore[attr-defined]
         _register(kind)
         _classes[mixin, base] = kind
     return _classes[mixin, base]
@@ -189,12 +203,12 @@ def _register(kind: type) -> None:
     keras.saving.register_keras_serializable(_KEY, name)(_Loader)
 
 
-def _call(base: type) -> Callable[..., Any]:
+def _call(base: type, kind: type) -> Callable[..., Any]:
     @functools.wraps(base.call)  # type: ignore[attr-defined]
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         keys = hold(self._frostline_views)
         try:
-            return base.call(self, *args, **kwargs)  # type: ignore[attr-defined]
+            return super(kind, self).call(*args, **kwargs)  # type: ignore[misc]
         finally:
             release(keys)
 

@@ -15,6 +15,7 @@ import keras
 from keras import ops
 
 from frostline import _keras, _split
+from frostline._backends import backend
 from frostline._errors import UnsupportedError
 from frostline._plan import Plan, WholePlan
 from frostline._view import plan_of, tracked
@@ -114,7 +115,7 @@ def _carry_slot(slot: Any, old: dict[str, list[Any]], moved: Sequence[Before]) -
         source = old.get(slot.name) if slot.name.startswith(prefix) else None
         shape = tuple(tracked(move.variable)[0].shape)
         if source and (tuple(source[0].shape), tuple(slot.shape)) == (move.shape, shape):
-            slot.assign(move.carry(source.pop(0).value))
+            slot.assign(move.carry(backend.read(source.pop(0))))
             return
     # Two variables may share a path; their slots come in the same order in both.
     source = old.get(slot.name)

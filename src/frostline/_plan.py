@@ -5,8 +5,10 @@ kinds, from the cheapest to the most general:
 
 * `WholePlan`: nothing of the weight trains.
 * `AxisPlan`: what trains is a set of positions along one axis (rows, columns, filters, heads).
-  Both parts are compact. With one block of trainable or of frozen positions it is a *slab*,
-  otherwise an *index list*.
+  With one block of trainable or of frozen positions it is a *slab*, and both parts are compact.
+  Otherwise it is an *index list*, and both parts have that axis first, so that what is written
+  and read are whole rows of memory: the trainable part is compact, and the frozen part is as long
+  as the weight. The places of the trainable positions in it are never read.
 * `EntriesPlan`: what trains is any set of entries. The trainable part is a flat vector; the
   frozen part keeps the full shape, and the places of the trainable entries in it are never read.
 """
@@ -75,7 +77,7 @@ class AxisPlan:
     def frozen_count(self) -> int:
         return self.size // self.shape[self.axis] * (self.shape[self.axis] - len(self.trainable))
 
-    @property
+    @cached_property
     def kind(self) -> str:
         blocks = [sum(run.trainable is part for run in self.runs) for part in (True, False)]
         return "slab" if min(blocks) == 1 else "indices"
@@ -100,12 +102,23 @@ class AxisPlan:
         return tuple(runs)
 
     @cached_property
-    def order(self) -> np.ndarray:
-        """`int32[n]`: where each position of the axis lies in `concat(trainable, frozen)`."""
-        order = np.empty(self.shape[self.axis], dtype=np.int32)
-        order[list(self.trainable)] = np.arange(len(self.trainable))
-        order[list(self.frozen)] = np.arange(len(self.trainable), len(order))
-        return order
+    def positions(self) -> np.ndarray:
+        """`int32[k]`: `trainable` as an array."""
+        return np.asarray(self.trainable, dtype=np.int32)
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """`int32[n]`: where each position of the axis lies in the trainable part, -1 if frozen."""
+        places = np.full(self.shape[self.axis], -1, dtype=np.int32)
+        places[self.positions] = np.arange(len(self.positions))
+        return places
+
+    @cached_property
+    def frozen_places(self) -> np.ndarray:
+        """`int32[n]`: where each position of the axis lies in the frozen part, 0 if it trains."""
+        places = np.zeros(self.shape[self.axis], dtype=np.int32)
+        places[list(self.frozen)] = np.arange(len(self.frozen))
+        return places
 
     def mask(self) -> np.ndarray:
         """The boolean array of `shape`, True where frozen."""
@@ -150,6 +163,18 @@ class EntriesPlan:
         flat = np.ones(self.size, dtype=bool)
         flat[self.trainable] = False
         return flat.reshape(self.shape)
+
+    @cached_property
+    def row_starts(self) -> np.ndarray:
+        """`int[n + 1]`: for a matrix of `n` rows, where each begins in `trainable`."""
+        rows, columns = self.shape
+        edges = np.searchsorted(self.trainable, np.arange(rows + 1, dtype=np.int64) * columns)
+        return edges.astype(self.trainable.dtype)
+
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """`int[k]`: for a matrix, the column of each entry of `trainable`."""
+        return (self.trainable % self.shape[1]).astype(self.trainable.dtype)
 
     def to_config(self) -> dict[str, Any]:
         packed = zlib.compress(np.packbits(self.mask()).tobytes(), 9)

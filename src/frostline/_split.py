@@ -10,72 +10,74 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from frostline._backends import backend
 from frostline._plan import AxisPlan, EntriesPlan, SplitPlan
-
-# Up to this many blocks a weight is put together by concatenating slices, which is cheap on every
-# backend in both directions; more blocks cost one gather instead of many slices.
-MAX_CONCATENATED_RUNS = 16
 
 
 def take_trainable(plan: SplitPlan, whole: Any) -> Any:
     """The entries of `whole` (`plan.shape`) that train, as a new tensor of the compact shape."""
-    if isinstance(plan, AxisPlan):
+    if isinstance(plan, EntriesPlan):
+        return ops.take(ops.reshape(whole, (-1,)), plan.trainable, axis=0)
+    if plan.kind == "slab":
         return _take(whole, plan, trainable=True)
-    return ops.take(ops.reshape(whole, (-1,)), plan.trainable, axis=0)
+    return ops.take(ops.moveaxis(whole, plan.axis, 0), plan.positions, axis=0)
 
 
 def take_frozen(plan: SplitPlan, whole: Any) -> Any:
-    """What the frozen part holds of `whole`: compact along an axis, the full shape for entries."""
-    if isinstance(plan, AxisPlan):
+    """What the frozen part holds of `whole`, as a new tensor: see the kinds of plans."""
+    if isinstance(plan, EntriesPlan):
+        return backend.copy(whole)
+    if plan.kind == "slab":
         return _take(whole, plan, trainable=False)
-    return ops.copy(whole)
+    return backend.copy(ops.moveaxis(whole, plan.axis, 0))
 
 
 def merge(plan: SplitPlan, trainable: Any, frozen: Any) -> Any:
     """Put the two parts together: a tensor of `plan.shape`, differentiable in both parts."""
+    return natural(plan, merge_stored(plan, trainable, frozen))
+
+
+def natural(plan: SplitPlan, stored: Any) -> Any:
+    """A whole weight, or a part of it, with its axes in the order of the weight."""
+    if isinstance(plan, AxisPlan) and plan.kind == "indices":
+        return ops.moveaxis(stored, 0, plan.axis)
+    return stored
+
+
+def merge_stored(plan: SplitPlan, trainable: Any, frozen: Any) -> Any:
+    """What `merge` gives, with the axes in the order that the parts have."""
     if isinstance(plan, EntriesPlan):
         flat = ops.reshape(frozen, (-1,))
-        whole = ops.scatter_update(flat, plan.trainable[:, None], trainable)
-    elif len(plan.runs) > MAX_CONCATENATED_RUNS:
-        whole = _gather(ops.concatenate([trainable, frozen], axis=plan.axis), plan)
-    else:
-        pieces = [
-            _slice(trainable if run.trainable else frozen, plan.axis, run.start, run.stop)
-            for run in plan.runs
-        ]
-        whole = ops.concatenate(pieces, axis=plan.axis)
-    # On TensorFlow the gradient of a lookup holds the rows of the batch alone, and an optimizer
-    # that sees it so leaves the slots of other rows out. Through a reshape it becomes whole, on
-    # every backend and for every plan alike; see `test_embedding_gradient_is_whole`.
-    return ops.reshape(whole, plan.shape)
+        return ops.reshape(backend.put(flat, plan, "trainable", trainable), plan.shape)
+    if plan.kind == "indices":
+        return backend.put(frozen, plan, "positions", trainable)
+    pieces = [
+        slice_along(trainable if run.trainable else frozen, plan.axis, run.start, run.stop)
+        for run in plan.runs
+    ]
+    return ops.concatenate(pieces, axis=plan.axis)
 
 
 def spread(plan: SplitPlan, trainable: Any) -> Any:
     """A tensor of `plan.shape` with `trainable` in its places and zeros where frozen."""
+    shape = list(plan.shape)
     if isinstance(plan, AxisPlan):
-        shape = list(plan.shape)
-        shape[plan.axis] = len(plan.frozen)
-        return merge(plan, trainable, ops.zeros(shape, dtype=trainable.dtype))
-    return merge(plan, trainable, ops.zeros(plan.shape, dtype=trainable.dtype))
+        if plan.kind == "slab":
+            shape[plan.axis] = len(plan.frozen)
+        else:
+            shape.insert(0, shape.pop(plan.axis))
+    return merge(plan, trainable, ops.zeros(shape, dtype=trainable.dtype))
 
 
-def _take(whole: Any, plan: AxisPlan, *, trainable: bool) -> Any:
-    positions = plan.trainable if trainable else plan.frozen
-    if positions[-1] - positions[0] + 1 == len(positions):
-        # A copy: on PyTorch a slice would keep the whole weight's storage alive.
-        return ops.copy(_slice(whole, plan.axis, positions[0], positions[-1] + 1))
-    return ops.take(whole, np.asarray(positions, dtype=np.int32), axis=plan.axis)
-
-
-def _slice(tensor: Any, axis: int, start: int, stop: int) -> Any:
+def slice_along(tensor: Any, axis: int, start: int, stop: int) -> Any:
+    """The positions `start:stop` of `tensor` along `axis`; all of them is `tensor` itself."""
     if start == 0 and stop == tensor.shape[axis]:
         return tensor
     return tensor[(slice(None),) * axis + (slice(start, stop),)]
 
 
-def _gather(parts: Any, plan: AxisPlan) -> Any:
-    if plan.axis == 0:
-        return ops.take(parts, plan.order, axis=0)
-    # XLA on CPUs gathers along the first axis several times faster than along another one.
-    rows = ops.take(ops.moveaxis(parts, plan.axis, 0), plan.order, axis=0)
-    return ops.moveaxis(rows, 0, plan.axis)
+def _take(whole: Any, plan: AxisPlan, *, trainable: bool) -> Any:
+    positions = plan.trainable if trainable else plan.frozen
+    if positions[-1] - positions[0] + 1 == len(positions):
+        return backend.copy(slice_along(whole, plan.axis, positions[0], positions[-1] + 1))
+    return ops.take(whole, np.asarray(positions, dtype=np.int32), axis=plan.axis)

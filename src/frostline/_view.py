@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import keras
 from keras import ops
@@ -43,11 +43,14 @@ class FrozenVariable:
         return super().assign(value)  # type: ignore[misc]
 
 
+P = TypeVar("P", bound=SplitPlan)
+
+
 @dataclass
-class Parts:
+class Parts(Generic[P]):
     """What a partly frozen variable is made of."""
 
-    plan: SplitPlan
+    plan: P
     trainable: Any
     frozen: Any
 
@@ -55,7 +58,7 @@ class Parts:
 class View:
     """Mixin: a variable of the full shape that puts its two parts together when it is read."""
 
-    _frostline: Parts
+    _frostline: Parts[SplitPlan]
 
     @property
     def value(self) -> Any:
@@ -103,11 +106,13 @@ class View:
         return self.value
 
     def _merged(self) -> Any:
+        return backend.whole(self._read(), _split.merge)
+
+    def _read(self) -> Parts[SplitPlan]:
         parts = self._frostline
-        frozen = parts.frozen.value
         if self.constraint is not None:  # type: ignore[attr-defined]
-            backend.remember(parts.frozen, frozen)
-        return _split.merge(parts.plan, parts.trainable.value, frozen)
+            backend.remember(parts.frozen, parts.frozen.value)
+        return parts
 
 
 class WholeRegularizer(keras.regularizers.Regularizer):
@@ -194,6 +199,17 @@ def restore(variable: Any, state: tuple[type, dict[str, Any]]) -> None:
         variable._trainable = attributes["_trainable"]
 
 
+def readable_parts(weight: Any) -> Parts[SplitPlan] | None:
+    """The parts of a view, for a product that does not need it put together.
+
+    None for anything else, and for a view that the layer around holds: one that runs in a loop.
+    """
+    held = _reads.__dict__.get("held")
+    if not isinstance(weight, View) or (held and _key(weight) in held):
+        return None
+    return weight._read()
+
+
 def hold(views: Sequence[View]) -> list[Any]:
     """Put `views` together once, for all reads until `release` of the keys returned."""
     held = _reads.__dict__.setdefault("held", {})
@@ -221,16 +237,22 @@ def _tensor(part: Any) -> Any:
     return part.value if isinstance(part, keras.Variable) else part
 
 
-def _key(view: View) -> tuple[int, str | None, int]:
-    # A value put together holds for one precision and one set of values handed in.
-    return (id(view), _keras.current_autocast(), id(_keras.current_scope()))
+def _key(view: View) -> tuple[Any, ...]:
+    # A value put together holds for one precision and one set of values handed in. Not for one
+    # scope: on JAX an eager RNN opens one of its own, without values, around its loop.
+    scope, parts = _keras.current_scope(), view._frostline
+    handed = (
+        None if scope is None else scope.get_current_value(part)
+        for part in (parts.trainable, parts.frozen)
+    )
+    return (id(view), _keras.current_autocast(), *map(id, handed))
 
 
-def _make_parts(variable: Any, plan: SplitPlan) -> Parts:
+def _make_parts(variable: Any, plan: SplitPlan) -> Parts[SplitPlan]:
     frozen = isinstance(variable, FrozenVariable)
     trainable = bool(variable._trainable if frozen else variable.trainable)
     with backend.creating(variable), _keras.untracked():
-        whole = variable.value
+        whole = backend.read(variable)
         parts = Parts(
             plan,
             _part(variable, _split.take_trainable(plan, whole), "trainable", trainable, plan),
@@ -269,13 +291,17 @@ def _part_layout(variable: Any, role: str, plan: SplitPlan) -> dict[str, Any]:
     if axes is None:
         return {}
     if isinstance(plan, AxisPlan):
-        axes[plan.axis] = None
+        if plan.kind == "slab":
+            axes[plan.axis] = None
+        else:
+            along = axes.pop(plan.axis)
+            axes.insert(0, along if role == "frozen" else None)
     elif role == "trainable":
         axes = [None]
     return {"layout": backend.layout_with_axes(layout, axes)}
 
 
-def _become_view(variable: Any, parts: Parts) -> None:
+def _become_view(variable: Any, parts: Parts[SplitPlan]) -> None:
     variable.__dict__.pop("_value", None)
     variable._frostline = parts
     _swap_class(variable, View)
@@ -303,7 +329,7 @@ def _become_plain(variable: Any, *, storage: bool) -> None:
 def _close_view(variable: Any, *, storage: bool) -> None:
     trainable = variable.trainable
     with backend.creating(variable._frostline.trainable), _keras.untracked():
-        whole = variable.value if storage else None
+        whole = backend.copy(backend.read(variable)) if storage else None
         _restore_class(variable)
         del variable._frostline
         variable._trainable = trainable

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
+
+Merge = Callable[[Any, Any, Any], Any]
+"""Plan, trainable part, frozen part -> the whole weight."""
 
 
 class Backend:
     """Defaults, and the list of all that differs."""
+
+    divides_convolutions: bool = False
+    """Whether the gradient of some filters alone costs less than that of all of them."""
 
     view_mixin: type = object
     """A class that a full-shape view inherits from, before the variable class of Keras."""
@@ -52,3 +59,78 @@ class Backend:
         """The value of a frozen part while its trainable part is updated to the tensor `part`."""
         del part
         return frozen.value
+
+    def read(self, variable: Any) -> Any:
+        """The value of a variable as a tensor."""
+        return variable.value
+
+    def copy(self, tensor: Any) -> Any:
+        """A tensor of the same values with memory of its own, in the order of its axes."""
+        return ops.copy(tensor)
+
+    def dense_gradient(self, tensor: Any) -> Any:
+        """The tensor, such that its gradient is one array whatever is done with it."""
+        return tensor
+
+    def put(self, base: Any, plan: Any, name: str, rows: Any) -> Any:
+        """A copy of `base` with `rows` along its first axis at the positions `name` of a plan.
+
+        Positions are sorted, unique and in bounds, here and in `take`.
+        """
+        return ops.scatter_update(base, getattr(plan, name)[:, None], rows)
+
+    def take(self, tensor: Any, plan: Any, name: str, axis: int) -> Any:
+        """What of `tensor` lies at the positions `name` of a plan along an axis."""
+        return ops.take(tensor, getattr(plan, name), axis=axis)
+
+    def look_up(self, plan: Any, name: str, indices: Any) -> Any:
+        """The entries of the array `name` of a plan at any `indices`."""
+        return ops.take(getattr(plan, name), indices, axis=0)
+
+    def choose(self, places: Any, trainable: Any, indices: Any, frozen: Any) -> Any:
+        """The rows of `trainable` at `places`, or those of `frozen` at `indices` where that is -1.
+
+        Args:
+            places: Integers of any shape.
+            trainable: `(k, d)`
+            indices: Integers of the shape of `places`.
+            frozen: `(n, d)`
+        """
+        trained = ops.take(self.dense_gradient(trainable), ops.maximum(places, 0), axis=0)
+        rows = ops.take(frozen, indices, axis=0)
+        return ops.where(ops.expand_dims(places >= 0, -1), trained, rows)
+
+    def whole(self, parts: Any, merge: Merge) -> Any:
+        """A weight put together from its parts, with a gradient for the trainable one."""
+        return merge(parts.plan, self.read(parts.trainable), self.read(parts.frozen))
+
+    def samples(self, plan: Any, x: Any) -> bool:
+        """Whether a product at the entries of a plan alone costs less than the whole product."""
+        del plan, x
+        return False
+
+    def sample(self, plan: Any, x: Any, y: Any) -> Any:
+        """The entries of a plan in the transpose of `x` (`b, n`) times `y` (`b, m`)."""
+        raise NotImplementedError("only asked for where `samples` says so")
+
+    def pull_back(self, function: Callable[[Any], Any], x: Any, upstream: Any) -> Any:
+        """The gradient of `function` at `x`, given that of its output."""
+        raise NotImplementedError("only asked for where `product` is a custom gradient")
+
+    def matmul_transposed(self, x: Any, weight: Any) -> Any:
+        """`x` (`..., n`) times the transpose of `weight` (`m, n`)."""
+        return ops.matmul(x, ops.transpose(weight))
+
+    def product(self, product: Any, x: Any, parts: Any, merge: Merge) -> Any:
+        """The product of `x` and a weight whose gradient is computed for what trains alone.
+
+        Args:
+            product: A `frostline._fast._product.Product`.
+            x: The input, a tensor.
+            parts: The parts of the weight.
+            merge: What puts them together, in the order of axes that they have.
+        """
+        return product.apply(x, self._merged(parts, merge))
+
+    def _merged(self, parts: Any, merge: Merge) -> Any:
+        return merge(parts.plan, self.read(parts.trainable), self.read(parts.frozen))

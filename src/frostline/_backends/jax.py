@@ -5,10 +5,13 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from jax.core import Tracer
+from jax.custom_derivatives import SymbolicZero
 from jax.sharding import NamedSharding, PartitionSpec
 
-from frostline._backends.base import Backend
+from frostline._backends.base import Backend, Merge
 
 
 class JaxBackend(Backend):
@@ -18,6 +21,8 @@ class JaxBackend(Backend):
     arrays away from the variables meanwhile. The forward pass of the same step has read the frozen
     part, so it is taken from there, as long as it belongs to the same trace.
     """
+
+    divides_convolutions = True
 
     # Keras 3.12 keeps the sharding of JAX itself as the layout of a variable.
     def layout_axes(self, layout: Any, ndim: int) -> list[Any] | None:
@@ -42,3 +47,41 @@ class JaxBackend(Backend):
             if seen._trace is part._trace:
                 return seen
         return frozen.value
+
+    def put(self, base: Any, plan: Any, name: str, rows: Any) -> Any:
+        # Without the promises the gradient finds out by itself which of several updates of an
+        # entry was the last, in memory of the size of the whole weight.
+        return base.at[getattr(plan, name)].set(
+            rows, unique_indices=True, indices_are_sorted=True, mode="promise_in_bounds"
+        )
+
+    def take(self, tensor: Any, plan: Any, name: str, axis: int) -> Any:
+        at = tensor.at[(slice(None),) * axis + (getattr(plan, name),)]
+        return at.get(unique_indices=True, indices_are_sorted=True, mode="promise_in_bounds")
+
+    def product(self, product: Any, x: Any, parts: Any, merge: Merge) -> Any:
+        # A rule for tangents and not for cotangents: it is linear, so that JAX derives the other
+        # direction from it, and forward mode, second derivatives and `vmap` go on to work.
+        @jax.custom_jvp
+        def run(x: Any, trainable: Any, frozen: Any) -> Any:
+            return product.apply(x, merge(parts.plan, trainable, frozen))
+
+        def tangent(primals: Any, tangents: Any) -> Any:
+            x, trainable, frozen = primals
+            weight = merge(parts.plan, trainable, frozen)
+            y = product.apply(x, weight)
+            d_x, d_trainable, d_frozen = tangents
+            moved = jnp.zeros_like(y)
+            if not isinstance(d_x, SymbolicZero):
+                moved = moved + product.apply(d_x, weight)
+            if not isinstance(d_trainable, SymbolicZero):
+                part = product.apply(product.take_x(x), d_trainable)
+                (part,) = jax.linear_transpose(product.take_y, y)(part)
+                moved = moved + part
+            if not isinstance(d_frozen, SymbolicZero):
+                still = merge(parts.plan, jnp.zeros_like(trainable), d_frozen)
+                moved = moved + product.apply(x, still)
+            return y, moved
+
+        run.defjvp(tangent, symbolic_zeros=True)
+        return run(x, self.read(parts.trainable), self.read(parts.frozen))

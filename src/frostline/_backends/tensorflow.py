@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import tensorflow as tf
 
-from frostline._backends.base import Backend
+from frostline._backends.base import Backend, Merge
 from frostline._errors import UnsupportedError
 
 
@@ -58,6 +59,7 @@ class _View:
 class TensorFlowBackend(Backend):
     """Variables that replace a mirrored one must be mirrored too."""
 
+    divides_convolutions = True
     view_mixin = _View
 
     def seed(self, number: int) -> None:
@@ -69,3 +71,53 @@ class TensorFlowBackend(Backend):
         if strategy is None or strategy is tf.distribute.get_strategy():
             return contextlib.nullcontext()
         return strategy.scope()
+
+    def read(self, variable: Any) -> Any:
+        # The value of a variable is its resource where nothing casts it.
+        return tf.convert_to_tensor(variable.value)
+
+    def whole(self, parts: Any, merge: Merge) -> Any:
+        return self.dense_gradient(super().whole(parts, merge))
+
+    def dense_gradient(self, tensor: Any) -> Any:
+        # The gradient of a lookup holds the rows of the batch alone, and an optimizer that sees it
+        # so leaves the slots of other rows out. Through a reshape it becomes whole, as it is on
+        # other backends and for every plan alike; see `test_embedding_gradient_is_whole`.
+        return tf.reshape(tensor, tensor.shape)
+
+    def take(self, tensor: Any, plan: Any, name: str, axis: int) -> Any:
+        return tf.gather(tensor, getattr(plan, name), axis=axis)
+
+    def put(self, base: Any, plan: Any, name: str, rows: Any) -> Any:
+        return tf.tensor_scatter_nd_update(base, getattr(plan, name)[:, None], rows)
+
+    def pull_back(self, function: Callable[[Any], Any], x: Any, upstream: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+        return tape.gradient(y, x, upstream)
+
+    def matmul_transposed(self, x: Any, weight: Any) -> Any:
+        rows = tf.reshape(x, (-1, x.shape[-1]))
+        y = tf.linalg.matmul(rows, weight, transpose_b=True)
+        return tf.reshape(y, tf.concat([tf.shape(x)[:-1], tf.shape(y)[-1:]], 0))
+
+    def product(self, product: Any, x: Any, parts: Any, merge: Merge) -> Any:
+        frozen = self.read(parts.frozen)
+
+        @tf.custom_gradient
+        def run(x: Any, trainable: Any) -> Any:
+            whole = merge(parts.plan, trainable, frozen)
+
+            def gradient(upstream: Any) -> Any:
+                # Eager forward passes hide from the tape that the weight depends on what trains,
+                # which a second derivative needs.
+                weight = merge(parts.plan, trainable, frozen) if tf.executing_eagerly() else whole
+                return (
+                    product.gradient_x(x, weight, upstream),
+                    product.gradient_part(x, trainable, upstream),
+                )
+
+            return product.apply(x, whole), gradient
+
+        return run(x, self.read(parts.trainable))

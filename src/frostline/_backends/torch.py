@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from keras import ops
 
-from frostline._backends.base import Backend
+from frostline import _keras
+from frostline._backends.base import Backend, Merge
 
 
 class TorchBackend(Backend):
@@ -31,3 +34,149 @@ class TorchBackend(Backend):
             # Keras fills this list when a layer is built, and again only when it is asked.
             if "_torch_params" in layer._modules:
                 layer._track_variables()
+
+    def copy(self, tensor: Any) -> Any:
+        # A slice or a transpose is a view of the storage of another tensor.
+        return tensor.clone(memory_format=torch.contiguous_format)
+
+    def take(self, tensor: Any, plan: Any, name: str, axis: int) -> Any:
+        return tensor.index_select(axis, _positions(plan, name, tensor))
+
+    def put(self, base: Any, plan: Any, name: str, rows: Any) -> Any:
+        return base.index_copy(0, _positions(plan, name, base), rows)
+
+    def whole(self, parts: Any, merge: Merge) -> Any:
+        if parts.plan.kind == "slab" or _traced():
+            return super().whole(parts, merge)
+        return _Whole.apply(parts.trainable.value, parts)
+
+    def look_up(self, plan: Any, name: str, indices: Any) -> Any:
+        return ops.take(_constant(plan, name, indices), indices, axis=0)
+
+    def choose(self, places: Any, trainable: Any, indices: Any, frozen: Any) -> Any:
+        if _traced():
+            return super().choose(places, trainable, indices, frozen)
+        # Only the rows that are hit are written and have a gradient. In place, before any reshape:
+        # of a view, the backward pass would copy the gradient of all rows.
+        rows = ops.take(frozen, indices.reshape(-1), axis=0)
+        flat = places.reshape(-1)
+        (hits,) = torch.nonzero(flat >= 0, as_tuple=True)
+        rows.index_copy_(0, hits, trainable.index_select(0, flat.index_select(0, hits)))
+        return rows.reshape(*places.shape, -1)
+
+    def samples(self, plan: Any, x: Any) -> bool:
+        # `make bench ARGS="entries"` has the costs; above that the dense product is cheaper.
+        few = len(plan.trainable) <= 0.05 * plan.size
+        return few and x.dtype in (torch.float32, torch.float64)
+
+    def sample(self, plan: Any, x: Any, y: Any) -> Any:
+        pattern = torch.sparse_csr_tensor(
+            _constant(plan, "row_starts", x),
+            _constant(plan, "columns", x),
+            x.new_zeros(len(plan.trainable)),
+            size=plan.shape,
+            check_invariants=False,
+        )
+        return torch.sparse.sampled_addmm(pattern, x.t(), y, beta=0.0).values()
+
+    def product(self, product: Any, x: Any, parts: Any, merge: Merge) -> Any:
+        if _traced():
+            return super().product(product, x, parts, merge)
+        whole = _refreshed(parts)
+        again = functools.partial(merge, parts.plan, parts.trainable.value, parts.frozen.value)
+        return _Product.apply(x, parts.trainable.value, product, whole, again)
+
+
+def _positions(plan: Any, name: str, beside: torch.Tensor) -> torch.Tensor:
+    # `index_copy` takes 64 bits only.
+    return _constant(plan, name, beside, torch.int64)
+
+
+def _constant(
+    plan: Any, name: str, beside: torch.Tensor, dtype: torch.dtype = torch.int32
+) -> torch.Tensor:
+    # From NumPy an index would be copied, on a GPU with a wait, each time it is used.
+    known = plan.__dict__.setdefault("_constants", {})
+    key = name, beside.device
+    if key not in known:
+        known[key] = torch.as_tensor(getattr(plan, name), dtype=dtype, device=beside.device)
+    return known[key]
+
+
+def _traced() -> bool:
+    """Whether values are not what the variables hold, or a write to them would be out of order."""
+    return (
+        _keras.current_scope() is not None
+        or torch.compiler.is_compiling()
+        # No public function tells of `torch.func` and `torch.vmap`, whose wrapped tensors can't
+        # be written to plain ones; see `test_vectorized_map_over_a_partly_frozen_layer`.
+        or torch._C._are_functorch_transforms_active()
+    )
+
+
+@torch.no_grad()
+def _refreshed(parts: Any) -> Any:
+    """What `merge_stored` gives, in the storage of the frozen part: no copy of the weight is made.
+
+    The trainable entries are written over the places of theirs in it, which hold nothing else, at
+    each call: nothing tells whether a user's loop moved them through `parameter.data`. For the
+    same reason the write goes through `data`: the values are those that a graph in flight has
+    seen, and it would take them for others.
+    """
+    plan, base = parts.plan, _keras.storage(parts.frozen).data
+    part = _keras.storage(parts.trainable).data
+    if plan.kind == "indices":
+        base.index_copy_(0, _positions(plan, "positions", base), part)
+    else:
+        base.view(-1).index_copy_(0, _positions(plan, "trainable", base), part)
+    dtype = _keras.current_autocast()
+    return base if dtype is None else ops.cast(base, dtype)
+
+
+class _Whole(torch.autograd.Function):
+    """The weight put together, and the gradient of what trains taken out of its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Any, parts: Any) -> Any:
+        ctx.plan = parts.plan
+        # Saved to be told of a change of what trains between here and the backward pass.
+        ctx.save_for_backward(part)
+        # `data`: no view of the frozen part for autograd.
+        whole = _refreshed(parts).data
+        if ctx.plan.kind == "indices":
+            # The same memory order as the plain weight, or kernels would round in another way.
+            return whole.movedim(0, ctx.plan.axis).contiguous().data
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> Any:
+        plan, (gradient,) = ctx.plan, upstream
+        _ = ctx.saved_tensors
+        if plan.kind == "indices":
+            positions = _positions(plan, "positions", gradient)
+            return gradient.movedim(plan.axis, 0).index_select(0, positions), None
+        positions = _positions(plan, "trainable", gradient)
+        return gradient.reshape(-1).index_select(0, positions), None
+
+
+class _Product(torch.autograd.Function):
+    """A product with the whole weight, and the gradient of what trains alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, part: Any, product: Any, whole: Any, again: Any) -> Any:
+        ctx.product, ctx.whole, ctx.again = product, whole, again
+        ctx.save_for_backward(x, part)
+        return product.apply(x, whole)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> Any:
+        (gradient,) = upstream
+        x, part = ctx.saved_tensors
+        by_x = by_part = None
+        if ctx.needs_input_grad[0]:
+            # A second derivative has to see that the weight depends on what trains.
+            weight = ctx.again() if torch.is_grad_enabled() else ctx.whole
+            by_x = ctx.product.gradient_x(x, weight, gradient)
+        if ctx.needs_input_grad[1]:
+            by_part = ctx.product.gradient_part(x, part, gradient)
+        return by_x, by_part, None, None, None

@@ -1,0 +1,75 @@
+"""`matmul` with a partly frozen weight: `Dense`, and the way back of a tied embedding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from frostline._backends import backend
+from frostline._fast._product import Product, axis_parts, multiply, usable_parts
+from frostline._plan import AxisPlan
+from frostline._view import Parts
+
+
+def matmul(x1: Any, x2: Any) -> Any:
+    """`keras.ops.matmul`, in the place of it in `Dense.call`."""
+    parts = usable_parts(x1, x2)
+    if parts is None or len(x1.shape) < 2:
+        return ops.matmul(x1, x2)
+    along = axis_parts(x1, x2)
+    if along is not None:
+        return multiply_rows(x1, along, flipped=False)
+    if not backend.samples(parts.plan, x1):
+        return ops.matmul(x1, x2)
+    return _multiply_sampled(x1, parts)
+
+
+def _multiply_sampled(x: Any, parts: Parts[Any]) -> Any:
+    plan = parts.plan
+    product = Product(
+        plan=plan,
+        apply=ops.matmul,
+        gradient_x=_gradient_x,
+        gradient_weight=lambda x, weight, upstream: backend.sample(plan, _rows(x), _rows(upstream)),
+        splits=False,
+    )
+    return multiply(product, ops.convert_to_tensor(x), parts)
+
+
+def multiply_rows(x: Any, parts: Parts[AxisPlan], *, flipped: bool) -> Any:
+    """`x` (`..., n`) times a matrix with parts, or times its transpose if `flipped`."""
+    plan = parts.plan
+    # Parts of an index list of columns lie the other way round.
+    transposed = flipped != (plan.kind == "indices" and plan.axis == 1)
+    last = len(x.shape) - 1
+    along_x = plan.axis == (1 if flipped else 0)
+    product = Product(
+        plan=plan,
+        apply=backend.matmul_transposed if transposed else ops.matmul,
+        gradient_x=_gradient_x_transposed if transposed else _gradient_x,
+        gradient_weight=_gradient_transposed if transposed else _gradient_weight,
+        x_axis=last if along_x else None,
+        y_axis=None if along_x else last,
+    )
+    return multiply(product, ops.convert_to_tensor(x), parts)
+
+
+def _gradient_x(x: Any, weight: Any, upstream: Any) -> Any:
+    return ops.cast(backend.matmul_transposed(upstream, weight), x.dtype)
+
+
+def _gradient_weight(x: Any, weight: Any, upstream: Any) -> Any:
+    return ops.cast(ops.matmul(ops.transpose(_rows(x)), _rows(upstream)), weight.dtype)
+
+
+def _gradient_x_transposed(x: Any, weight: Any, upstream: Any) -> Any:
+    return ops.cast(ops.matmul(upstream, weight), x.dtype)
+
+
+def _gradient_transposed(x: Any, weight: Any, upstream: Any) -> Any:
+    return _gradient_weight(upstream, weight, x)
+
+
+def _rows(tensor: Any) -> Any:
+    return ops.reshape(tensor, (-1, tensor.shape[-1]))

@@ -1,0 +1,142 @@
+"""Products of an input and a partly frozen weight that cost what trains.
+
+All are one of two forms, whichever the plan's kind asks for:
+
+* *split*, for slabs: a product with each part, and the results side by side or added. Nothing is
+  put together, and the gradient of the frozen part is never computed.
+* *whole*, for index lists: one product with the weight put together, and a gradient that takes
+  the trainable positions out of the input or of the upstream gradient before it multiplies.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from frostline._backends import backend
+from frostline._plan import AxisPlan, Run, SplitPlan
+from frostline._split import merge_stored, slice_along
+from frostline._view import Parts, View, readable_parts
+
+_force = threading.local()
+
+
+@dataclass(frozen=True)
+class Product:
+    """A function of an input and a weight that is linear in each, and a divided axis of the weight.
+
+    Its functions take weights with the axes in the order that the parts of the plan have. Where
+    the divided axis lies along an axis of the input, position for position, that is `x_axis`;
+    where it lies along one of the output, that is `y_axis`.
+    """
+
+    plan: SplitPlan
+    apply: Callable[[Any, Any], Any]
+    """Input, weight -> output; the weight may have any number of positions along its axis."""
+    gradient_x: Callable[[Any, Any, Any], Any]
+    """Input, whole weight, upstream gradient -> the gradient of the input."""
+    gradient_weight: Callable[[Any, Any, Any], Any]
+    """Input, weight (for its shape), upstream gradient -> the gradient of the weight."""
+    x_axis: int | None = None
+    y_axis: int | None = None
+    splits: bool = True
+    """Whether a product with each part costs about as much as one with the whole."""
+
+    def take_x(self, x: Any) -> Any:
+        """What of the input meets the trainable part."""
+        return x if self.x_axis is None else self._take(x, self.x_axis)
+
+    def take_y(self, y: Any) -> Any:
+        """What of the output, or of its gradient, comes from the trainable part."""
+        return y if self.y_axis is None else self._take(y, self.y_axis)
+
+    def gradient_part(self, x: Any, trainable: Any, upstream: Any) -> Any:
+        """The gradient of the trainable part."""
+        return self.gradient_weight(self.take_x(x), trainable, self.take_y(upstream))
+
+    def _take(self, tensor: Any, axis: int) -> Any:
+        positions = self.plan.trainable
+        if positions[-1] - positions[0] + 1 == len(positions):
+            return slice_along(tensor, axis, positions[0], positions[-1] + 1)
+        return backend.take(tensor, self.plan, "positions", axis)
+
+
+def usable_parts(x: Any, weight: Any) -> Parts[SplitPlan] | None:
+    """The parts of a partly frozen weight, where a fast path may use them."""
+    if not isinstance(weight, View) or isinstance(x, keras.KerasTensor) or forced_generic():
+        return None
+    return readable_parts(weight)
+
+
+def axis_parts(x: Any, weight: Any) -> Parts[AxisPlan] | None:
+    """The same of a weight that is divided along an axis."""
+    parts: Any = usable_parts(x, weight)
+    return parts if parts is not None and isinstance(parts.plan, AxisPlan) else None
+
+
+@contextmanager
+def generic() -> Iterator[None]:
+    """Put every weight together, as if there were no fast paths: what they must be equal to."""
+    before = forced_generic()
+    _force.generic = True
+    try:
+        yield
+    finally:
+        _force.generic = before
+
+
+def forced_generic() -> bool:
+    """Whether fast paths are off in this thread."""
+    return getattr(_force, "generic", False)
+
+
+def multiply(product: Product, x: Any, parts: Parts[Any]) -> Any:
+    """The product with a partly frozen weight, in the form that suits its plan."""
+    if parts.plan.kind == "slab" and product.splits:
+        return _split_product(
+            product, parts.plan.runs, x, backend.read(parts.trainable), backend.read(parts.frozen)
+        )
+    return backend.product(product, x, parts, merge_stored)
+
+
+def _split_product(
+    product: Product, runs: Sequence[Run], x: Any, trainable: Any, frozen: Any
+) -> Any:
+    x_trainable = x_frozen = x
+    if product.x_axis is not None:
+        pieces = _split(x, runs, product.x_axis)
+        x_trainable, x_frozen = (
+            _join(
+                [piece for piece, run in zip(pieces, runs, strict=True) if run.trainable is part],
+                product.x_axis,
+            )
+            for part in (True, False)
+        )
+    y_trainable = product.apply(x_trainable, trainable)
+    y_frozen = product.apply(x_frozen, frozen)
+    if product.y_axis is None:
+        return ops.add(y_trainable, y_frozen)
+    pieces = {
+        part: iter(_split(y, [run for run in runs if run.trainable is part], product.y_axis))
+        for part, y in ((True, y_trainable), (False, y_frozen))
+    }
+    return _join([next(pieces[run.trainable]) for run in runs], product.y_axis)
+
+
+def _split(tensor: Any, runs: Sequence[Run], axis: int) -> Sequence[Any]:
+    """Blocks of a tensor, whose gradient is one concatenation and no sum of padded blocks."""
+    if len(runs) == 1:
+        return [tensor]
+    edges = np.cumsum([run.stop - run.start for run in runs])[:-1]
+    return ops.split(tensor, edges.tolist(), axis=axis)
+
+
+def _join(pieces: Sequence[Any], axis: int) -> Any:
+    return pieces[0] if len(pieces) == 1 else ops.concatenate(pieces, axis=axis)

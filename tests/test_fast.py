@@ -1,0 +1,274 @@
+"""Fast paths: equal to the generic path, taken where they can be, and never in the way."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import frostline as fl
+from frostline._backends import backend
+from frostline._fast import FAST_PATHS, generic
+from frostline._view import View
+from helpers import array, gradients, gradients_of_penalty, weights
+
+L = keras.layers
+
+# Name -> how to make the layer, the shape of an input without the batch, ids below this number.
+LAYERS = {
+    "Dense": (lambda: L.Dense(6, activation="tanh"), (5,), 0),
+    "Dense-3d": (lambda: L.Dense(6), (3, 5), 0),
+    "EinsumDense": (
+        lambda: L.EinsumDense("abc,cde->abde", output_shape=(None, 4, 3), bias_axes="de"),
+        (4, 5),
+        0,
+    ),
+    "EinsumDense-contracts-two": (
+        lambda: L.EinsumDense("abcd,cde->abe", output_shape=(2, 6)),
+        (2, 4, 5),
+        0,
+    ),
+    "EinsumDense-ellipsis": (
+        lambda: L.EinsumDense("...bc,cd->...bd", output_shape=(4, 6)),
+        (4, 5),
+        0,
+    ),
+    "EinsumDense-elementwise": (
+        lambda: L.EinsumDense("abc,bcd->abd", output_shape=(4, 6)),
+        (4, 5),
+        0,
+    ),
+    "MultiHeadAttention": (lambda: _self_attention(L.MultiHeadAttention(4, 3)), (5, 6), 0),
+    "GroupedQueryAttention": (lambda: _self_attention(L.GroupQueryAttention(4, 4, 2)), (5, 6), 0),
+    "Embedding": (lambda: L.Embedding(9, 6), (4,), 9),
+    "ReversibleEmbedding": (lambda: _ThereAndBack(9, 6), (4,), 9),
+    "ReversibleEmbedding-untied": (lambda: _ThereAndBack(9, 6, tie_weights=False), (4,), 9),
+    "ReversibleEmbedding-float32": (lambda: _ThereAndBack(9, 6, reverse_dtype="float32"), (4,), 9),
+    "Conv1D-causal": (lambda: L.Conv1D(6, 3, padding="causal"), (9, 4), 0),
+    "Conv2D": (lambda: L.Conv2D(6, 3, padding="same", strides=2, activation="relu"), (6, 6, 4), 0),
+    "Conv2D-groups": (lambda: L.Conv2D(6, 3, groups=2), (6, 6, 6), 0),
+    "Conv3D": (lambda: L.Conv3D(6, 3), (4, 4, 4, 4), 0),
+    "DepthwiseConv1D": (lambda: L.DepthwiseConv1D(3), (6, 5), 0),
+    "DepthwiseConv2D": (lambda: L.DepthwiseConv2D(3), (5, 5, 5), 0),
+    "DepthwiseConv2D-multiplier": (lambda: L.DepthwiseConv2D(3, depth_multiplier=2), (5, 5, 5), 0),
+    "SeparableConv1D": (lambda: L.SeparableConv1D(6, 3), (6, 5), 0),
+    "SeparableConv2D": (lambda: L.SeparableConv2D(6, 3, dilation_rate=2), (6, 6, 5), 0),
+}
+
+
+def _self_attention(attention):
+    inputs = keras.Input((5, 6))
+    return keras.Model(inputs, attention(inputs, inputs))
+
+
+class _ThereAndBack(L.Layer):
+    """An embedding that is also the projection back to its ids."""
+
+    def __init__(self, *args, **options):
+        super().__init__()
+        self.table = L.ReversibleEmbedding(*args, **options)
+
+    def build(self, shape):
+        self.table.build(shape)
+
+    def call(self, ids):
+        return self.table(self.table(ids), reverse=True)
+
+
+def some(axis, which):
+    """A selection that freezes some positions along an axis of whatever weight it is given."""
+
+    def select(weight):
+        if which == "entries":
+            mask = np.random.default_rng(0).random(weight.shape) < 0.5
+            mask.flat[0], mask.flat[-1] = True, False
+            return mask
+        at = axis % weight.ndim
+        n = weight.shape[at]
+        along = {
+            "first": np.arange(n) < n // 2,
+            "edges": (np.arange(n) < 1) | (np.arange(n) > n - 2),
+            "every other": np.arange(n) % 2 == 1,
+        }[which]
+        shape = [-1 if a == at else 1 for a in range(weight.ndim)]
+        return np.broadcast_to(along.reshape(shape), weight.shape)
+
+    return select
+
+
+def built(name):
+    """A layer, an input for it, and what to weight its output with in a loss."""
+    make, shape, ids = LAYERS[name]
+    keras.utils.set_random_seed(1)
+    layer = make()
+    random = np.random.default_rng(0)
+    x = random.integers(0, ids, (4, *shape)) if ids else random.normal(size=(4, *shape))
+    x = ops.convert_to_tensor(x, dtype="int32" if ids else "float32")
+    return layer, x, random.normal(size=layer(x).shape).astype("float32")
+
+
+def outcome(layer, x, towards):
+    """The output of a layer, and the gradients of a loss of it."""
+    loss, found = gradients(layer, x, lambda y: ops.sum(ops.square(ops.subtract(y, towards))))
+    return [array(layer(x)), array(loss), *map(array, found)]
+
+
+def assert_equal_paths(layer, x, towards):
+    with generic():
+        expected = outcome(layer, x, towards)
+    for one, other in zip(outcome(layer, x, towards), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-5)
+
+
+# Each kind of plan along the last axis, and index lists along the others.
+CASES = [("first", -1), ("edges", -1), ("every other", -1), ("every other", -2), ("first", 0)]
+
+
+@pytest.mark.parametrize(("which", "axis"), [*CASES, ("entries", 0)])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_fast_path_equals_the_generic_one(name, which, axis):
+    layer, x, towards = built(name)
+    if name.startswith("Depthwise") and axis == -1:
+        axis = -2  # the last axis is the number of filters of a channel, one or two
+    fl.freeze(layer, divisible(layer, axis), some(axis, which))
+    assert_equal_paths(layer, x, towards)
+
+
+def divisible(layer, axis):
+    """The kernels and tables of a layer with more than two positions along an axis."""
+    found = [weight.variable for weight in weights(layer) if "bias" not in weight.path]
+    return [variable for variable in found if variable.shape[axis] > 2]
+
+
+# Never put together, on any backend.
+TAKEN = [
+    ("Dense", "first", 0),
+    ("Dense", "every other", -1),
+    ("EinsumDense", "edges", -2),
+    ("MultiHeadAttention", "every other", -2),
+    ("Embedding", "first", 0),
+    ("Embedding", "every other", -2),
+    ("ReversibleEmbedding", "first", -2),
+]
+
+
+@pytest.mark.parametrize(("name", "which", "axis"), TAKEN)
+def test_a_fast_path_does_not_put_the_weight_together(name, which, axis, monkeypatch):
+    layer, x, _ = built(name)
+    fl.freeze(layer, divisible(layer, axis), some(axis, which))
+    monkeypatch.setattr(View, "_merged", _never)
+    array(layer(x))
+
+
+CONVOLUTIONS = ["Conv1D-causal", "Conv2D", "Conv3D", "DepthwiseConv2D", "SeparableConv1D"]
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_are_fast_where_the_backend_divides_them(name, monkeypatch):
+    layer, x, _ = built(name)
+    axis = -2 if name == "DepthwiseConv2D" else -1
+    fl.freeze(layer, divisible(layer, axis), some(axis, "every other"))
+    asked = []
+    product = type(backend).product
+    monkeypatch.setattr(type(backend), "product", lambda *args: asked.append(1) or product(*args))
+    array(layer(x))
+    assert bool(asked) is backend.divides_convolutions
+
+
+class Doubled(L.Dense):
+    """Calls what it inherits."""
+
+    def call(self, inputs):
+        return 2 * super().call(inputs)
+
+
+class OwnProduct(L.Dense):
+    """Multiplies in its own way."""
+
+    def call(self, inputs):
+        return ops.matmul(inputs, ops.square(self.kernel)) + self.bias
+
+
+@pytest.mark.parametrize("kind", [Doubled, OwnProduct])
+def test_a_subclass_keeps_its_own_call(kind, monkeypatch):
+    layer = kind(6)
+    x = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(4, 5)).astype("float32"))
+    before = array(layer(x))
+    fl.freeze(layer, "kernel", fl.at[:, ::2])
+    np.testing.assert_allclose(array(layer(x)), before, rtol=1e-5, atol=1e-6)
+    assert_equal_paths(layer, x, np.ones((4, 6), "float32"))
+    if kind is Doubled:
+        monkeypatch.setattr(View, "_merged", _never)
+        array(layer(x))
+
+
+def test_standardized_weights_go_the_generic_way():
+    class Standardized(L.Conv2D):
+        def convolution_op(self, inputs, kernel):
+            centred = kernel - ops.mean(kernel, axis=(0, 1, 2), keepdims=True)
+            return super().convolution_op(inputs, centred)
+
+    layer = Standardized(6, 3)
+    x = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(2, 5, 5, 4)).astype("float32"))
+    before = array(layer(x))
+    fl.freeze(layer, "kernel", fl.units([0, 2, 4]))
+    np.testing.assert_allclose(array(layer(x)), before, rtol=1e-5, atol=1e-6)
+    assert_equal_paths(layer, x, np.ones((2, 3, 3, 6), "float32"))
+
+
+@pytest.mark.parametrize("which", ["first", "every other"])
+@pytest.mark.parametrize("name", ["Dense", "Embedding", "Conv1D-causal"])
+def test_vectorized_map_over_a_partly_frozen_layer(name, which):
+    layer, x, towards = built(name)
+    fl.freeze(layer, divisible(layer, -1), some(-1, which))
+    before = array(layer(x))
+
+    def mapped(x):
+        return ops.vectorized_map(lambda one: layer(one[None])[0], x)
+
+    np.testing.assert_allclose(array(mapped(x)), before, rtol=1e-5, atol=1e-5)
+    _, expected = gradients(layer, x, lambda y: ops.sum(ops.square(ops.subtract(y, towards))))
+    _, found = gradients(
+        layer, x, lambda y: ops.sum(ops.square(ops.subtract(y, towards))), call=mapped
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(array(one), array(other), rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("which", ["first", "every other"])
+def test_a_layer_in_a_loop(which):
+    layer = L.Dense(5)
+    x = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(4, 5)).astype("float32"))
+    before = array(layer(layer(layer(x))))
+    fl.freeze(layer, "kernel", some(-1, which))
+
+    def loop(x):
+        return ops.fori_loop(0, 3, lambda _, state: layer(state), x)
+
+    np.testing.assert_allclose(array(loop(x)), before, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("which", ["first", "every other"])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_second_derivatives(axis, which):
+    """A gradient penalty: the gradient of the input depends on what trains."""
+    layer = L.Dense(6, activation="tanh")
+    x = np.random.default_rng(0).normal(size=(4, 5)).astype("float32")
+    layer.build(x.shape)
+    fl.freeze(layer, "kernel", some(axis, which))
+    with generic():
+        expected = gradients_of_penalty(layer, x)
+    for one, other in zip(gradients_of_penalty(layer, x), expected, strict=True):
+        assert np.abs(array(other)).max() > 1e-3
+        np.testing.assert_allclose(array(one), array(other), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("path", FAST_PATHS, ids=lambda path: path.layer.__name__)
+def test_each_fast_path_finds_the_operation_it_replaces(path):
+    """Keras may change how a layer multiplies: then it goes the generic way, and this tells."""
+    names = getattr(path.layer, path.method).__code__.co_names
+    assert set(path.replaced) - {"cast"} <= set(names)
+    assert "ops" in names
+
+
+def _never(self):
+    raise AssertionError(f"{self.path} was put together")
