@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ class Case:
     builders: Callable[[bool], Builders]
     """XLA on TensorFlow or not -> variants."""
     rounds: int = 15
+    memory: bool = False
+    """Whether each variant is also run alone for its memory, which takes a process of its own."""
     share: float | None = None
     batch: int | None = None
 
@@ -80,7 +82,8 @@ def dense(kind: str, share: float, batch: int, *, peers: bool = False) -> Case:
         return found | (_peers(kind, share, x, y, jit) if peers else {})
 
     name = f"{kind}, {share:.0%}, batch {batch}"
-    return Case(name, "Dense layers", builders, share=share, batch=batch)
+    weighed = share == 0.1 and batch == 256 and kind in ("columns", "random rows")
+    return Case(name, "Dense layers", builders, share=share, batch=batch, memory=weighed)
 
 
 def _peers(kind: str, share: float, x: np.ndarray, y: np.ndarray, jit: bool) -> Builders:
@@ -163,7 +166,7 @@ def embedding(count: int) -> Case:
         return found
 
     name = f"{count:,} of {ROWS:,} x {TABLE_WIDTH:,} rows"
-    return Case(name, "Embedding, 4,096 ids a step", builders, rounds=7)
+    return Case(name, "Embedding, 4,096 ids a step", builders, rounds=7, memory=True)
 
 
 def _peft_tokens(trained: np.ndarray, ids: np.ndarray, y: np.ndarray) -> v.Step:
@@ -179,10 +182,10 @@ def _peft_tokens(trained: np.ndarray, ids: np.ndarray, y: np.ndarray) -> v.Step:
         def forward(self, ids: Any) -> Any:
             return self.head(self.table(ids).mean(1))
 
-    config = peft.TrainableTokensConfig(
-        token_indices=trained.tolist(), target_modules=["table"], modules_to_save=["head"]
-    )
-    return v.torch_step(peft.get_peft_model(Net(), config), ids.astype("int64"), y)
+    config = peft.TrainableTokensConfig(token_indices=trained.tolist(), target_modules=["table"])
+    model: Any = peft.get_peft_model(Net(), config)
+    model.base_model.model.head.requires_grad_(True)
+    return v.torch_step(model, ids.astype("int64"), y)
 
 
 BIG = 4096
@@ -218,7 +221,7 @@ def entries(share: float) -> Case:
         return found
 
     name = f"{share:.0%} of {BIG:,} x {BIG:,} entries, batch 256"
-    return Case(name, "Single entries", builders, rounds=7)
+    return Case(name, "Single entries", builders, rounds=7, memory=True)
 
 
 def _adapter(name: str, rank: int, x: np.ndarray, y: np.ndarray) -> v.Step:
@@ -239,12 +242,12 @@ def _adapter(name: str, rank: int, x: np.ndarray, y: np.ndarray) -> v.Step:
         "SHiRA": lambda: peft.ShiraConfig(r=rank, target_modules=["big"]),
         "LoRA": lambda: peft.LoraConfig(r=rank, target_modules=["big"]),
     }
-    model = peft.get_peft_model(Net(), kinds[name]())
+    model: Any = peft.get_peft_model(Net(), kinds[name]())
     model.base_model.model.shift.requires_grad_(True)
     return v.torch_step(model, x, y)
 
 
-def transformer() -> Case:
+def transformer(name: str, heads: Iterable[int]) -> Case:
     x, y = data((16, 128, 256), (16, 4))
 
     def model() -> Any:
@@ -267,13 +270,13 @@ def transformer() -> Case:
         return {
             FULL: ours,
             FLOOR: lambda: ours(fl.everything),
-            OURS: lambda: ours(fl.heads(range(0, 8, 2))),
+            OURS: lambda: ours(fl.heads(heads)),
         }
 
-    return Case("half of the heads, random", "Two transformer blocks", builders, rounds=11)
+    return Case(name, "Two transformer blocks", builders, rounds=11)
 
 
-def resnet() -> Case:
+def resnet(name: str, where: Any) -> Case:
     x, y = data((32, 32, 32, 3), (32, 4))
 
     def model() -> Any:
@@ -300,10 +303,10 @@ def resnet() -> Case:
         return {
             FULL: ours,
             FLOOR: lambda: ours(fl.everything),
-            OURS: lambda: ours(lambda kernel: np.arange(kernel.shape[-1]) % 2 == 0),
+            OURS: lambda: ours(where),
         }
 
-    return Case("half of each convolution's filters", "A small ResNet", builders, rounds=7)
+    return Case(name, "A small ResNet", builders, rounds=7)
 
 
 def prediction(kind: str, batch: int) -> Case:
@@ -321,6 +324,12 @@ def prediction(kind: str, batch: int) -> Case:
     return Case(f"predict, {kind}, 10%, batch {batch}", "Prediction", builders, rounds=31)
 
 
+def _half(kernel: np.ndarray) -> np.ndarray:
+    mask = np.zeros(kernel.shape, bool)
+    mask[..., : kernel.shape[-1] // 2] = True
+    return mask
+
+
 KINDS = ("columns", "random columns", "rows", "random rows")
 CASES = [
     *(dense(kind, 0.1, batch) for batch in (16, 256) for kind in KINDS[1:]),
@@ -333,7 +342,9 @@ CASES = [
     embedding(3),
     embedding(1000),
     entries(0.01),
-    transformer(),
-    resnet(),
+    transformer("four heads of eight", range(4)),
+    transformer("every other head of eight", range(0, 8, 2)),
+    resnet("half of each convolution's filters", _half),
+    resnet("every other filter", fl.at[..., ::2]),
     *(prediction(kind, batch) for batch in (16, 256) for kind in ("columns", "random rows")),
 ]

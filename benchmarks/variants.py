@@ -118,6 +118,7 @@ class KeptConstraint(keras.constraints.Constraint):
         self.kept = ops.copy(kernel.value)
 
     def __call__(self, w: Any) -> Any:
+        w = ops.convert_to_tensor(w)
         return w if self.kept is None else ops.where(self.mask, self.kept, w)
 
 
@@ -147,7 +148,8 @@ def parametrized(width: int, depth: int, mask: np.ndarray) -> Any:
             self.register_buffer("kept", weight.detach().clone())
 
         def forward(self, part: Any) -> Any:
-            return torch.masked_scatter(self.kept, free, part)
+            kept: Any = self.kept
+            return torch.masked_scatter(kept, free, part)
 
         def right_inverse(self, weight: Any) -> Any:
             return weight[free]

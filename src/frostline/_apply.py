@@ -31,12 +31,12 @@ def apply_plans(plans: Plans, *, within: Layer | None = None) -> None:
     layers = _keras.live_layers() if within is None else _subtree(within)
     holders, above = _affected(layers, [variable for variable, _ in plans])
     before = [_optimizer.Before(variable, plan_of(variable)) for variable, _ in plans]
-    # The old storage is kept until all is done: a failure must give back the very same.
     states = [(variable, snapshot(variable)) for variable, _ in plans]
     lists = [(layer, list(_keras.own_variables(layer))) for layer in holders]
     try:
         for variable, plan in plans:
             _apply(variable, plan, holders)
+            backend.let_go(holders + above, variable)
         _refresh(holders + above)
         if within is None:
             models = [layer for layer in holders + above if isinstance(layer, keras.Model)]

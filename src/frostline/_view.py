@@ -8,16 +8,17 @@ trainable. A partly frozen one gives its storage up to two variables, and reads 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import keras
 from keras import ops
 
 from frostline import _keras, _split
 from frostline._backends import backend
-from frostline._plan import AxisPlan, Plan, SplitPlan, WholePlan
+from frostline._parts import Parts, make_parts
+from frostline._plan import Plan, SplitPlan, WholePlan
 
 _reads = threading.local()
 
@@ -41,18 +42,6 @@ class FrozenVariable:
         if _keras.in_call():
             return self.value  # type: ignore[attr-defined]
         return super().assign(value)  # type: ignore[misc]
-
-
-P = TypeVar("P", bound=SplitPlan)
-
-
-@dataclass
-class Parts(Generic[P]):
-    """What a partly frozen variable is made of."""
-
-    plan: P
-    trainable: Any
-    frozen: Any
 
 
 class View:
@@ -172,7 +161,10 @@ def apply_plan(variable: Any, plan: Plan | None) -> None:
     New storage is made before anything is given up, so that a failure changes nothing.
     """
     if plan is not None and not isinstance(plan, WholePlan):
-        parts = _make_parts(variable, plan)
+        frozen = isinstance(variable, FrozenVariable)
+        trainable = bool(variable._trainable if frozen else variable.trainable)
+        parts = make_parts(variable, plan, trainable=trainable)
+        _swap_class(parts.frozen, FrozenVariable)
         _become_plain(variable, storage=False)
         _become_view(variable, parts)
     else:
@@ -182,16 +174,34 @@ def apply_plan(variable: Any, plan: Plan | None) -> None:
 
 
 def snapshot(variable: Any) -> tuple[type, dict[str, Any]]:
-    """The state of a variable object, storage included, for `restore`."""
-    return type(variable), dict(variable.__dict__)
+    """The state of a variable object, for `restore`.
+
+    Without a hold on its storage: freezing a model needs the memory of one weight and not of all.
+    """
+    attributes = dict(variable.__dict__)
+    if "_value" in attributes:
+        attributes["_value"] = weakref.ref(attributes["_value"])
+    return type(variable), attributes
 
 
 def restore(variable: Any, state: tuple[type, dict[str, Any]]) -> None:
-    """Bring a variable object back to a snapshot, with the very storage that it had."""
+    """Bring a variable object back to a snapshot, to the bit.
+
+    With the very storage that it had, if anything else still holds it.
+    """
     kind, attributes = state
+    attributes = dict(attributes)
+    storage = attributes["_value"]() if "_value" in attributes else None
+    lost = "_value" in attributes and storage is None
+    whole = _whole(variable) if lost else None
     variable.__class__ = kind
     variable.__dict__.clear()
     variable.__dict__.update(attributes)
+    if lost:
+        with backend.creating(variable), _keras.untracked():
+            _keras.initialize(variable, whole)
+    elif "_value" in attributes:
+        variable._value = storage
     if "_value" in attributes:
         # PyTorch keeps the flag in the storage too.
         plain = getattr(kind, "_frostline_base", kind)
@@ -248,59 +258,6 @@ def _key(view: View) -> tuple[Any, ...]:
     return (id(view), _keras.current_autocast(), *map(id, handed))
 
 
-def _make_parts(variable: Any, plan: SplitPlan) -> Parts[SplitPlan]:
-    frozen = isinstance(variable, FrozenVariable)
-    trainable = bool(variable._trainable if frozen else variable.trainable)
-    with backend.creating(variable), _keras.untracked():
-        whole = backend.read(variable)
-        parts = Parts(
-            plan,
-            _part(variable, _split.take_trainable(plan, whole), "trainable", trainable, plan),
-            _part(variable, _split.take_frozen(plan, whole), "frozen", False, plan),
-        )
-    _swap_class(parts.frozen, FrozenVariable)
-    return parts
-
-
-def _part(variable: Any, value: Any, role: str, trainable: bool, plan: SplitPlan) -> Any:
-    # The trainable part goes by the name and path of the weight, so that all that is told of
-    # weights by name holds for it: exclusions from decay, maps of optimizers, layout maps.
-    suffix = "" if role == "trainable" else f"_{role}"
-    part = keras.Variable(
-        value,
-        dtype=variable._dtype,
-        trainable=trainable,
-        autocast=variable._autocast,
-        aggregation=variable.aggregation,
-        name=variable.name + suffix,
-        **_part_layout(variable, role, plan),
-    )
-    part._path = variable.path + suffix
-    part._frostline_view = variable
-    return part
-
-
-def _part_layout(variable: Any, role: str, plan: SplitPlan) -> dict[str, Any]:
-    """The weight's own sharding, except along the axis that was divided.
-
-    A part along it need not divide by the mesh, and a `LayoutMap` would match the part's path and
-    try to. Keras 3.12 takes a layout on JAX alone, so there is no argument where there is none.
-    """
-    layout: Any = getattr(variable, "_layout", None)
-    axes = backend.layout_axes(layout, len(variable.shape))
-    if axes is None:
-        return {}
-    if isinstance(plan, AxisPlan):
-        if plan.kind == "slab":
-            axes[plan.axis] = None
-        else:
-            along = axes.pop(plan.axis)
-            axes.insert(0, along if role == "frozen" else None)
-    elif role == "trainable":
-        axes = [None]
-    return {"layout": backend.layout_with_axes(layout, axes)}
-
-
 def _become_view(variable: Any, parts: Parts[SplitPlan]) -> None:
     variable.__dict__.pop("_value", None)
     variable._frostline = parts
@@ -329,12 +286,20 @@ def _become_plain(variable: Any, *, storage: bool) -> None:
 def _close_view(variable: Any, *, storage: bool) -> None:
     trainable = variable.trainable
     with backend.creating(variable._frostline.trainable), _keras.untracked():
-        whole = backend.copy(backend.read(variable)) if storage else None
+        whole = _whole(variable) if storage else None
         _restore_class(variable)
         del variable._frostline
         variable._trainable = trainable
         if storage:
             _keras.initialize(variable, whole)
+
+
+def _whole(view: Any) -> Any:
+    """The weight of a view in memory of its own."""
+    parts = view._frostline
+    with backend.creating(parts.trainable):
+        trainable, frozen = backend.read(parts.trainable), backend.read(parts.frozen)
+        return backend.in_order(_split.merge(parts.plan, trainable, frozen))
 
 
 _classes: dict[tuple[type, type], type] = {}

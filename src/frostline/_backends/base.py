@@ -52,6 +52,9 @@ class Backend:
     def refresh_parameters(self, layers: Iterable[Any]) -> None:
         """Bring the framework's own list of parameters in line with the variables of `layers`."""
 
+    def let_go(self, layers: Iterable[Any], variable: Any) -> None:
+        """Drop what the framework's own lists in `layers` hold of a variable's storage."""
+
     def remember(self, frozen: Any, value: Any) -> None:
         """Note the `value` that a forward pass read from a frozen part, see `recall`."""
 
@@ -67,6 +70,10 @@ class Backend:
     def copy(self, tensor: Any) -> Any:
         """A tensor of the same values with memory of its own, in the order of its axes."""
         return ops.copy(tensor)
+
+    def in_order(self, tensor: Any) -> Any:
+        """The tensor with its memory in the order of its axes."""
+        return tensor
 
     def dense_gradient(self, tensor: Any) -> Any:
         """The tensor, such that its gradient is one array whatever is done with it."""

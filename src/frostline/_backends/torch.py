@@ -39,6 +39,15 @@ class TorchBackend(Backend):
         # A slice or a transpose is a view of the storage of another tensor.
         return tensor.clone(memory_format=torch.contiguous_format)
 
+    def in_order(self, tensor: Any) -> Any:
+        return tensor.contiguous()
+
+    def let_go(self, layers: Iterable[Any], variable: Any) -> None:
+        for layer in layers:
+            parameters = layer._modules.get("_torch_params")
+            if parameters is not None and variable.path in parameters:
+                del parameters[variable.path]
+
     def take(self, tensor: Any, plan: Any, name: str, axis: int) -> Any:
         return tensor.index_select(axis, _positions(plan, name, tensor))
 
@@ -83,6 +92,8 @@ class TorchBackend(Backend):
         if _traced():
             return super().product(product, x, parts, merge)
         whole = _refreshed(parts)
+        if not torch.is_grad_enabled():
+            return product.apply(x, whole)
         again = functools.partial(merge, parts.plan, parts.trainable.value, parts.frozen.value)
         return _Product.apply(x, parts.trainable.value, product, whole, again)
 

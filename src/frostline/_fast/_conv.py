@@ -15,9 +15,9 @@ from keras import ops
 
 from frostline._backends import backend
 from frostline._fast._product import Product, axis_parts, multiply
+from frostline._parts import Parts
 from frostline._plan import AxisPlan
 from frostline._split import natural
-from frostline._view import Parts
 
 
 def conv(inputs: Any, kernel: Any, **options: Any) -> Any:

@@ -8,8 +8,8 @@ from keras import ops
 
 from frostline._backends import backend
 from frostline._fast._product import Product, axis_parts, multiply, usable_parts
+from frostline._parts import Parts
 from frostline._plan import AxisPlan
-from frostline._view import Parts
 
 
 def matmul(x1: Any, x2: Any) -> Any:

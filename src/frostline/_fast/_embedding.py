@@ -10,8 +10,8 @@ from keras import ops
 from frostline._backends import backend
 from frostline._fast._dense import matmul, multiply_rows
 from frostline._fast._product import axis_parts
+from frostline._parts import Parts
 from frostline._plan import AxisPlan
-from frostline._view import Parts
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:

@@ -21,9 +21,10 @@ import numpy as np
 from keras import ops
 
 from frostline._backends import backend
+from frostline._parts import Parts
 from frostline._plan import AxisPlan, Run, SplitPlan
 from frostline._split import merge_stored, slice_along
-from frostline._view import Parts, View, readable_parts
+from frostline._view import View, readable_parts
 
 _force = threading.local()
 

@@ -1,0 +1,49 @@
+"""Measuring: steps of several variants interleaved in one process, memory in a fresh one each."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import statistics
+import time
+from pathlib import Path
+
+from benchmarks.cases import Case
+
+WARM = 3
+"""Steps that are not counted: the first ones compile and make the slots of the optimizer."""
+
+
+def times(case: Case, *, jit: bool) -> dict[str, float]:
+    """Median seconds a step of each variant, all run in turn."""
+    steps = {name: build() for name, build in case.builders(jit).items()}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(WARM + case.rounds):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if turn >= WARM:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def temporaries(case: Case, variant: str, *, jit: bool) -> float | None:
+    """MiB that a step takes at its peak beyond what is there between steps; Linux only."""
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not reset.exists():
+        return None
+    step = case.builders(jit)[variant]()
+    for _ in range(WARM):
+        step()
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    reset.write_text("5")  # the peak starts again from what is there now
+    before = _kibibytes(status, "VmRSS")
+    for _ in range(2):
+        step()
+    return (_kibibytes(status, "VmHWM") - before) / 1024
+
+
+def _kibibytes(status: Path, field: str) -> int:
+    line = next(line for line in status.read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1])

@@ -1,0 +1,127 @@
+"""What training costs with part of each weight frozen: `make bench`.
+
+Every case runs on every backend, TensorFlow with XLA and without: the variants of a case
+interleaved in one process, and each again in a process of its own for its memory. Writes
+`docs/benchmarks.md` and `docs/benchmarks.png`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks.report import Measured, figure, markdown
+
+HERE = Path(__file__).parent
+DOCS = HERE.parent / "docs"
+BACKENDS = {
+    "PyTorch": ("torch", False),
+    "JAX": ("jax", True),
+    "TensorFlow": ("tensorflow", False),
+    "TensorFlow, XLA": ("tensorflow", True),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
+    parser.add_argument("--only", default="", help="cases whose name or group holds this")
+    parser.add_argument("--no-memory", action="store_true", help="times alone")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.*")
+    parser.add_argument("--here", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.here:
+        print(json.dumps(_here(*options.here)))
+        return 0
+    results: dict[str, list[Measured]] = {}
+    with Progress(console=Console(stderr=True)) as progress:
+        for backend in options.backends:
+            cases = [
+                c for c in _run(backend, "list") if options.only in f"{c['case']} {c['group']}"
+            ]
+            task = progress.add_task(backend, total=len(cases))
+            for case in cases:
+                weighed = case.pop("memory") and not options.no_memory
+                results.setdefault(backend, []).append(_measure(backend, case, memory=weighed))
+                progress.advance(task)
+    text = markdown(results)
+    print(text)
+    if options.write:
+        (DOCS / "benchmarks.md").write_text(_head() + text)
+        figure(results, DOCS / "benchmarks.png")
+    return 0
+
+
+def _measure(backend: str, case: dict[str, Any], *, memory: bool) -> Measured:
+    seconds = _run(backend, "times", case["case"])
+    taken = {v: _run(backend, "memory", case["case"], v) for v in seconds} if memory else {}
+    return Measured(**case, seconds=seconds, memory=taken)
+
+
+def _here(task: str, jit: str, rest: str):
+    """One task in this process, whose backend is set."""
+    from benchmarks import measure
+    from benchmarks.cases import CASES
+
+    if task == "list":
+        return [
+            {
+                "case": case.name,
+                "group": case.group,
+                "share": case.share,
+                "batch": case.batch,
+                "memory": case.memory,
+            }
+            for case in CASES
+        ]
+    name, variant = json.loads(rest)
+    case = next(case for case in CASES if case.name == name)
+    if task == "memory":
+        return measure.temporaries(case, variant, jit=jit == "jit")
+    return measure.times(case, jit=jit == "jit")
+
+
+def _run(backend: str, task: str, name: str = "", variant: str = "") -> Any:
+    keras_backend, jit = BACKENDS[backend]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.run", "--here", task]
+    command += ["jit" if jit else "no", json.dumps([name, variant])]
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": keras_backend}
+    done = subprocess.run(
+        command, env={**os.environ, **quiet}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{backend}, {name}, {variant}:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _head() -> str:
+    versions = ", ".join(
+        f"{shown} {version(package)}"
+        for shown, package in {
+            "Keras": "keras",
+            "PyTorch": "torch",
+            "JAX": "jax",
+            "TensorFlow": "tensorflow-cpu",
+            "PEFT": "peft",
+            "optax": "optax",
+        }.items()
+    )
+    return (
+        (HERE / "head.md")
+        .read_text()
+        .format(versions=versions, cores=os.cpu_count(), machine=platform.machine())
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
