@@ -34,7 +34,7 @@ format: .venv/dev.stamp ## apply the formatter and the safe fixes
 	@$(PY) -m ruff check --fix
 	@$(PY) -m ruff format
 
-bench: .venv/dev.stamp ## the benchmarks
+bench: .venv/bench.stamp ## the benchmarks, about 40 minutes; ARGS="--only entries" narrows them
 	@$(PY) -m benchmarks.run $(ARGS)
 
 # The variable turns off the theme's banner on MkDocs 2; the extra pins MkDocs 1.
@@ -55,6 +55,10 @@ clean: ## remove .venv, caches and what was built
 .venv/dev.stamp: pyproject.toml | .venv/python.stamp
 	@$(PIP) "$(TORCH)"
 	@$(PIP) --editable ".[dev]"
+	@touch $@
+
+.venv/bench.stamp: pyproject.toml .venv/dev.stamp
+	@$(PIP) --editable ".[bench]"
 	@touch $@
 
 .venv/docs.stamp: pyproject.toml .venv/dev.stamp

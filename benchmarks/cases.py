@@ -170,7 +170,7 @@ def embedding(count: int) -> Case:
 
 
 def _peft_tokens(trained: np.ndarray, ids: np.ndarray, y: np.ndarray) -> v.Step:
-    import peft
+    import peft  # pyright: ignore[reportMissingImports] the extra `bench` brings it
     import torch
 
     class Net(torch.nn.Module):
@@ -225,7 +225,7 @@ def entries(share: float) -> Case:
 
 
 def _adapter(name: str, rank: int, x: np.ndarray, y: np.ndarray) -> v.Step:
-    import peft
+    import peft  # pyright: ignore[reportMissingImports] the extra `bench` brings it
     import torch
 
     class Net(torch.nn.Module):

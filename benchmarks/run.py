@@ -1,8 +1,8 @@
 """What training costs with part of each weight frozen: `make bench`.
 
 Every case runs on every backend, TensorFlow with XLA and without: the variants of a case
-interleaved in one process, and each again in a process of its own for its memory. Writes
-`docs/benchmarks.md` and `docs/benchmarks.png`.
+interleaved in one process, and some again in a process of their own for their memory. A run of all
+of it writes `docs/benchmarks.md` and `docs/benchmarks.png`; a narrowed one prints its tables.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ def main() -> int:
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
     parser.add_argument("--only", default="", help="cases whose name or group holds this")
     parser.add_argument("--no-memory", action="store_true", help="times alone")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.*")
     parser.add_argument("--here", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
@@ -56,7 +55,7 @@ def main() -> int:
                 progress.advance(task)
     text = markdown(results)
     print(text)
-    if options.write:
+    if not options.only and options.backends == list(BACKENDS):
         (DOCS / "benchmarks.md").write_text(_head() + text)
         figure(results, DOCS / "benchmarks.png")
     return 0

@@ -166,7 +166,7 @@ def masked_by_optax(model: Any, mask: np.ndarray, x: np.ndarray, y: np.ndarray) 
     """A hand-written loop of JAX in which optax zeroes the updates of frozen entries."""
     import jax
     import jax.numpy as jnp
-    import optax
+    import optax  # pyright: ignore[reportMissingImports] the extra `bench` brings it
 
     free = jnp.asarray(~mask, "float32")
     kept = optax.stateless(

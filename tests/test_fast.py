@@ -9,7 +9,7 @@ import frostline as fl
 from frostline._backends import backend
 from frostline._fast import FAST_PATHS, generic
 from frostline._view import View
-from helpers import array, gradients, gradients_of_penalty, weights
+from helpers import array, assert_same_bits, gradients, gradients_of_penalty, value, weights
 
 L = keras.layers
 
@@ -260,6 +260,99 @@ def test_second_derivatives(axis, which):
     for one, other in zip(gradients_of_penalty(layer, x), expected, strict=True):
         assert np.abs(array(other)).max() > 1e-3
         np.testing.assert_allclose(array(one), array(other), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("where", [fl.at[:2], fl.at[:, ::2]], ids=["slab", "indices"])
+def test_inputs_of_another_dtype_are_left_to_keras(where):
+    layer = L.Dense(6)
+    x = ops.convert_to_tensor(np.arange(20).reshape(4, 5), dtype="int32")
+    before = array(layer(x))
+    fl.freeze(layer, "kernel", where)
+    assert_same_bits(array(layer(x)), before)
+
+
+@pytest.mark.parametrize("where", [fl.at[:2], fl.at[:, ::2], ~fl.at[0, 0]], ids=str)
+def test_what_changes_without_notice_is_seen(where):
+    """A value written to what trains, in any way, shows in the next output."""
+    layer = L.Dense(6)
+    x = ops.ones((4, 5))
+    layer(x)
+    fl.freeze(layer, "kernel", where)
+    array(layer(x))
+    part = layer.trainable_variables[0]
+    part.assign(np.full(part.shape, 7, "float32"))
+    np.testing.assert_allclose(array(layer(x)), array(x) @ value(layer.kernel), rtol=1e-5)
+    assert (value(layer.kernel) == 7).sum() == np.prod(part.shape)
+
+
+@pytest.mark.parametrize("name", ["Embedding", "Dense"])
+def test_an_empty_batch(name):
+    layer, x, _ = built(name)
+    fl.freeze(layer, divisible(layer, 0), some(0, "every other"))
+    assert layer(x[:0]).shape == (0, *layer(x).shape[1:])
+
+
+def test_ids_that_count_from_the_end():
+    layer, _, _ = built("Embedding")
+    ids = ops.convert_to_tensor([[-1, -2, 0], [-9, 8, 7]])
+    before = array(layer(ids))
+    fl.freeze(layer, "embeddings", fl.at[::2])
+    assert_same_bits(array(layer(ids)), before)
+
+
+class Kept(L.Layer):
+    """Gives back a weight that mixed precision leaves alone, as gamma of a normalization."""
+
+    def build(self, shape):
+        self.w = self.add_weight((6,), "random_normal", autocast=False, name="w")
+
+    def call(self, x):
+        return ops.convert_to_tensor(self.w) + ops.zeros((6,), "float32")
+
+
+@pytest.mark.parametrize("which", ["first", "every other", "entries"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_weights_that_mixed_precision_leaves_alone_keep_their_precision(policy, which):
+    layer = Kept(dtype=policy)
+    before = array(layer(np.ones((2, 6))))
+    fl.freeze(layer, "w", some(0, which))
+    assert_same_bits(array(layer(np.ones((2, 6)))), before)
+
+
+@pytest.mark.parametrize("which", ["first", "every other"])
+def test_a_tied_table_in_mixed_precision(which):
+    table = L.ReversibleEmbedding(9, 6, dtype="mixed_float16")
+    hidden = ops.ones((4, 6), dtype="float16")
+    table.build((None, 3))
+    before = table(hidden, reverse=True)
+    fl.freeze(table, "embeddings", some(0, which))
+    after = table(hidden, reverse=True)
+    assert after.dtype == before.dtype
+    np.testing.assert_allclose(array(after), array(before), rtol=1e-2)
+
+
+def _sparse(dense):
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.sparse.from_dense(dense)
+    if keras.backend.backend() == "jax":
+        from jax.experimental import sparse
+
+        return sparse.BCOO.fromdense(dense)
+    import torch
+
+    return torch.as_tensor(dense).to_sparse()
+
+
+@pytest.mark.parametrize("where", [fl.at[:2], fl.at[:, ::2]], ids=["slab", "indices"])
+def test_sparse_inputs_are_left_to_keras(where):
+    layer = L.Dense(6)
+    x = _sparse(np.eye(5, dtype="float32"))
+    assert not backend.is_dense(x)
+    before = array(layer(x))
+    fl.freeze(layer, "kernel", where)
+    np.testing.assert_allclose(array(layer(x)), before, rtol=1e-6)
 
 
 @pytest.mark.parametrize("path", FAST_PATHS, ids=lambda path: path.layer.__name__)

@@ -1,12 +1,15 @@
 """The verbs on every kind of target and every way to name a weight."""
 
+import gc
 import re
+import weakref
 
 import keras
 import numpy as np
 import pytest
 
 import frostline as fl
+from frostline import _apply, _keras, _view
 from helpers import (
     array,
     assert_all_same_bits,
@@ -311,3 +314,47 @@ def test_reading_a_weight_as_usual():
     assert_same_bits(array(layer.kernel + 0.0), before + 0.0)
     assert_same_bits(array(layer.kernel[0]), before[0])
     assert "shape=(4, 5)" in repr(layer.kernel)
+
+
+def test_the_old_storage_of_one_weight_at_a_time_is_there(monkeypatch):
+    model = keras.Sequential([keras.Input((4,)), *[keras.layers.Dense(4) for _ in range(4)]])
+    kernels = [layer.kernel for layer in model.layers]
+    storages = [weakref.ref(_keras.storage(kernel)) for kernel in kernels]
+    make, alive = _view.make_parts, []
+
+    def watched(*args, **options):
+        gc.collect()
+        alive.append(sum(storage() is not None for storage in storages))
+        return make(*args, **options)
+
+    monkeypatch.setattr(_view, "make_parts", watched)
+    fl.freeze(model, "*/kernel", fl.at[:, ::2])
+    # TensorFlow's compiled functions need them to be the same ones after a failure.
+    assert alive == ([4] * 4 if keras.backend.backend() == "tensorflow" else [4, 3, 2, 1])
+
+
+def test_a_failed_freeze_gives_back_a_storage_that_is_in_use(monkeypatch):
+    layer = keras.layers.Dense(4)
+    layer.build((None, 3))
+    held = _keras.storage(layer.kernel)
+    monkeypatch.setattr(_apply._optimizer, "follow", _fail)
+    with pytest.raises(MemoryError):
+        fl.freeze(layer, "kernel", fl.at[:, ::2])
+    assert _keras.storage(layer.kernel) is held
+
+
+def test_a_failed_freeze_makes_a_storage_that_nobody_holds_again(monkeypatch):
+    layer = keras.layers.Dense(4)
+    layer.build((None, 3))
+    layer.kernel.assign(np.array([[-0.0, np.inf, 1, 2]] * 3))
+    before = value(layer.kernel)
+    monkeypatch.setattr(_apply._optimizer, "follow", _fail)
+    with pytest.raises(MemoryError):
+        fl.freeze(layer, "kernel", fl.at[:, ::2])
+    assert_same_bits(value(layer.kernel), before)
+    assert not fl.is_frozen(layer.kernel)
+    assert [variable.name for variable in layer.trainable_variables] == ["kernel", "bias"]
+
+
+def _fail(*arguments):
+    raise MemoryError("no room")

@@ -239,15 +239,15 @@ def test_a_failure_in_the_middle_of_a_freeze_changes_nothing(monkeypatch):
     target.compile("adam", "mse")
     target.fit(np.ones((4, 4)), np.ones((4, 3)), verbose=0)
     before, numbers = state(target), values(target)
-    make, made = _view._make_parts, []
+    make, made = _view.make_parts, []
 
-    def fail_at_the_third(variable, plan):
+    def fail_at_the_third(variable, plan, **options):
         made.append(variable.path)
         if len(made) == 3:
             raise MemoryError("no room for the third")
-        return make(variable, plan)
+        return make(variable, plan, **options)
 
-    monkeypatch.setattr(_view, "_make_parts", fail_at_the_third)
+    monkeypatch.setattr(_view, "make_parts", fail_at_the_third)
     with pytest.raises(MemoryError, match="no room for the third"):
         fl.freeze(target, where=lambda weight: np.arange(weight.size).reshape(weight.shape) < 2)
     assert len(made) >= 3

@@ -115,8 +115,11 @@ def with_ops(method: Callable[..., Any], replaced: Mapping[str, Callable[..., An
 
     A layer has no hook for how it multiplies. Its module looks `ops` up as a global name, so a
     copy of the function with another one there runs the same code; nobody else sees the change.
+    A method of another make comes back as it is, and its layer goes the generic way.
     """
     own: Any = method
+    if "ops" not in getattr(own, "__globals__", ()):
+        return method
     shown = types.SimpleNamespace(**{**vars(own.__globals__["ops"]), **replaced})
     copy = types.FunctionType(
         own.__code__,

@@ -108,9 +108,12 @@ class AxisPlan:
 
     @cached_property
     def places(self) -> np.ndarray:
-        """`int32[n]`: where each position of the axis lies in the trainable part, -1 if frozen."""
-        places = np.full(self.shape[self.axis], -1, dtype=np.int32)
-        places[self.positions] = np.arange(len(self.positions))
+        """`int32[n]`: one more than where each position lies in the trainable part, 0 if frozen.
+
+        TensorFlow reads 0 out of bounds on a GPU, and what is out of bounds does not train.
+        """
+        places = np.zeros(self.shape[self.axis], dtype=np.int32)
+        places[self.positions] = 1 + np.arange(len(self.positions))
         return places
 
     @cached_property

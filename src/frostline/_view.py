@@ -8,7 +8,6 @@ trainable. A partly frozen one gives its storage up to two variables, and reads 
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -176,11 +175,12 @@ def apply_plan(variable: Any, plan: Plan | None) -> None:
 def snapshot(variable: Any) -> tuple[type, dict[str, Any]]:
     """The state of a variable object, for `restore`.
 
-    Without a hold on its storage: freezing a model needs the memory of one weight and not of all.
+    Without a hold on its storage where the backend can do without: freezing a model then needs the
+    memory of one weight and not of all.
     """
     attributes = dict(variable.__dict__)
-    if "_value" in attributes:
-        attributes["_value"] = weakref.ref(attributes["_value"])
+    if attributes.get("_value") is not None:
+        attributes["_value"] = backend.reference(attributes["_value"])
     return type(variable), attributes
 
 
@@ -191,14 +191,15 @@ def restore(variable: Any, state: tuple[type, dict[str, Any]]) -> None:
     """
     kind, attributes = state
     attributes = dict(attributes)
-    storage = attributes["_value"]() if "_value" in attributes else None
-    lost = "_value" in attributes and storage is None
-    whole = _whole(variable) if lost else None
+    reference = attributes.get("_value")
+    storage = None if reference is None else reference()
+    lost = reference is not None and storage is None
+    parts, whole = variable.__dict__.get("_frostline"), _whole(variable) if lost else None
     variable.__class__ = kind
     variable.__dict__.clear()
     variable.__dict__.update(attributes)
     if lost:
-        with backend.creating(variable), _keras.untracked():
+        with backend.creating(parts.trainable), _keras.untracked():
             _keras.initialize(variable, whole)
     elif "_value" in attributes:
         variable._value = storage

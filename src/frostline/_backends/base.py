@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import weakref
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -52,6 +53,10 @@ class Backend:
     def refresh_parameters(self, layers: Iterable[Any]) -> None:
         """Bring the framework's own list of parameters in line with the variables of `layers`."""
 
+    def reference(self, storage: Any) -> Callable[[], Any]:
+        """What gives a variable's storage back, or None if nothing else has kept it."""
+        return weakref.ref(storage)
+
     def let_go(self, layers: Iterable[Any], variable: Any) -> None:
         """Drop what the framework's own lists in `layers` hold of a variable's storage."""
 
@@ -70,6 +75,10 @@ class Backend:
     def copy(self, tensor: Any) -> Any:
         """A tensor of the same values with memory of its own, in the order of its axes."""
         return ops.copy(tensor)
+
+    def is_dense(self, value: Any) -> bool:
+        """Whether a value is a dense tensor, not sparse, ragged or symbolic."""
+        return ops.is_tensor(value)
 
     def in_order(self, tensor: Any) -> Any:
         """The tensor with its memory in the order of its axes."""
@@ -95,17 +104,17 @@ class Backend:
         return ops.take(getattr(plan, name), indices, axis=0)
 
     def choose(self, places: Any, trainable: Any, indices: Any, frozen: Any) -> Any:
-        """The rows of `trainable` at `places`, or those of `frozen` at `indices` where that is -1.
+        """The rows of `trainable` at `places`, or those of `frozen` at `indices`.
 
         Args:
-            places: Integers of any shape.
+            places: Integers of any shape: one more than a row of `trainable`, 0 for none of them.
             trainable: `(k, d)`
             indices: Integers of the shape of `places`.
             frozen: `(n, d)`
         """
-        trained = ops.take(self.dense_gradient(trainable), ops.maximum(places, 0), axis=0)
+        trained = ops.take(self.dense_gradient(trainable), ops.maximum(places - 1, 0), axis=0)
         rows = ops.take(frozen, indices, axis=0)
-        return ops.where(ops.expand_dims(places >= 0, -1), trained, rows)
+        return ops.where(ops.expand_dims(places > 0, -1), trained, rows)
 
     def whole(self, parts: Any, merge: Merge) -> Any:
         """A weight put together from its parts, with a gradient for the trainable one."""

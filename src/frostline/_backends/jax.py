@@ -48,6 +48,9 @@ class JaxBackend(Backend):
                 return seen
         return frozen.value
 
+    def is_dense(self, value: Any) -> bool:
+        return isinstance(value, jax.Array)
+
     def put(self, base: Any, plan: Any, name: str, rows: Any) -> Any:
         # Without the promises the gradient finds out by itself which of several updates of an
         # entry was the last, in memory of the size of the whole weight.

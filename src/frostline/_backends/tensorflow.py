@@ -72,6 +72,13 @@ class TensorFlowBackend(Backend):
             return contextlib.nullcontext()
         return strategy.scope()
 
+    def reference(self, storage: Any) -> Callable[[], Any]:
+        # A compiled function goes on with the resource of a variable that nothing in Python holds.
+        return lambda: storage
+
+    def is_dense(self, value: Any) -> bool:
+        return isinstance(value, tf.Tensor)
+
     def read(self, variable: Any) -> Any:
         # The value of a variable is its resource where nothing casts it.
         return tf.convert_to_tensor(variable.value)
@@ -98,6 +105,8 @@ class TensorFlowBackend(Backend):
         return tape.gradient(y, x, upstream)
 
     def matmul_transposed(self, x: Any, weight: Any) -> Any:
+        if len(x.shape) == 2:
+            return tf.linalg.matmul(x, weight, transpose_b=True)
         rows = tf.reshape(x, (-1, x.shape[-1]))
         y = tf.linalg.matmul(rows, weight, transpose_b=True)
         return tf.reshape(y, tf.concat([tf.shape(x)[:-1], tf.shape(y)[-1:]], 0))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import keras
 import torch
 from keras import ops
 
@@ -39,6 +40,9 @@ class TorchBackend(Backend):
         # A slice or a transpose is a view of the storage of another tensor.
         return tensor.clone(memory_format=torch.contiguous_format)
 
+    def is_dense(self, value: Any) -> bool:
+        return isinstance(value, torch.Tensor) and value.layout == torch.strided
+
     def in_order(self, tensor: Any) -> Any:
         return tensor.contiguous()
 
@@ -69,14 +73,15 @@ class TorchBackend(Backend):
         # of a view, the backward pass would copy the gradient of all rows.
         rows = ops.take(frozen, indices.reshape(-1), axis=0)
         flat = places.reshape(-1)
-        (hits,) = torch.nonzero(flat >= 0, as_tuple=True)
-        rows.index_copy_(0, hits, trainable.index_select(0, flat.index_select(0, hits)))
-        return rows.reshape(*places.shape, -1)
+        (hits,) = torch.nonzero(flat > 0, as_tuple=True)
+        rows.index_copy_(0, hits, trainable.index_select(0, flat.index_select(0, hits) - 1))
+        return rows.reshape(*places.shape, frozen.shape[-1])
 
     def samples(self, plan: Any, x: Any) -> bool:
         # `make bench ARGS="entries"` has the costs; above that the dense product is cheaper.
         few = len(plan.trainable) <= 0.05 * plan.size
-        return few and x.dtype in (torch.float32, torch.float64)
+        plain = x.dtype in (torch.float32, torch.float64) and x.device.type in ("cpu", "cuda")
+        return few and plain and not torch.is_autocast_enabled(x.device.type)
 
     def sample(self, plan: Any, x: Any, y: Any) -> Any:
         pattern = torch.sparse_csr_tensor(
@@ -89,7 +94,8 @@ class TorchBackend(Backend):
         return torch.sparse.sampled_addmm(pattern, x.t(), y, beta=0.0).values()
 
     def product(self, product: Any, x: Any, parts: Any, merge: Merge) -> Any:
-        if _traced():
+        # Under `torch.autocast` dtypes differ between the directions; autograd knows how.
+        if _traced() or torch.is_autocast_enabled(x.device.type):
             return super().product(product, x, parts, merge)
         whole = _refreshed(parts)
         if not torch.is_grad_enabled():
@@ -109,9 +115,14 @@ def _constant(
     # From NumPy an index would be copied, on a GPU with a wait, each time it is used.
     known = plan.__dict__.setdefault("_constants", {})
     key = name, beside.device
-    if key not in known:
-        known[key] = torch.as_tensor(getattr(plan, name), dtype=dtype, device=beside.device)
-    return known[key]
+    if key in known:
+        return known[key]
+    # Made in inference mode it could not be used in training, and made in a trace nowhere else.
+    with torch.inference_mode(False):
+        constant = torch.as_tensor(getattr(plan, name), dtype=dtype, device=beside.device)
+    if not torch.compiler.is_compiling():
+        known[key] = constant
+    return constant
 
 
 def _traced() -> bool:
@@ -140,8 +151,8 @@ def _refreshed(parts: Any) -> Any:
         base.index_copy_(0, _positions(plan, "positions", base), part)
     else:
         base.view(-1).index_copy_(0, _positions(plan, "trainable", base), part)
-    dtype = _keras.current_autocast()
-    return base if dtype is None else ops.cast(base, dtype)
+    # As Keras casts a variable that is read, which is not every one in mixed precision.
+    return ops.cast(base, parts.frozen.dtype)
 
 
 class _Whole(torch.autograd.Function):
@@ -183,6 +194,12 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Any) -> Any:
         (gradient,) = upstream
         x, part = ctx.saved_tensors
+        # Keras moves what its operations are given to the device of the thread's scope.
+        with keras.device(str(x.device)):
+            return _Product._gradients(ctx, x, part, gradient)
+
+    @staticmethod
+    def _gradients(ctx: Any, x: Any, part: Any, gradient: Any) -> Any:
         by_x = by_part = None
         if ctx.needs_input_grad[0]:
             # A second derivative has to see that the weight depends on what trains.

@@ -76,6 +76,7 @@ _classes = {
         {path.method: _keras.with_ops(getattr(path.layer, path.method), path.replaced)},
     )
     for path in FAST_PATHS
+    if hasattr(path.layer, path.method)
 }
 
 

@@ -15,7 +15,7 @@ from frostline._plan import AxisPlan
 def matmul(x1: Any, x2: Any) -> Any:
     """`keras.ops.matmul`, in the place of it in `Dense.call`."""
     parts = usable_parts(x1, x2)
-    if parts is None or len(x1.shape) < 2:
+    if parts is None or len(x1.shape) < 2 or x1.shape[-1] is None:
         return ops.matmul(x1, x2)
     along = axis_parts(x1, x2)
     if along is not None:
@@ -31,7 +31,9 @@ def _multiply_sampled(x: Any, parts: Parts[Any]) -> Any:
         plan=plan,
         apply=ops.matmul,
         gradient_x=_gradient_x,
-        gradient_weight=lambda x, weight, upstream: backend.sample(plan, _rows(x), _rows(upstream)),
+        gradient_weight=lambda x, weight, upstream: backend.sample(
+            plan, _rows(x, plan.shape[0]), _rows(upstream, plan.shape[1])
+        ),
         splits=False,
     )
     return multiply(product, ops.convert_to_tensor(x), parts)
@@ -60,7 +62,9 @@ def _gradient_x(x: Any, weight: Any, upstream: Any) -> Any:
 
 
 def _gradient_weight(x: Any, weight: Any, upstream: Any) -> Any:
-    return ops.cast(ops.matmul(ops.transpose(_rows(x)), _rows(upstream)), weight.dtype)
+    rows, columns = weight.shape
+    gradient = ops.matmul(ops.transpose(_rows(x, rows)), _rows(upstream, columns))
+    return ops.cast(gradient, weight.dtype)
 
 
 def _gradient_x_transposed(x: Any, weight: Any, upstream: Any) -> Any:
@@ -71,5 +75,5 @@ def _gradient_transposed(x: Any, weight: Any, upstream: Any) -> Any:
     return _gradient_weight(upstream, weight, x)
 
 
-def _rows(tensor: Any) -> Any:
-    return ops.reshape(tensor, (-1, tensor.shape[-1]))
+def _rows(tensor: Any, width: int) -> Any:
+    return ops.reshape(tensor, (-1, width))

@@ -21,6 +21,8 @@ def einsum(equation: str, *operands: Any) -> Any:
         return ops.einsum(equation, *operands)
     of_x, of_weight, of_y = letters
     divided = of_weight[parts.plan.axis]
+    if divided in of_x and x.shape[of_x.index(divided)] is None:
+        return ops.einsum(equation, *operands)
     if parts.plan.kind == "indices":
         of_weight = divided + of_weight.replace(divided, "")
     product = Product(

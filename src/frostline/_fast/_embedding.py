@@ -9,14 +9,14 @@ from keras import ops
 
 from frostline._backends import backend
 from frostline._fast._dense import matmul, multiply_rows
-from frostline._fast._product import axis_parts
+from frostline._fast._product import table_parts, usable_parts
 from frostline._parts import Parts
 from frostline._plan import AxisPlan
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """`keras.ops.take`, in the place of it in `Embedding.call`."""
-    parts = axis_parts(indices, x)
+    parts = table_parts(indices, x)
     if parts is None or axis != 0:
         return ops.take(x, indices, axis=axis)
     indices = ops.convert_to_tensor(indices)
@@ -59,7 +59,7 @@ class _Transposed:
 
 def transpose(x: Any, axes: Any = None) -> Any:
     """`keras.ops.transpose`, in the place of it in `ReversibleEmbedding.call`."""
-    parts = None if axes is not None else axis_parts(None, x)
+    parts = None if axes is not None else table_parts(None, x)
     return ops.transpose(x, axes) if parts is None else _Transposed(x, parts)
 
 
@@ -72,6 +72,6 @@ def matmul_reverse(x1: Any, x2: Any) -> Any:
     """`keras.ops.matmul` there: with the table as it is or with one for the way back."""
     if not isinstance(x2, _Transposed):
         return matmul(x1, x2)
-    if len(x1.shape) < 2:
+    if len(x1.shape) < 2 or x1.shape[-1] is None or usable_parts(x1, x2.table) is None:
         return ops.matmul(x1, ops.transpose(x2.table))
     return multiply_rows(x1, x2.parts, flipped=True)

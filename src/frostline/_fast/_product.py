@@ -70,15 +70,32 @@ class Product:
 
 
 def usable_parts(x: Any, weight: Any) -> Parts[SplitPlan] | None:
-    """The parts of a partly frozen weight, where a fast path may use them."""
-    if not isinstance(weight, View) or isinstance(x, keras.KerasTensor) or forced_generic():
+    """The parts of a partly frozen weight, where a fast path may use them.
+
+    Not for inputs that are sparse, ragged, symbolic, or that meet the weight in another dtype:
+    what Keras does with those is left to Keras.
+    """
+    if not isinstance(weight, View) or not backend.is_dense(x) or forced_generic():
         return None
-    return readable_parts(weight)
+    parts = readable_parts(weight)
+    if parts is None or keras.backend.standardize_dtype(x.dtype) != parts.trainable.dtype:
+        return None
+    return parts
 
 
 def axis_parts(x: Any, weight: Any) -> Parts[AxisPlan] | None:
     """The same of a weight that is divided along an axis."""
     parts: Any = usable_parts(x, weight)
+    return parts if parts is not None and isinstance(parts.plan, AxisPlan) else None
+
+
+def table_parts(indices: Any, table: Any) -> Parts[AxisPlan] | None:
+    """The same of a table to look `indices` up in; None as indices is for a table on its own."""
+    if not isinstance(table, View) or forced_generic():
+        return None
+    if indices is not None and not backend.is_dense(indices):
+        return None
+    parts: Any = readable_parts(table)
     return parts if parts is not None and isinstance(parts.plan, AxisPlan) else None
 
 

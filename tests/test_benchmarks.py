@@ -1,0 +1,29 @@
+"""What `make bench` makes of its measurements."""
+
+from benchmarks.report import FLOOR, FULL, OURS, Measured, figure, markdown
+
+SECONDS = {FULL: 0.010, FLOOR: 0.005, OURS: 0.006}
+RESULTS = {
+    "JAX": [
+        Measured(f"{kind}, {share:.0%}, batch {batch}", "Dense layers", share, batch, SECONDS, {})
+        for kind in ("columns", "random rows")
+        for share in (0.1, 0.5)
+        for batch in (16, 256)
+    ]
+}
+
+
+def test_a_table_has_shares_of_full_training_and_of_the_floor():
+    lines = markdown(RESULTS).splitlines()
+    assert lines[:3] == ["## Dense layers", "", "### JAX"]
+    assert "| columns, 10%, batch 16 | 10.0 ms | 0.50 | 0.60 (1.20) |" in lines
+
+
+def test_memory_stands_beside_the_time_where_it_was_taken():
+    row = Measured("entries", "Entries", None, None, SECONDS, {FULL: 164.2, OURS: 55.4})
+    assert "| entries | 10.0 ms, 164 MiB | 0.50 | 0.60 (1.20), 55 MiB |" in markdown({"JAX": [row]})
+
+
+def test_the_figure_is_drawn(tmp_path):
+    figure(RESULTS, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
