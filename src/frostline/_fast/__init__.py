@@ -19,7 +19,13 @@ from frostline import _keras
 from frostline._fast._conv import conv, depthwise_conv, separable_conv
 from frostline._fast._dense import matmul
 from frostline._fast._einsum import einsum
-from frostline._fast._embedding import cast, matmul_reverse, take, transpose
+from frostline._fast._embedding import (
+    cast,
+    convert_to_tensor,
+    matmul_reverse,
+    take,
+    transpose,
+)
 from frostline._fast._product import generic
 from frostline._tree import Found
 
@@ -64,7 +70,12 @@ FAST_PATHS = (
     FastPath(
         keras.layers.ReversibleEmbedding,
         "call",
-        {"transpose": transpose, "cast": cast, "matmul": matmul_reverse},
+        {
+            "convert_to_tensor": convert_to_tensor,
+            "transpose": transpose,
+            "cast": cast,
+            "matmul": matmul_reverse,
+        },
         ("_embeddings", "reverse_embeddings"),
     ),
 )

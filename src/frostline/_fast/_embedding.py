@@ -57,6 +57,11 @@ class _Transposed:
     parts: Parts[AxisPlan]
 
 
+def convert_to_tensor(x: Any) -> Any:
+    """`keras.ops.convert_to_tensor`, which a table passes before `transpose` in Keras 3.12."""
+    return ops.convert_to_tensor(x) if table_parts(None, x) is None else x
+
+
 def transpose(x: Any, axes: Any = None) -> Any:
     """`keras.ops.transpose`, in the place of it in `ReversibleEmbedding.call`."""
     parts = None if axes is not None else table_parts(None, x)
