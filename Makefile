@@ -34,7 +34,7 @@ format: .venv/dev.stamp ## apply the formatter and the safe fixes
 	@$(PY) -m ruff check --fix
 	@$(PY) -m ruff format
 
-bench: .venv/bench.stamp ## the benchmarks, about 40 minutes; ARGS="--only entries" narrows them
+bench: .venv/bench.stamp ## the benchmarks, about half an hour; ARGS="--only entries" narrows them
 	@$(PY) -m benchmarks.run $(ARGS)
 
 # The variable turns off the theme's banner on MkDocs 2; the extra pins MkDocs 1.

@@ -12,8 +12,9 @@ from keras import layers
 
 import frostline as fl
 from benchmarks import variants as v
+from benchmarks.report import FLOOR, FULL, OURS
 
-FULL, FLOOR, OURS, BY_HAND = "training everything", "frozen (floor)", "frostline", "split by hand"
+BY_HAND = "split by hand"
 Builders = dict[str, Callable[[], v.Step]]
 
 
@@ -247,6 +248,26 @@ def _adapter(name: str, rank: int, x: np.ndarray, y: np.ndarray) -> v.Step:
     return v.torch_step(model, x, y)
 
 
+def _compared(
+    model: Callable[[], Any], glob: str, where: Any, x: np.ndarray, y: np.ndarray
+) -> Callable[[bool], Builders]:
+    """A model against itself: trained whole, frozen where `glob` says, and partly."""
+
+    def builders(jit: bool) -> Builders:
+        def frozen(where: Any) -> v.Step:
+            built = model()
+            fl.freeze(built, glob, where)
+            return v.step_of(built, x, y, jit=jit)
+
+        return {
+            FULL: lambda: v.step_of(model(), x, y, jit=jit),
+            FLOOR: lambda: frozen(fl.everything),
+            OURS: lambda: frozen(where),
+        }
+
+    return builders
+
+
 def transformer(name: str, heads: Iterable[int]) -> Case:
     x, y = data((16, 128, 256), (16, 4))
 
@@ -260,19 +281,7 @@ def transformer(name: str, heads: Iterable[int]) -> Case:
             hidden = layers.LayerNormalization()(hidden + layers.Dense(256)(inner))
         return keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling1D()(hidden)))
 
-    def builders(jit: bool) -> Builders:
-        def ours(where: Any = None) -> v.Step:
-            built = model()
-            if where is not None:
-                fl.freeze(built, "attention_*", where)
-            return v.step_of(built, x, y, jit=jit)
-
-        return {
-            FULL: ours,
-            FLOOR: lambda: ours(fl.everything),
-            OURS: lambda: ours(fl.heads(heads)),
-        }
-
+    builders = _compared(model, "attention_*", fl.heads(heads), x, y)
     return Case(name, "Two transformer blocks", builders, rounds=11)
 
 
@@ -293,19 +302,7 @@ def resnet(name: str, where: Any) -> Case:
             hidden = short + inner
         return keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(hidden)))
 
-    def builders(jit: bool) -> Builders:
-        def ours(where: Any = None) -> v.Step:
-            built = model()
-            if where is not None:
-                fl.freeze(built, "conv_*/kernel", where)
-            return v.step_of(built, x, y, jit=jit)
-
-        return {
-            FULL: ours,
-            FLOOR: lambda: ours(fl.everything),
-            OURS: lambda: ours(where),
-        }
-
+    builders = _compared(model, "conv_*/kernel", where, x, y)
     return Case(name, "A small ResNet", builders, rounds=7)
 
 
@@ -330,9 +327,12 @@ def _half(kernel: np.ndarray) -> np.ndarray:
     return mask
 
 
-KINDS = ("columns", "random columns", "rows", "random rows")
 CASES = [
-    *(dense(kind, 0.1, batch) for batch in (16, 256) for kind in KINDS[1:]),
+    *(
+        dense(kind, 0.1, batch)
+        for batch in (16, 256)
+        for kind in ("random columns", "rows", "random rows")
+    ),
     *(
         dense("columns", share, batch, peers=share == 0.1)
         for batch in (16, 256)

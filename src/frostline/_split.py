@@ -69,6 +69,11 @@ def spread(plan: SplitPlan, trainable: Any) -> Any:
     return merge(plan, trainable, ops.zeros(shape, dtype=trainable.dtype))
 
 
+def is_block(positions: Any) -> bool:
+    """Whether sorted, unique positions follow one another without a gap."""
+    return positions[-1] - positions[0] + 1 == len(positions)
+
+
 def slice_along(tensor: Any, axis: int, start: int, stop: int) -> Any:
     """The positions `start:stop` of `tensor` along `axis`; all of them is `tensor` itself."""
     if start == 0 and stop == tensor.shape[axis]:
@@ -78,6 +83,6 @@ def slice_along(tensor: Any, axis: int, start: int, stop: int) -> Any:
 
 def _take(whole: Any, plan: AxisPlan, *, trainable: bool) -> Any:
     positions = plan.trainable if trainable else plan.frozen
-    if positions[-1] - positions[0] + 1 == len(positions):
+    if is_block(positions):
         return backend.copy(slice_along(whole, plan.axis, positions[0], positions[-1] + 1))
     return ops.take(whole, np.asarray(positions, dtype=np.int32), axis=plan.axis)

@@ -118,7 +118,7 @@ class Backend:
 
     def whole(self, parts: Any, merge: Merge) -> Any:
         """A weight put together from its parts, with a gradient for the trainable one."""
-        return merge(parts.plan, self.read(parts.trainable), self.read(parts.frozen))
+        return self._merged(parts, merge)
 
     def samples(self, plan: Any, x: Any) -> bool:
         """Whether a product at the entries of a plan alone costs less than the whole product."""

@@ -78,7 +78,7 @@ class TorchBackend(Backend):
         return rows.reshape(*places.shape, frozen.shape[-1])
 
     def samples(self, plan: Any, x: Any) -> bool:
-        # `make bench ARGS="entries"` has the costs; above that the dense product is cheaper.
+        # With more of them the dense product is cheaper.
         few = len(plan.trainable) <= 0.05 * plan.size
         plain = x.dtype in (torch.float32, torch.float64) and x.device.type in ("cpu", "cuda")
         return few and plain and not torch.is_autocast_enabled(x.device.type)

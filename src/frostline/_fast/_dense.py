@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops
 
 from frostline._backends import backend
-from frostline._fast._product import Product, axis_parts, multiply, usable_parts
+from frostline._fast._product import Product, along_axis, multiply, usable_parts
 from frostline._parts import Parts
 from frostline._plan import AxisPlan
 
@@ -17,7 +17,7 @@ def matmul(x1: Any, x2: Any) -> Any:
     parts = usable_parts(x1, x2)
     if parts is None or len(x1.shape) < 2 or x1.shape[-1] is None:
         return ops.matmul(x1, x2)
-    along = axis_parts(x1, x2)
+    along = along_axis(parts)
     if along is not None:
         return multiply_rows(x1, along, flipped=False)
     if not backend.samples(parts.plan, x1):

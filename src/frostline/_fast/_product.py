@@ -23,7 +23,7 @@ from keras import ops
 from frostline._backends import backend
 from frostline._parts import Parts
 from frostline._plan import AxisPlan, Run, SplitPlan
-from frostline._split import merge_stored, slice_along
+from frostline._split import is_block, merge_stored, slice_along
 from frostline._view import View, readable_parts
 
 _force = threading.local()
@@ -64,7 +64,7 @@ class Product:
 
     def _take(self, tensor: Any, axis: int) -> Any:
         positions = self.plan.trainable
-        if positions[-1] - positions[0] + 1 == len(positions):
+        if is_block(positions):
             return slice_along(tensor, axis, positions[0], positions[-1] + 1)
         return backend.take(tensor, self.plan, "positions", axis)
 
@@ -85,8 +85,7 @@ def usable_parts(x: Any, weight: Any) -> Parts[SplitPlan] | None:
 
 def axis_parts(x: Any, weight: Any) -> Parts[AxisPlan] | None:
     """The same of a weight that is divided along an axis."""
-    parts: Any = usable_parts(x, weight)
-    return parts if parts is not None and isinstance(parts.plan, AxisPlan) else None
+    return along_axis(usable_parts(x, weight))
 
 
 def table_parts(indices: Any, table: Any) -> Parts[AxisPlan] | None:
@@ -95,7 +94,11 @@ def table_parts(indices: Any, table: Any) -> Parts[AxisPlan] | None:
         return None
     if indices is not None and not backend.is_dense(indices):
         return None
-    parts: Any = readable_parts(table)
+    return along_axis(readable_parts(table))
+
+
+def along_axis(parts: Any) -> Parts[AxisPlan] | None:
+    """The parts, if there are any and they are of a weight that is divided along an axis."""
     return parts if parts is not None and isinstance(parts.plan, AxisPlan) else None
 
 
