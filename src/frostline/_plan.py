@@ -8,7 +8,8 @@ kinds, from the cheapest to the most general:
   With one block of trainable or of frozen positions it is a *slab*, and both parts are compact.
   Otherwise it is an *index list*, and both parts have that axis first, so that what is written
   and read are whole rows of memory: the trainable part is compact, and the frozen part is as long
-  as the weight. The places of the trainable positions in it are never read.
+  as the weight. The places of the trainable positions in it hold zeros, or what trains where a
+  backend puts the weight together in them, and do not count.
 * `EntriesPlan`: what trains is any set of entries. The trainable part is a flat vector; the
   frozen part keeps the full shape, and the places of the trainable entries in it are never read.
 """

@@ -29,7 +29,12 @@ def take_frozen(plan: SplitPlan, whole: Any) -> Any:
         return backend.copy(whole)
     if plan.kind == "slab":
         return _take(whole, plan, trainable=False)
-    return backend.copy(ops.moveaxis(whole, plan.axis, 0))
+    rows = ops.moveaxis(whole, plan.axis, 0)
+    if backend.merges_in_place:
+        return backend.copy(rows)
+    # A product may meet what is not meant, and a NaN would spread from there.
+    blank = ops.zeros((len(plan.trainable), *rows.shape[1:]), dtype=whole.dtype)
+    return backend.put(rows, plan, "positions", blank)
 
 
 def merge(plan: SplitPlan, trainable: Any, frozen: Any) -> Any:

@@ -23,6 +23,9 @@ class Backend:
     divides_convolutions: bool = False
     """Whether the gradient of some filters alone costs less than that of all of them."""
 
+    merges_in_place: bool = False
+    """Whether putting the parts of an index list together makes no copy of the weight."""
+
     view_mixin: type = object
     """A class that a full-shape view inherits from, before the variable class of Keras."""
 
@@ -147,6 +150,10 @@ class Backend:
             merge: What puts them together, in the order of axes that they have.
         """
         return product.apply(x, self._merged(parts, merge))
+
+    def patched(self, product: Any, x: Any, trainable: Any, frozen: Any) -> Any:
+        """The same without a copy of the weight, for inputs of few rows."""
+        return product.patched(x, trainable, frozen)
 
     def _merged(self, parts: Any, merge: Merge) -> Any:
         return merge(parts.plan, self.read(parts.trainable), self.read(parts.frozen))

@@ -22,6 +22,8 @@ class TorchBackend(Backend):
     pass reads, and `DistributedDataParallel` stops on an unused parameter.
     """
 
+    merges_in_place = True
+
     def seed(self, number: int) -> None:
         super().seed(number)
         torch.manual_seed(number)

@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops
 
 from frostline._backends import backend
-from frostline._fast._product import Product, along_axis, multiply, usable_parts
+from frostline._fast._product import Product, along_axis, multiply, size_of, usable_parts
 from frostline._parts import Parts
 from frostline._plan import AxisPlan
 
@@ -53,6 +53,7 @@ def multiply_rows(x: Any, parts: Parts[AxisPlan], *, flipped: bool) -> Any:
         gradient_weight=_gradient_transposed if transposed else _gradient_weight,
         x_axis=last if along_x else None,
         y_axis=None if along_x else last,
+        rows=size_of(x.shape[:-1]),
     )
     return multiply(product, ops.convert_to_tensor(x), parts)
 

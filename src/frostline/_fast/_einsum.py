@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import ops
 
-from frostline._fast._product import Product, axis_parts, multiply
+from frostline._fast._product import Product, axis_parts, multiply, size_of
 
 # Letters that an equation with an ellipsis does not use stand for the axes under it.
 _SPARE = "zyxwvutsrqponmlkjihgfedcbaZYXWVUTSRQPONMLKJIHGFEDCBA"
@@ -36,6 +36,9 @@ def einsum(equation: str, *operands: Any) -> Any:
         ),
         x_axis=of_x.index(divided) if divided in of_x else None,
         y_axis=of_y.index(divided) if divided in of_y else None,
+        rows=size_of(
+            [n for n, letter in zip(x.shape, of_x, strict=True) if letter not in of_weight]
+        ),
     )
     return multiply(product, ops.convert_to_tensor(x), parts)
 

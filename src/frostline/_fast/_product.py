@@ -1,15 +1,19 @@
 """Products of an input and a partly frozen weight that cost what trains.
 
-All are one of two forms, whichever the plan's kind asks for:
+All are one of three forms, whichever the plan's kind asks for:
 
 * *split*, for slabs: a product with each part, and the results side by side or added. Nothing is
   put together, and the gradient of the frozen part is never computed.
 * *whole*, for index lists: one product with the weight put together, and a gradient that takes
   the trainable positions out of the input or of the upstream gradient before it multiplies.
+* *patched*, for index lists and inputs of few rows, where the copy of the weight that the whole
+  form makes would cost more than the product: a product with the frozen part as it is, and one
+  with the trainable part in the places that are its.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -49,6 +53,8 @@ class Product:
     y_axis: int | None = None
     splits: bool = True
     """Whether a product with each part costs about as much as one with the whole."""
+    rows: int | None = None
+    """How many rows of the input each entry of the weight meets, where that is known."""
 
     def take_x(self, x: Any) -> Any:
         """What of the input meets the trainable part."""
@@ -61,6 +67,40 @@ class Product:
     def gradient_part(self, x: Any, trainable: Any, upstream: Any) -> Any:
         """The gradient of the trainable part."""
         return self.gradient_weight(self.take_x(x), trainable, self.take_y(upstream))
+
+    def patched(self, x: Any, trainable: Any, frozen: Any) -> Any:
+        """The product by one with each part, of an index list."""
+        if self.x_axis is not None:
+            kept = self._blank(x, self.x_axis)
+            return self.apply(kept, frozen) + self.apply(self.take_x(x), trainable)
+        return self._put(self.apply(x, frozen), self.apply(x, trainable), self.y_axis)
+
+    def patched_gradients(
+        self, x: Any, trainable: Any, frozen: Any, upstream: Any
+    ) -> tuple[Any, Any]:
+        """The gradients of the input and of the trainable part, in the same manner."""
+        part = self.take_y(upstream)
+        by_part = self.gradient_weight(self.take_x(x), trainable, part)
+        if self.x_axis is not None:
+            by_frozen = self.gradient_x(x, frozen, upstream)
+            by_trainable = self.gradient_x(x, trainable, upstream)
+            return self._put(by_frozen, by_trainable, self.x_axis), by_part
+        kept = self._blank(upstream, self.y_axis)
+        return self.gradient_x(x, frozen, kept) + self.gradient_x(x, trainable, part), by_part
+
+    def _blank(self, tensor: Any, axis: int | None) -> Any:
+        """Zeros at the trainable positions: what lies there in the frozen part is not meant."""
+        assert axis is not None
+        shape = [1] * len(tensor.shape)
+        shape[axis] = -1
+        trains = (self.plan.places > 0).reshape(shape)
+        return ops.where(trains, ops.zeros((), tensor.dtype), tensor)
+
+    def _put(self, tensor: Any, rows: Any, axis: int | None) -> Any:
+        """The tensor with `rows` at the trainable positions along an axis."""
+        assert axis is not None
+        tensor, rows = ops.moveaxis(tensor, axis, 0), ops.moveaxis(rows, axis, 0)
+        return ops.moveaxis(backend.put(tensor, self.plan, "positions", rows), 0, axis)
 
     def _take(self, tensor: Any, axis: int) -> Any:
         positions = self.plan.trainable
@@ -102,6 +142,12 @@ def along_axis(parts: Any) -> Parts[AxisPlan] | None:
     return parts if parts is not None and isinstance(parts.plan, AxisPlan) else None
 
 
+def size_of(axes: Sequence[int | None]) -> int | None:
+    """How many entries these axes span, None where one of them is not known."""
+    known = [n for n in axes if n is not None]
+    return math.prod(known) if len(known) == len(axes) else None
+
+
 @contextmanager
 def generic() -> Iterator[None]:
     """Put every weight together, as if there were no fast paths: what they must be equal to."""
@@ -124,7 +170,22 @@ def multiply(product: Product, x: Any, parts: Parts[Any]) -> Any:
         return _split_product(
             product, parts.plan.runs, x, backend.read(parts.trainable), backend.read(parts.frozen)
         )
+    if not backend.merges_in_place and _is_small(product):
+        return backend.patched(
+            product, x, backend.read(parts.trainable), backend.read(parts.frozen)
+        )
     return backend.product(product, x, parts, merge_stored)
+
+
+def _is_small(product: Product) -> bool:
+    """Whether a second product, with the trainable part, costs less than a copy of the weight.
+
+    One grows with the rows of the input and the share that trains, the other with neither; where
+    they meet was measured, see `docs/speed.md`.
+    """
+    if product.rows is None or product.plan.kind != "indices":
+        return False
+    return product.rows * len(product.plan.trainable) <= 4 * product.plan.shape[product.plan.axis]
 
 
 def _split_product(
