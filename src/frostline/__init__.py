@@ -1,10 +1,14 @@
 """Freeze any part of a Keras weight, in place and exactly."""
 
+from frostline import callbacks
+from frostline._contexts import frozen, thawed
 from frostline._errors import (
+    AuditError,
     FrostlineError,
     NotBuiltError,
     PathError,
     RestoreError,
+    ScheduleError,
     SelectionError,
     TargetError,
     UnsupportedError,
@@ -17,6 +21,7 @@ from frostline.report import Row, Summary, summary
 __version__ = "0.1.0"
 
 __all__ = [
+    "AuditError",
     "Change",
     "Changes",
     "FrostlineError",
@@ -24,20 +29,24 @@ __all__ = [
     "PathError",
     "RestoreError",
     "Row",
+    "ScheduleError",
     "Selection",
     "SelectionError",
     "Summary",
     "TargetError",
     "UnsupportedError",
     "at",
+    "callbacks",
     "everything",
     "freeze",
+    "frozen",
     "frozen_mask",
     "heads",
     "is_frozen",
     "mask",
     "nothing",
     "summary",
+    "thawed",
     "tokens",
     "unfreeze",
     "units",

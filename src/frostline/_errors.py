@@ -34,3 +34,11 @@ class UnsupportedError(FrostlineError, TypeError):
 
 class RestoreError(FrostlineError, ValueError):
     """A saved freeze or delta does not fit the model it is restored into."""
+
+
+class ScheduleError(FrostlineError, ValueError):
+    """A schedule or an audit can not do what it is asked for."""
+
+
+class AuditError(FrostlineError, RuntimeError):
+    """A frozen entry of a weight is not what it was."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import gc
+import json
+import os
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -159,6 +161,37 @@ EXCLUSIONS_CACHE = "_exclude_from_weight_decay_cache"
 def variable_key(variable: Any) -> Any:
     """The key under which optimizers know a variable; only optimizers can make it."""
     return keras.optimizers.Optimizer._var_key(None, variable)  # type: ignore[arg-type]
+
+
+def fellow_backups(
+    callback: keras.callbacks.Callback,
+) -> list[keras.callbacks.BackupAndRestore]:
+    """The backup callbacks of the `fit` that has just given `callback` its parameters.
+
+    A callback is told of its model and not of the others. All callbacks of one `fit` get the very
+    same dictionary of parameters, from a list that is alive meanwhile.
+    """
+    return [
+        fellow
+        for found in _live(keras.callbacks.CallbackList)
+        if getattr(found, "params", None) is callback.params
+        for fellow in found.callbacks
+        if isinstance(fellow, keras.callbacks.BackupAndRestore)
+    ]
+
+
+def backed_up_epoch(backup: keras.callbacks.BackupAndRestore) -> int | None:
+    """The last epoch that had begun when a backup was made, None where there is no backup.
+
+    Only the callback knows the names of its files.
+    """
+    if os.path.exists(backup._training_metadata_path):
+        with open(backup._training_metadata_path, encoding="utf-8") as file:
+            epoch = int(json.load(file)["epoch"])
+        # One made at the end of an epoch names the next one.
+        return epoch - 1 if backup.save_freq == "epoch" else epoch
+    # Killed between the two files of the first backup.
+    return 0 if os.path.exists(backup._weights_path) else None
 
 
 untracked = DotNotTrackScope

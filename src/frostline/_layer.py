@@ -17,9 +17,9 @@ from typing import Any
 import keras
 
 from frostline import _keras
+from frostline._description import describe, plans_described
 from frostline._errors import RestoreError, UnsupportedError
 from frostline._fast import has_fast_path, with_fast_paths
-from frostline._plan import plan_from_config
 from frostline._tree import Layer, unique, walk
 from frostline._view import View, hold, originals, plan_of, release
 
@@ -240,7 +240,7 @@ def _get_config(base: type) -> Callable[..., dict[str, Any]]:
                 _outer.active = False
         # The outermost layer speaks for all inside it: what a layer inside says of itself may be
         # copied by its parent (Bidirectional) or not be asked for at all (LSTM and its cell).
-        weights = self.__dict__.get("_frostline_waiting") or _describe(self)
+        weights = self.__dict__.get("_frostline_waiting") or describe(self)
         config[_KEY] = {
             "version": _VERSION,
             "layer": _keras.class_config(base),
@@ -249,21 +249,6 @@ def _get_config(base: type) -> Callable[..., dict[str, Any]]:
         return config
 
     return get_config
-
-
-def _describe(layer: Layer) -> list[dict[str, Any]]:
-    saving = _keras.saving_whole_model()
-    weights = []
-    for index, weight in enumerate(unique(walk(layer))):
-        if saving:
-            weight.owner.__dict__["_frostline_described"] = True
-        plan = plan_of(weight.variable)
-        if plan is not None:
-            name = weight.variable.name
-            weights.append(
-                {"index": index, "name": name, "path": weight.path, "plan": plan.to_config()}
-            )
-    return weights
 
 
 def _restore_when_built(layer: Layer, weights: list[dict[str, Any]]) -> None:
@@ -292,21 +277,7 @@ def _restore(layer: Any, *, last: bool) -> None:
     found = unique(walk(layer))
     if not last and len(found) <= max(weight["index"] for weight in described):
         return
-    plans = []
-    for weight in described:
-        plan = plan_from_config(weight["plan"])
-        variable = found[weight["index"]].variable if weight["index"] < len(found) else None
-        if variable is None or variable.name != weight["name"]:
-            fault = "no such weight in the layer that was made"
-        elif tuple(variable.shape) != plan.shape:
-            fault = f"the weight has another shape, {tuple(variable.shape)}"
-        else:
-            plans.append((variable, plan))
-            continue
-        raise RestoreError(
-            f"{layer.name}/{weight['path']}: {fault}; got a freeze saved for shape {plan.shape}. "
-            "Load the file into the architecture it was saved from."
-        )
+    plans = plans_described(layer, described)
     del layer.__dict__["_frostline_waiting"]
     apply_plans(plans, within=layer)
 

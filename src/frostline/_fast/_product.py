@@ -90,6 +90,7 @@ class Product:
 
     def _blank(self, tensor: Any, axis: int | None) -> Any:
         """Zeros at the trainable positions: what lies there in the frozen part is not meant."""
+        assert isinstance(self.plan, AxisPlan)
         assert axis is not None
         shape = [1] * len(tensor.shape)
         shape[axis] = -1
@@ -183,9 +184,10 @@ def _is_small(product: Product) -> bool:
     One grows with the rows of the input and the share that trains, the other with neither; where
     they meet was measured, see `docs/speed.md`.
     """
-    if product.rows is None or product.plan.kind != "indices":
+    plan = product.plan
+    if product.rows is None or not isinstance(plan, AxisPlan) or plan.kind != "indices":
         return False
-    return product.rows * len(product.plan.trainable) <= 4 * product.plan.shape[product.plan.axis]
+    return product.rows * len(plan.trainable) <= 4 * plan.shape[plan.axis]
 
 
 def _split_product(

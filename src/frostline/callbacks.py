@@ -1,0 +1,238 @@
+"""Callbacks for `fit`: what is frozen changes by the epoch, and is proven not to move.
+
+They are stock Keras callbacks. They work on every backend, in `fit` and wherever else a
+`keras.callbacks.CallbackList` is driven.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from frostline import _keras
+from frostline._apply import adopt, apply_plans
+from frostline._audit import FreezeAudit
+from frostline._description import describe
+from frostline._errors import ScheduleError
+from frostline._plan import WholePlan
+from frostline._resume import Backup, restore_description
+from frostline._tree import Found, Layer, select, unique, weights_of
+from frostline._view import plan_of
+
+__all__ = ["FreezeAudit", "FreezeSchedule", "gradual_unfreezing"]
+
+Action = Callable[[keras.Model], Any]
+
+
+class FreezeSchedule(keras.callbacks.Callback):
+    """Changes what is frozen at the beginning of given epochs, inside one `fit`.
+
+    The optimizer stays the same object: the slots of what still trains are kept, thawed entries
+    start with zeros, and the count of steps and the learning rate's schedule go on.
+
+    With `keras.callbacks.BackupAndRestore` in the same `fit`, in either order, what is frozen is
+    noted beside the backup. A run that was killed and is started again takes the freeze up as it
+    was when the backup was made, before the backup's weights and slots are read.
+
+    Args:
+        actions: For an epoch, counted from 0, a callable that is given the model, or a list of
+            them to call in turn. What they return is not looked at.
+
+    Raises:
+        ScheduleError: `actions` is not of that form.
+
+    Examples:
+        >>> import keras, numpy as np, frostline as fl
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="out")])
+        >>> model.compile("sgd", "mse")
+        >>> schedule = fl.callbacks.FreezeSchedule(
+        ...     {
+        ...         0: lambda model: fl.freeze(model, "out/kernel", fl.at[0]),
+        ...         2: lambda model: fl.unfreeze(model, "out/kernel"),
+        ...     }
+        ... )
+        >>> x, y = np.ones((8, 4)), np.ones((8, 3))
+        >>> _ = model.fit(x, y, epochs=3, verbose=0, callbacks=[schedule])
+        >>> fl.is_frozen(model.get_layer("out").kernel)
+        False
+    """
+
+    def __init__(self, actions: Mapping[int, Action | Sequence[Action]]) -> None:
+        super().__init__()
+        self.actions = _checked(actions)
+        self._done: frozenset[int] = frozenset()
+        self._backups: list[Backup] = []
+
+    def set_params(self, params: Any) -> None:
+        """Called by Keras when every callback has its model, and before training begins."""
+        super().set_params(params)
+        if not params or "epochs" not in params:
+            return
+        self._done = frozenset()
+        self._backups = [Backup(one) for one in _keras.fellow_backups(self)]
+        for backup in self._backups:
+            resumed = backup.resumed(self.model)
+            if resumed is not None:
+                self._resume(*resumed)
+
+    def _resume(self, done: frozenset[int], described: list[dict[str, Any]]) -> None:
+        restore_description(self.model, described)
+        self._done = done
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Note what is frozen before the first epoch, and warn of epochs that never come."""
+        del logs
+        late = [epoch for epoch in self.actions if epoch >= self.params.get("epochs", epoch + 1)]
+        if late:
+            warnings.warn(
+                f"FreezeSchedule: `fit` ends before some actions; got epochs="
+                f"{self.params['epochs']}, actions at {late}. Train longer, or take them out.",
+                stacklevel=2,
+            )
+        if not self._done:
+            self._note(-1)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Call the actions of this epoch."""
+        del logs
+        if epoch not in self.actions or epoch in self._done:
+            return
+        for action in self.actions[epoch]:
+            action(self.model)
+        self._note(epoch)
+
+    def _note(self, epoch: int) -> None:
+        for backup in self._backups:
+            backup.note(epoch, describe(self.model))
+
+
+def gradual_unfreezing(
+    model: keras.Model,
+    every: int = 1,
+    *,
+    order: str = "top_down",
+    groups: Sequence[Any] | None = None,
+) -> FreezeSchedule:
+    """A schedule that trains one group of weights first and another one more every few epochs.
+
+    From epoch 0 on all groups are frozen but the first; at epoch `every` the second trains too, at
+    `2 * every` the third. A group gets back the freeze that it had before: what you froze
+    yourself stays frozen. `order="top_down"`, from the output to the input, is the gradual
+    unfreezing of Howard and Ruder, *Universal Language Model Fine-tuning for Text Classification*
+    (2018), section 3.3.
+
+    Args:
+        model: The built model that will be trained.
+        every: Epochs between one group and the next.
+        order: `"top_down"` begins with the last group, `"bottom_up"` with the first.
+        groups: For each group the weights in it, as the second argument of `freeze`, from the
+            input to the output. One group for each layer by default, a nested model taken apart.
+            Weights in no group are left as they are.
+
+    Returns:
+        A `FreezeSchedule`, for `fit(..., callbacks=[schedule])`.
+
+    Raises:
+        ScheduleError: `every` or `order` is not one of the above.
+        FrostlineError: As for `freeze`, of `model` and `groups`.
+
+    Examples:
+        >>> import keras, numpy as np, frostline as fl
+        >>> layers = [keras.layers.Dense(3, name=name) for name in ("a", "b", "c")]
+        >>> model = keras.Sequential([keras.Input((4,)), *layers])
+        >>> sorted(fl.callbacks.gradual_unfreezing(model, every=2).actions)
+        [0, 2, 4]
+    """
+    if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+        raise ScheduleError(
+            f"every: a positive number of epochs; got every={every!r}. Write `every=1` or more."
+        )
+    if order not in ("top_down", "bottom_up"):
+        raise ScheduleError(
+            f"order: 'top_down' or 'bottom_up'; got order={order!r}. "
+            "The first begins at the output."
+        )
+    found = weights_of(model)
+    if groups is None:
+        chosen = _by_layer(unique(found))
+    else:
+        chosen = [[w.variable for w in select(model, found, group)] for group in groups]
+    if not chosen:
+        raise ScheduleError(
+            "groups: no group to train; got groups=[]. Leave it out for one a layer."
+        )
+    return _GradualUnfreezing(chosen if order == "bottom_up" else chosen[::-1], every)
+
+
+class _GradualUnfreezing(FreezeSchedule):
+    """Thawing a group gives it back the freeze that it had when the schedule began."""
+
+    def __init__(self, groups: list[list[Any]], every: int) -> None:
+        self._groups = groups
+        self._before: dict[int, Any] = {}
+        super().__init__({place * every: self._step(place) for place in range(len(groups))})
+
+    def _step(self, place: int) -> Action:
+        return self._begin if place == 0 else lambda model: self._thaw(model, place)
+
+    def _resume(self, done: frozenset[int], described: list[dict[str, Any]]) -> None:
+        self._remember()
+        super()._resume(done, described)
+
+    def _remember(self) -> None:
+        self._before = {id(v): plan_of(v) for group in self._groups for v in group}
+
+    def _begin(self, model: keras.Model) -> None:
+        self._remember()
+        first = {id(variable) for variable in self._groups[0]}
+        later = [v for group in self._groups[1:] for v in group if id(v) not in first]
+        apply_plans([(v, WholePlan(tuple(v.shape))) for v in {id(v): v for v in later}.values()])
+        adopt(model)
+
+    def _thaw(self, model: keras.Model, place: int) -> None:
+        if not self._before:
+            raise ScheduleError(
+                f"{self._groups[place][0].path}: this schedule has frozen nothing that it could "
+                f"unfreeze; got a `fit` that begins after epoch 0, groups[{place}]. Begin at "
+                "epoch 0, go on with the same schedule object, or use BackupAndRestore."
+            )
+        apply_plans([(v, self._before[id(v)]) for v in self._groups[place]])
+        adopt(model)
+
+
+def _checked(actions: Any) -> dict[int, list[Action]]:
+    if not isinstance(actions, Mapping):
+        raise ScheduleError(
+            f"actions: a mapping of epochs to callables; got actions={type(actions).__name__}. "
+            "Write `FreezeSchedule({0: lambda model: fl.freeze(model, 'hidden/*')})`."
+        )
+    checked = {}
+    for epoch, action in actions.items():
+        listed = list(action) if isinstance(action, (list, tuple)) else [action]
+        whole = isinstance(epoch, (int, np.integer)) and not isinstance(epoch, bool)
+        if not whole or epoch < 0:
+            raise ScheduleError(
+                f"actions: epochs are integers from 0; got epoch={epoch!r}. "
+                "The first epoch of `fit` is 0."
+            )
+        if not listed or not all(map(callable, listed)):
+            raise ScheduleError(
+                f"actions: epoch {epoch} has something that can not be called; got "
+                f"action={action!r}. Write `lambda model: fl.freeze(model, ...)`."
+            )
+        checked[int(epoch)] = listed
+    return dict(sorted(checked.items()))
+
+
+def _by_layer(found: Sequence[Found]) -> list[list[Any]]:
+    """The weights of each layer that is no model itself, from the input to the output."""
+    groups: dict[int, tuple[Layer, list[Any]]] = {}
+    for weight in found:
+        inside = [layer for layer in weight.layers if not isinstance(layer, keras.Model)]
+        layer = inside[0] if inside else weight.owner
+        groups.setdefault(id(layer), (layer, []))[1].append(weight.variable)
+    return [variables for _, variables in groups.values()]

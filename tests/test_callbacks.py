@@ -1,0 +1,488 @@
+"""A freeze that changes while `fit` runs, for a `with` block, and the proof that nothing moved."""
+
+import gc
+import itertools
+import re
+import signal
+import tempfile
+import warnings
+from typing import Any, cast
+
+import keras
+import numpy as np
+import pytest
+
+import frostline as fl
+from helpers import assert_same_bits, assert_script_ends, compile_for_test, value
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(16, 6)).astype("float32")
+Y = RANDOM.normal(size=(16, 3)).astype("float32")
+LAYERS = ("a", "b", "c")
+
+
+def small():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(5, activation="tanh", name="a"),
+            keras.layers.Dense(4, activation="tanh", name="b"),
+            keras.layers.Dense(3, name="c"),
+        ]
+    )
+    compile_for_test(model)
+    return model
+
+
+def fit(model, *callbacks, epochs=4, **options):
+    model.fit(
+        X, Y, batch_size=8, epochs=epochs, verbose=0, shuffle=False, callbacks=list(callbacks),
+        **options,
+    )  # fmt: skip
+
+
+def kernels(model):
+    return {name: value(model.get_layer(name).kernel) for name in LAYERS}
+
+
+class Each(keras.callbacks.Callback):
+    """Calls a function at the end of each epoch."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.function(self.model, epoch)
+
+
+# Contexts
+
+
+def test_frozen_for_a_block():
+    model = small()
+    before = kernels(model)
+    with fl.frozen(model, "a/kernel", fl.at[:2]) as changes:
+        assert [change.entries for change in changes] == [10]
+        fit(model, epochs=1)
+    assert_same_bits(kernels(model)["a"][:2], before["a"][:2])
+    assert not fl.is_frozen(model.get_layer("a").kernel)
+    fit(model, epochs=1)
+    assert (kernels(model)["a"][:2] != before["a"][:2]).any()
+
+
+def test_thawed_for_a_block():
+    model = small()
+    fl.freeze(model, "a/kernel", fl.at[:2])
+    fl.freeze(model, "b/bias")
+    masks = [fl.frozen_mask(v) for v in (model.get_layer("a").kernel, model.get_layer("b").bias)]
+    before = kernels(model)
+    with fl.thawed(model):
+        assert not fl.is_frozen(model.get_layer("a").kernel)
+        fit(model, epochs=1)
+    assert (kernels(model)["a"][:2] != before["a"][:2]).any()
+    after = [fl.frozen_mask(v) for v in (model.get_layer("a").kernel, model.get_layer("b").bias)]
+    for one, other in zip(masks, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("context", [fl.frozen, fl.thawed])
+def test_a_block_that_fails_restores_what_was_frozen(context):
+    model = small()
+    fl.freeze(model, "a/kernel", fl.at[0])
+    before = fl.frozen_mask(model.get_layer("a").kernel)
+
+    def run():
+        with context(model, "a/kernel"):
+            fl.freeze(model, "c/*")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run()
+    np.testing.assert_array_equal(fl.frozen_mask(model.get_layer("a").kernel), before)
+    assert not fl.is_frozen(model.get_layer("c").kernel)
+
+
+def test_a_block_that_can_not_begin_changes_nothing():
+    model = small()
+    with pytest.raises(fl.PathError), fl.frozen(model, "nowhere"):
+        raise AssertionError("never here")
+    assert not any(fl.is_frozen(model.get_layer(name).kernel) for name in LAYERS)
+
+
+# Schedules
+
+
+def test_a_schedule_does_what_verbs_between_fits_do():
+    model, by_hand = small(), small()
+    seen = {}
+    schedule = fl.callbacks.FreezeSchedule(
+        {
+            1: [
+                lambda m: fl.freeze(m, "a/kernel", fl.at[:, ::2]),
+                lambda m: fl.freeze(m, "*/bias"),
+            ],
+            3: lambda m: fl.unfreeze(m, "a/kernel", fl.at[:, 0]),
+        }
+    )
+    optimizer = model.optimizer
+    fit(model, schedule, Each(lambda m, epoch: seen.update({epoch: kernels(m)})), epochs=5)
+    assert model.optimizer is optimizer
+    assert int(optimizer.iterations) == 10
+    assert_same_bits(seen[1]["a"][:, ::2], seen[0]["a"][:, ::2])
+    assert_same_bits(seen[4]["a"][:, 2::2], seen[0]["a"][:, 2::2])
+    assert (seen[3]["a"][:, 0] != seen[2]["a"][:, 0]).any()
+    fit(by_hand, epochs=1)
+    fl.freeze(by_hand, "a/kernel", fl.at[:, ::2])
+    fl.freeze(by_hand, "*/bias")
+    fit(by_hand, epochs=3, initial_epoch=1)
+    fl.unfreeze(by_hand, "a/kernel", fl.at[:, 0])
+    fit(by_hand, epochs=5, initial_epoch=3)
+    for name in LAYERS:
+        assert_same_bits(kernels(model)[name], kernels(by_hand)[name])
+
+
+def test_a_schedule_with_validation_and_a_second_fit():
+    model = small()
+    schedule = fl.callbacks.FreezeSchedule(
+        {0: lambda m: fl.freeze(m, "a/*"), 1: lambda m: fl.unfreeze(m)}
+    )
+    for _ in range(2):
+        fit(model, schedule, epochs=2, validation_data=(X, Y))
+        assert not fl.is_frozen(model.get_layer("a").kernel)
+
+
+def test_an_action_that_fails_ends_training_and_changes_nothing():
+    model = small()
+    schedule = fl.callbacks.FreezeSchedule({1: lambda m: fl.freeze(m, "nowhere")})
+    with pytest.raises(fl.PathError):
+        fit(model, schedule)
+    assert not fl.is_frozen(model.get_layer("a").kernel)
+    fit(model, epochs=1)
+
+
+def test_an_action_after_the_last_epoch_is_told_of():
+    schedule = fl.callbacks.FreezeSchedule({9: lambda m: fl.unfreeze(m)})
+    with pytest.warns(UserWarning, match=re.escape("got epochs=2, actions at [9]")):
+        fit(small(), schedule, epochs=2)
+
+
+@pytest.mark.parametrize("order", ["top_down", "bottom_up"])
+def test_gradual_unfreezing(order):
+    model = small()
+    fl.freeze(model, "a/kernel", fl.at[0])
+    history = [kernels(model)]
+    schedule = fl.callbacks.gradual_unfreezing(model, every=2, order=order)
+    fit(model, schedule, Each(lambda m, epoch: history.append(kernels(m))), epochs=6)
+    moved = [
+        {name for name in LAYERS if (after[name] != before[name]).any()}
+        for before, after in itertools.pairwise(history)
+    ]
+    names = LAYERS[::-1] if order == "top_down" else LAYERS
+    assert moved == [set(names[: 1 + epoch // 2]) for epoch in range(6)]
+    assert_same_bits(history[-1]["a"][0], history[0]["a"][0])
+    np.testing.assert_array_equal(
+        fl.frozen_mask(model.get_layer("a").kernel)[:, 0], [True, *[False] * 5]
+    )
+
+
+def test_gradual_unfreezing_of_groups():
+    model = small()
+    schedule = fl.callbacks.gradual_unfreezing(model, groups=["[ab]/kernel", "c/*"])
+    frozen = []
+    fit(
+        model,
+        schedule,
+        Each(lambda m, _: frozen.append([fl.is_frozen(v) for v in m.get_layer("a").variables[:1]])),
+        epochs=2,
+    )
+    assert frozen == [[True], [False]]
+    assert not fl.is_frozen(model.get_layer("a").bias)
+
+
+def test_gradual_unfreezing_that_begins_late_is_refused():
+    model = small()
+    schedule = fl.callbacks.gradual_unfreezing(model)
+    with pytest.raises(fl.ScheduleError, match="begins after epoch 0"):
+        fit(model, schedule, initial_epoch=1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: fl.callbacks.FreezeSchedule(cast(Any, [print])), "got actions=list"),
+        (lambda: fl.callbacks.FreezeSchedule({-1: print}), "got epoch=-1"),
+        (lambda: fl.callbacks.FreezeSchedule({True: print}), "got epoch=True"),
+        (lambda: fl.callbacks.FreezeSchedule({0: cast(Any, "a/*")}), "got action='a/*'"),
+        (lambda: fl.callbacks.gradual_unfreezing(small(), every=0), "got every=0"),
+        (lambda: fl.callbacks.gradual_unfreezing(small(), order="up"), "got order='up'"),
+        (lambda: fl.callbacks.gradual_unfreezing(small(), groups=[]), "got groups=[]"),
+        (lambda: fl.callbacks.FreezeAudit(every=0), "got every=0"),
+        (lambda: fl.callbacks.FreezeAudit(on_leak="stop"), "got on_leak='stop'"),
+        (lambda: fl.callbacks.FreezeAudit().audit(), "before training"),
+    ],
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(fl.ScheduleError, match=re.escape(message)):
+        make()
+
+
+# Backups
+
+
+class Stop(keras.callbacks.Callback):
+    """Ends the run in the middle of an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch, self.now = epoch, None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.now == self.epoch:
+            raise InterruptedError
+
+
+def by_size():
+    """A schedule whose first action depends on the weights, so that it can't be done again."""
+    return fl.callbacks.FreezeSchedule(
+        {
+            1: lambda m: fl.freeze(m, "a/kernel", lambda a: abs(a) > np.median(abs(a))),
+            3: lambda m: fl.unfreeze(m, "a/kernel", fl.at[0]),
+        }
+    )
+
+
+@pytest.mark.parametrize("first", ["schedule", "backup"])
+def test_a_run_that_was_stopped_goes_on_as_it_was(tmp_path, first):
+    def callbacks(*more):
+        pair = [by_size(), keras.callbacks.BackupAndRestore(tmp_path / "backup")]
+        return [*(pair if first == "schedule" else pair[::-1]), *more]
+
+    whole = small()
+    fit(whole, by_size(), epochs=5)
+    with pytest.raises(InterruptedError):
+        fit(small(), *callbacks(Stop(2)), epochs=5)
+    again = small()
+    fit(again, *callbacks(), epochs=5)
+    assert int(again.optimizer.iterations) == 10
+    for name in LAYERS:
+        one, other = (model.get_layer(name).kernel for model in (again, whole))
+        np.testing.assert_array_equal(fl.frozen_mask(one), fl.frozen_mask(other))
+        assert_same_bits(value(one), value(other))
+    assert not (tmp_path / "backup").exists()
+
+
+def test_a_backup_in_mid_epoch(tmp_path):
+    def backup():
+        return keras.callbacks.BackupAndRestore(tmp_path / "backup", save_freq=1)
+
+    calls = []
+    actions = {0: lambda m: fl.freeze(m, "a/*"), 2: lambda m: calls.append(fl.unfreeze(m, "a/*"))}
+    with pytest.raises(InterruptedError):
+        fit(small(), fl.callbacks.FreezeSchedule(actions), backup(), Stop(2))
+    assert len(calls) == 1
+    again = small()
+    fit(again, fl.callbacks.FreezeSchedule(actions), backup())
+    assert len(calls) == 1
+    assert not fl.is_frozen(again.get_layer("a").kernel)
+
+
+def test_gradual_unfreezing_goes_on(tmp_path):
+    def run(*more):
+        model = small()
+        fl.freeze(model, "a/kernel", fl.at[0])
+        schedule = fl.callbacks.gradual_unfreezing(model)
+        return model, [schedule, keras.callbacks.BackupAndRestore(tmp_path / "backup"), *more]
+
+    model, callbacks = run(Stop(1))
+    with pytest.raises(InterruptedError):
+        fit(model, *callbacks)
+    model, callbacks = run()
+    fit(model, *callbacks)
+    np.testing.assert_array_equal(
+        fl.frozen_mask(model.get_layer("a").kernel)[:, 0], [True, *[False] * 5]
+    )
+    assert not fl.is_frozen(model.get_layer("b").kernel)
+
+
+def test_a_backup_without_a_note_is_refused(tmp_path):
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(InterruptedError):
+        fit(small(), backup, Stop(1))
+    model = small()
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(fl.RestoreError, match="a backup without a note"):
+        fit(model, by_size(), backup)
+    assert not fl.is_frozen(model.get_layer("a").kernel)
+
+
+KILLED = """
+import os, signal, sys
+import keras, numpy as np, frostline as fl
+
+folder, out, kill = {folder!r}, {out!r}, {kill}
+keras.utils.set_random_seed(0)
+random = np.random.default_rng(0)
+x, y = random.normal(size=(16, 6)), random.normal(size=(16, 3))
+layers = [
+    keras.layers.Dense(5, activation="tanh", name="a"),
+    keras.layers.Dense(3, name="c"),
+]
+model = keras.Sequential([keras.Input((6,)), *layers])
+model.compile(keras.optimizers.AdamW(0.01), "mse")
+
+
+class Kill(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if kill and self.epoch == 2 and batch == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+schedule = fl.callbacks.FreezeSchedule({{
+    1: lambda m: fl.freeze(m, "a/kernel", lambda a: abs(a) > np.median(abs(a))),
+    3: lambda m: fl.unfreeze(m, "a/kernel", fl.at[0]),
+}})
+backup = [keras.callbacks.BackupAndRestore(folder)] if folder else []
+model.fit(x, y, batch_size=4, epochs=4, verbose=0, shuffle=False,
+          callbacks=[schedule, *backup, Kill()])
+mask = fl.frozen_mask(layers[0].kernel)
+np.savez(out, *[keras.ops.convert_to_numpy(layer.kernel.value) for layer in layers],
+         mask=mask)
+"""
+
+
+def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path):
+    def run(name, folder="", kill=False, status=0):
+        out = str(tmp_path / name)
+        script = KILLED.format(folder=folder and str(tmp_path / folder), out=out, kill=kill)
+        assert_script_ends(script, status)
+        return out
+
+    whole = np.load(run("whole.npz"))
+    run("never.npz", "backup", kill=True, status=-signal.SIGKILL)
+    again = np.load(run("again.npz", "backup"))
+    assert not (tmp_path / "never.npz").exists()
+    for name in whole.files:
+        assert_same_bits(again[name], whole[name])
+
+
+# Audits
+
+
+class Leak(keras.callbacks.Callback):
+    """Writes one entry of a weight in the middle of an epoch."""
+
+    def __init__(self, layer, place, new=None):
+        super().__init__()
+        self.layer, self.place, self.new = layer, place, new
+
+    def on_train_batch_end(self, batch, logs=None):
+        kernel = self.model.get_layer(self.layer).kernel
+        changed = value(kernel)
+        changed[self.place] = changed[self.place] + 1 if self.new is None else self.new
+        kernel.assign(changed)
+
+
+FROZEN = {
+    "whole": fl.everything,
+    "rows": fl.at[2:4],
+    "columns": fl.at[:, [1, 3]],
+    "entries": fl.mask(np.arange(30).reshape(6, 5) % 3 == 1),
+}
+frozen = pytest.mark.parametrize("where", FROZEN.values(), ids=FROZEN.keys())
+
+
+@frozen
+@pytest.mark.parametrize("every", ["epoch", 1])
+def test_an_audit_that_finds_nothing(where, every):
+    model = small()
+    fl.freeze(model, "a/kernel", where)
+    audit = fl.callbacks.FreezeAudit(every)
+    fit(model, audit, epochs=2)
+    assert audit.comparisons == (2 if every == "epoch" else 5)
+
+
+@frozen
+def test_an_audit_finds_the_entry_that_changed(where):
+    model = small()
+    fl.freeze(model, "a/kernel", where)
+    place = tuple(np.argwhere(fl.frozen_mask(model.get_layer("a").kernel))[-1].tolist())
+    with pytest.raises(fl.AuditError, match=re.escape(f"a/kernel: a frozen entry has changed; got "
+                                                      f"weight{list(place)}=")):  # fmt: skip
+        fit(model, Leak("a", place, 7.0), fl.callbacks.FreezeAudit())
+
+
+def test_an_audit_sees_the_sign_of_a_zero():
+    model = small()
+    kernel = model.get_layer("a").kernel
+    kernel.assign(np.zeros((6, 5), "float32"))
+    fl.freeze(model, "a/kernel", fl.at[0])
+    with pytest.raises(fl.AuditError, match=re.escape("-0.0")):
+        fit(model, Leak("a", (0, 2), -0.0), fl.callbacks.FreezeAudit(every=1))
+
+
+def test_an_audit_may_warn():
+    model = small()
+    fl.freeze(model, "a/kernel", fl.at[0])
+    with pytest.warns(UserWarning, match="a frozen entry has changed") as told:
+        fit(model, Leak("a", (0, 0), 7.0), fl.callbacks.FreezeAudit(on_leak="warn"), epochs=3)
+    # Told once, since it stays as it was changed to.
+    assert len([one for one in told if "frozen entry" in str(one.message)]) == 1
+
+
+@pytest.mark.parametrize("first", ["schedule", "audit"])
+def test_an_audit_follows_a_schedule(first):
+    def callbacks():
+        schedule = fl.callbacks.FreezeSchedule(
+            {
+                1: lambda m: fl.freeze(m, "a/kernel", fl.at[:, 1:4]),
+                2: lambda m: fl.unfreeze(m, "a/kernel", fl.at[0]),
+                3: lambda m: fl.unfreeze(m, "b/*"),
+            }
+        )
+        pair = [schedule, fl.callbacks.FreezeAudit()]
+        return pair if first == "schedule" else pair[::-1]
+
+    model = small()
+    fl.freeze(model, "b/*")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        fit(model, *callbacks(), epochs=5)
+    model = small()
+    fl.freeze(model, "b/*")
+    with pytest.raises(fl.AuditError, match=re.escape("a/kernel")):
+        fit(model, *callbacks(), Leak("a", (3, 2)), epochs=5)
+
+
+def test_an_audit_leaves_no_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    model = small()
+    fl.freeze(model, "a/kernel", fl.at[0])
+    audit = fl.callbacks.FreezeAudit()
+    seen = []
+    fit(model, audit, Each(lambda m, epoch: seen.extend(tmp_path.iterdir())), epochs=1)
+    assert len(seen) == 1
+    assert list(tmp_path.iterdir()) == []
+    audit = fl.callbacks.FreezeAudit()
+    with pytest.raises(InterruptedError):
+        fit(model, audit, Stop(0))
+    del audit
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_audit_in_half_precision():
+    keras.config.set_dtype_policy("bfloat16")
+    try:
+        model = small()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    fl.freeze(model, "a/kernel", fl.at[0])
+    fit(model, fl.callbacks.FreezeAudit(), epochs=1)
