@@ -8,7 +8,7 @@ from keras import ops
 import frostline as fl
 from frostline._backends import backend
 from frostline._fast import FAST_PATHS, generic
-from frostline._view import View
+from frostline._view import View, plan_of
 from helpers import array, assert_same_bits, gradients, gradients_of_penalty, value, weights
 
 L = keras.layers
@@ -95,13 +95,13 @@ def some(axis, which):
     return select
 
 
-def built(name):
+def built(name, batch=4):
     """A layer, an input for it, and what to weight its output with in a loss."""
     make, shape, ids = LAYERS[name]
     keras.utils.set_random_seed(1)
     layer = make()
     random = np.random.default_rng(0)
-    x = random.integers(0, ids, (4, *shape)) if ids else random.normal(size=(4, *shape))
+    x = random.integers(0, ids, (batch, *shape)) if ids else random.normal(size=(batch, *shape))
     x = ops.convert_to_tensor(x, dtype="int32" if ids else "float32")
     return layer, x, random.normal(size=layer(x).shape).astype("float32")
 
@@ -130,6 +130,39 @@ def test_a_fast_path_equals_the_generic_one(name, which, axis):
     if name.startswith("Depthwise") and axis == -1:
         axis = -2  # the last axis is the number of filters of a channel, one or two
     fl.freeze(layer, divisible(layer, axis), some(axis, which))
+    assert_equal_paths(layer, x, towards)
+
+
+PRODUCTS = ["Dense", "Dense-3d", *(name for name in LAYERS if "EinsumDense" in name)]
+FEW, MANY = 1, 24
+
+
+@pytest.mark.parametrize("batch", [FEW, MANY], ids=["few rows", "many rows"])
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("name", [*PRODUCTS, "MultiHeadAttention", "ReversibleEmbedding"])
+def test_scattered_positions_of_few_and_of_many_rows(name, axis, batch, monkeypatch):
+    layer, x, towards = built(name, batch)
+    fl.freeze(layer, divisible(layer, axis), some(axis, "every other"))
+    taken = []
+    patched = type(backend).patched
+    monkeypatch.setattr(type(backend), "patched", lambda *args: taken.append(1) or patched(*args))
+    assert_equal_paths(layer, x, towards)
+    kinds = {getattr(plan_of(v), "kind", None) for v in divisible(layer, axis)}
+    if name in PRODUCTS and "elementwise" not in name and kinds == {"indices"}:
+        assert bool(taken) is (batch == FEW and not backend.merges_in_place)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_lay_in_the_place_of_a_trained_position_does_not_spread(axis):
+    layer, x, towards = built("Dense", FEW)
+    good = value(layer.kernel)
+    spoilt = good.copy()
+    spoilt[(slice(None),) * axis + (slice(None, None, 2),)] = np.nan
+    layer.kernel.assign(spoilt)
+    fl.freeze(layer, "kernel", fl.at[(slice(None),) * axis + (slice(1, None, 2),)])
+    layer.trainable_variables[0].assign(np.moveaxis(good, axis, 0)[::2])
+    assert_same_bits(value(layer.kernel), good)
+    assert np.isfinite(array(layer(x))).all()
     assert_equal_paths(layer, x, towards)
 
 
@@ -216,9 +249,12 @@ def test_standardized_weights_go_the_generic_way():
 
 
 @pytest.mark.parametrize("which", ["first", "every other"])
-@pytest.mark.parametrize("name", ["Dense", "Embedding", "Conv1D-causal"])
+@pytest.mark.parametrize("name", ["Dense", "Dense-3d", "Embedding", "Conv1D-causal"])
 def test_vectorized_map_over_a_partly_frozen_layer(name, which):
     layer, x, towards = built(name)
+    if name == "Dense-3d":  # many rows in one of the batch
+        x = ops.repeat(x, 8, axis=1)
+        towards = np.repeat(towards, 8, axis=1)
     fl.freeze(layer, divisible(layer, -1), some(-1, which))
     before = array(layer(x))
 
@@ -247,12 +283,13 @@ def test_a_layer_in_a_loop(which):
     np.testing.assert_allclose(array(loop(x)), before, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("batch", [FEW, MANY], ids=["few rows", "many rows"])
 @pytest.mark.parametrize("which", ["first", "every other"])
 @pytest.mark.parametrize("axis", [0, -1])
-def test_second_derivatives(axis, which):
+def test_second_derivatives(axis, which, batch):
     """A gradient penalty: the gradient of the input depends on what trains."""
     layer = L.Dense(6, activation="tanh")
-    x = np.random.default_rng(0).normal(size=(4, 5)).astype("float32")
+    x = np.random.default_rng(0).normal(size=(batch, 5)).astype("float32")
     layer.build(x.shape)
     fl.freeze(layer, "kernel", some(axis, which))
     with generic():

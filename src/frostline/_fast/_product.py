@@ -69,7 +69,7 @@ class Product:
         return self.gradient_weight(self.take_x(x), trainable, self.take_y(upstream))
 
     def patched(self, x: Any, trainable: Any, frozen: Any) -> Any:
-        """The product by one with each part, of an index list."""
+        """The product by one with each part, of an index list along one axis of input or output."""
         if self.x_axis is not None:
             kept = self._blank(x, self.x_axis)
             return self.apply(kept, frozen) + self.apply(self.take_x(x), trainable)
@@ -186,6 +186,8 @@ def _is_small(product: Product) -> bool:
     """
     plan = product.plan
     if product.rows is None or not isinstance(plan, AxisPlan) or plan.kind != "indices":
+        return False
+    if product.x_axis is not None and product.y_axis is not None:
         return False
     return product.rows * len(plan.trainable) <= 4 * plan.shape[plan.axis]
 
