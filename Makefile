@@ -13,17 +13,20 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs clean
+.PHONY: help demo test test-full lint format bench docs clean
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1 - \2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 - \2/p' Makefile
 
 demo: .venv/dev.stamp ## a short tour; KERAS_BACKEND picks the backend, JAX where none is set
 	@TF_CPP_MIN_LOG_LEVEL=2 KERAS_BACKEND="$${KERAS_BACKEND:-jax}" $(PY) -m frostline demo $(ARGS)
 
 test: .venv/dev.stamp ## the suite on each backend; BACKENDS="jax torch", ARGS="-k name -x", WORKERS=0 narrow it
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" -- $(ARGS)
+
+test-full: .venv/dev.stamp ## the suite and the whole matrix of optimizers, about an hour
+	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" -- -m "full or not full" $(ARGS)
 
 lint: .venv/dev.stamp ## ruff (rules and format) and pyright
 	@$(PY) -m ruff check

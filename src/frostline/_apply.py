@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import keras
 from frostline import _keras, _optimizer
 from frostline._backends import backend
 from frostline._layer import refresh_classes
-from frostline._plan import Plan
+from frostline._plan import Plan, WholePlan
 from frostline._tree import Layer
 from frostline._view import apply_plan, plan_of, restore, snapshot, tracked
 
@@ -30,6 +31,8 @@ def apply_plans(plans: Plans, *, within: Layer | None = None) -> None:
         return
     layers = _keras.live_layers() if within is None else _subtree(within)
     holders, above = _affected(layers, [variable for variable, _ in plans])
+    replaced = _replaced(plans) if within is None else []
+    native = backend.native_optimizers(replaced)
     before = [_optimizer.Before(variable, plan_of(variable)) for variable, _ in plans]
     states = [(variable, snapshot(variable)) for variable, _ in plans]
     lists = [(layer, list(_keras.own_variables(layer))) for layer in holders]
@@ -48,11 +51,33 @@ def apply_plans(plans: Plans, *, within: Layer | None = None) -> None:
             _keras.set_own_variables(layer, listed)
         _refresh(holders + above)
         raise
+    for variable, plan in plans:
+        if isinstance(plan, WholePlan):
+            backend.forget_gradient(variable)
+    if native:
+        kind, path = native[0]
+        warnings.warn(
+            f"{path}: a native optimizer was made before this change and would train nothing of "
+            f"this weight; got {kind} with {len(native)} such parameters. Make it again now: "
+            f"`{kind}(model.parameters(), ...)`.",
+            stacklevel=4,
+        )
 
 
 def adopt(target: Layer) -> None:
     """Let every layer around a frozen weight of `target` know of it."""
     refresh_classes(_subtree(target))
+
+
+def _replaced(plans: Plans) -> list[Any]:
+    """The trainable variables that are about to give way to others."""
+    found = []
+    for variable, plan in plans:
+        before = plan_of(variable)
+        stays = before is None and isinstance(plan, WholePlan)
+        if before != plan and not stays and not isinstance(before, WholePlan):
+            found.append(tracked(variable)[0])
+    return found
 
 
 def _apply(variable: Any, plan: Plan | None, holders: Sequence[Layer]) -> None:

@@ -139,12 +139,12 @@ def live_layers() -> list[keras.layers.Layer]:
     A layer does not know the layers, models and optimizers that use it, and a change of its
     variables must reach all of them.
     """
-    return [layer for layer in _live(keras.layers.Layer) if "_tracker" in layer.__dict__]
+    return [layer for layer in live(keras.layers.Layer) if "_tracker" in layer.__dict__]
 
 
 def live_optimizers() -> list[keras.optimizers.Optimizer]:
     """Every living optimizer that has made its slots."""
-    return [one for one in _live(keras.optimizers.Optimizer) if one.__dict__.get("built")]
+    return [one for one in live(keras.optimizers.Optimizer) if one.__dict__.get("built")]
 
 
 def optimized(optimizer: keras.optimizers.Optimizer) -> list[Any]:
@@ -173,7 +173,7 @@ def fellow_backups(
     """
     return [
         fellow
-        for found in _live(keras.callbacks.CallbackList)
+        for found in live(keras.callbacks.CallbackList)
         if getattr(found, "params", None) is callback.params
         for fellow in found.callbacks
         if isinstance(fellow, keras.callbacks.BackupAndRestore)
@@ -198,5 +198,9 @@ untracked = DotNotTrackScope
 """A context in which attributes that are set are not taken for state of their object."""
 
 
-def _live(kind: type) -> Iterator[Any]:
+def live(kind: type) -> Iterator[Any]:
+    """Every living object of a class.
+
+    By its `type`: some objects do anything when they are asked for their `__class__`.
+    """
     return (found for found in gc.get_objects() if issubclass(type(found), kind))

@@ -63,6 +63,14 @@ class Backend:
     def let_go(self, layers: Iterable[Any], variable: Any) -> None:
         """Drop what the framework's own lists in `layers` hold of a variable's storage."""
 
+    def native_optimizers(self, variables: Iterable[Any]) -> list[tuple[str, str]]:
+        """The framework's own optimizers that hold the storage of a variable: class, path."""
+        del variables
+        return []
+
+    def forget_gradient(self, variable: Any) -> None:
+        """Drop a gradient that the framework keeps beside the storage of a variable."""
+
     def remember(self, frozen: Any, value: Any) -> None:
         """Note the `value` that a forward pass read from a frozen part, see `recall`."""
 

@@ -54,6 +54,21 @@ class TorchBackend(Backend):
             if parameters is not None and variable.path in parameters:
                 del parameters[variable.path]
 
+    def native_optimizers(self, variables: Iterable[Any]) -> list[tuple[str, str]]:
+        paths = {id(_keras.storage(variable)): variable.path for variable in variables}
+        found = _keras.live(torch.optim.Optimizer)
+        return [
+            (type(optimizer).__name__, paths[id(parameter)])
+            for optimizer in found
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if id(parameter) in paths
+        ]
+
+    def forget_gradient(self, variable: Any) -> None:
+        # A native optimizer takes a gradient of zeros, from before, as one more step of decay.
+        _keras.storage(variable).grad = None
+
     def take(self, tensor: Any, plan: Any, name: str, axis: int) -> Any:
         return tensor.index_select(axis, _positions(plan, name, tensor))
 

@@ -1,0 +1,126 @@
+"""Every optimizer of Keras x what it can be told x precision x compiled or not.
+
+Frozen entries keep their bits, and for optimizers that work entry by entry the others move as in a
+reference that trains everything and writes the frozen entries back. `make test` runs each optimizer
+and each setting once, `make test-full` all of it.
+"""
+
+import contextlib
+import inspect
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import frostline as fl
+from frostline._fast import generic
+from helpers import assert_same_bits, train_restoring, value, values, weights
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(16, 6)).astype("float32")
+Y = RANDOM.normal(size=(16, 3)).astype("float32")
+STEPS = 20
+
+OPTIMIZERS = {
+    name: kind
+    for name, kind in sorted(vars(keras.optimizers).items())
+    if inspect.isclass(kind) and issubclass(kind, keras.optimizers.Optimizer)
+    if name not in {"Optimizer", "LossScaleOptimizer", "MultiOptimizer"}
+}
+WHOLE_MATRIX = {"Adafactor", "Lamb", "Muon"}
+"""Their step for an entry depends on other entries of its variable."""
+
+SETTINGS = {
+    "plain": {},
+    "weight_decay": {"weight_decay": 0.1},
+    "clipnorm": {"clipnorm": 0.1},
+    "global_clipnorm": {"global_clipnorm": 0.1},
+    "ema": {"use_ema": True, "ema_momentum": 0.9},
+    "ema_overwrite": {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 3},
+    "accumulation": {"gradient_accumulation_steps": 4},
+    "loss_scale": {},
+}
+NORMS = {"clipnorm", "global_clipnorm"}
+"""The norm is that of what trains, by design, and not of all."""
+
+POLICIES = ["float32", "mixed_bfloat16", "mixed_float16"]
+JIT = {"tensorflow": ["graph", "jit", "eager"], "jax": ["jit", "eager"], "torch": ["eager"]}
+HOW = JIT[keras.backend.backend()]
+PATHS = {"fast": contextlib.nullcontext, "generic": generic}
+
+
+def cell(name, setting, policy, how, path):
+    first = (policy, how, path) == ("float32", HOW[0], "fast")
+    fast = first and (setting == "plain" or name == "AdamW")
+    return pytest.param(
+        *(name, setting, policy, how, path),
+        id="-".join((name, setting, policy, how, path)),
+        marks=[] if fast else [pytest.mark.full],
+    )
+
+
+CELLS = [
+    cell(name, setting, policy, how, path)
+    for name in OPTIMIZERS
+    for setting in SETTINGS
+    for policy in POLICIES
+    for how in HOW
+    for path in PATHS
+]
+
+
+def optimizer(name, setting):
+    kind: Any = OPTIMIZERS[name]
+    made = kind(learning_rate=0.01, **SETTINGS[setting])
+    if setting != "loss_scale":
+        return made
+    return keras.optimizers.LossScaleOptimizer(made, initial_scale=64.0, dynamic_growth_steps=3)
+
+
+def small(policy):
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(5, activation="tanh", name="entries", dtype=policy),
+            keras.layers.Dense(6, activation="tanh", name="scattered", dtype=policy),
+            keras.layers.Dense(4, activation="tanh", name="block", dtype=policy),
+            keras.layers.Dense(3, name="bias", dtype=policy),
+        ]
+    )
+
+
+def freeze(model):
+    fl.freeze(model, "entries/kernel", fl.mask(np.arange(30).reshape(6, 5) % 3 != 1))
+    fl.freeze(model, "scattered/kernel", fl.at[:, ::2])
+    fl.freeze(model, "block/*", fl.units([0, 1]))
+    fl.freeze(model, "bias/bias")
+    return [fl.frozen_mask(weight.variable) for weight in weights(model)]
+
+
+@pytest.mark.parametrize(("name", "setting", "policy", "how", "path"), CELLS)
+def test_frozen_entries_stay_and_the_others_move_as_they_should(name, setting, policy, how, path):
+    compiling = {
+        "jit_compile": how == "jit",
+        "run_eagerly": how == "eager" and keras.backend.backend() != "torch",
+        "auto_scale_loss": False,
+    }
+    model = small(policy)
+    before = values(model)
+    masks = freeze(model)
+    model.compile(optimizer(name, setting), "mse", **compiling)
+    with PATHS[path]():
+        for _ in range(STEPS):
+            model.train_on_batch(X, Y)
+    for weight, mask, start in zip(weights(model), masks, before, strict=True):
+        assert_same_bits(value(weight.variable), start, where=mask)
+        assert (value(weight.variable) != start)[~mask].any() or mask.all()
+    if name in WHOLE_MATRIX or setting in NORMS or policy != "float32":
+        return
+    plain = small(policy)
+    train_restoring(
+        plain, masks, X, Y, steps=STEPS, optimizer=optimizer(name, setting), **compiling
+    )
+    for weight, expected in zip(weights(model), values(plain), strict=True):
+        np.testing.assert_allclose(value(weight.variable), expected, rtol=1e-3, atol=1e-4)

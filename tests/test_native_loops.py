@@ -1,0 +1,221 @@
+"""Optimizers and loops that are not Keras's own: PyTorch, optax, a gradient tape."""
+
+import keras
+import numpy as np
+import pytest
+
+import frostline as fl
+from helpers import assert_same_bits, value, values, weights
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(16, 6)).astype("float32")
+Y = RANDOM.normal(size=(16, 3)).astype("float32")
+BACKEND = keras.backend.backend()
+
+
+def small():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(5, activation="tanh", name="entries"),
+            keras.layers.Dense(6, activation="tanh", name="scattered"),
+            keras.layers.Dense(3, name="whole"),
+        ]
+    )
+
+
+def freeze(model):
+    fl.freeze(model, "entries/kernel", fl.mask(np.arange(30).reshape(6, 5) % 3 != 1))
+    fl.freeze(model, "scattered/kernel", fl.at[::2])
+    fl.freeze(model, "whole/bias")
+
+
+def assert_only_the_rest_moved(model, before):
+    for weight, start in zip(weights(model), before, strict=True):
+        mask = fl.frozen_mask(weight.variable)
+        now = value(weight.variable)
+        assert_same_bits(now, start, where=mask)
+        assert (now != start)[~mask].any() or mask.all()
+
+
+if BACKEND == "torch":
+    import torch
+
+    MAKERS = {
+        "adamw": lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1),
+        "adamw-foreach": lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1, foreach=True),
+        "adamw-fused": lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1, fused=True),
+        "sgd": lambda p: torch.optim.SGD(p, 0.01, momentum=0.9, weight_decay=0.1, nesterov=True),
+        "sgd-foreach": lambda p: torch.optim.SGD(p, 0.01, momentum=0.9, foreach=True),
+        "rmsprop": lambda p: torch.optim.RMSprop(p, 0.01, momentum=0.9, weight_decay=0.1),
+        "adagrad": lambda p: torch.optim.Adagrad(p, 0.01, weight_decay=0.1),
+    }
+
+    def step(model, optimizer, y=Y, *, to_none=True, clip=False):
+        optimizer.zero_grad(set_to_none=to_none)
+        loss = ((model(torch.tensor(X)) - torch.tensor(y)) ** 2).mean()
+        loss.backward()
+        if clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+
+    @pytest.mark.parametrize("to_none", [True, False], ids=["none", "zeros"])
+    @pytest.mark.parametrize("clip", [False, True], ids=["plain", "clipped"])
+    @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+    def test_optimizers_of_pytorch(make, clip, to_none):
+        model = small()
+        before = values(model)
+        freeze(model)
+        optimizer = make(model.parameters())
+        for _ in range(5):
+            step(model, optimizer, clip=clip, to_none=to_none)
+        assert_only_the_rest_moved(model, before)
+
+    def test_they_move_the_rest_as_a_reference_with_masks_does():
+        model, plain = small(), small()
+        freeze(model)
+        masks = [fl.frozen_mask(weight.variable) for weight in weights(model)]
+        before = values(plain)
+        optimizers = [torch.optim.Adam(one.parameters(), 0.01) for one in (model, plain)]
+        for _ in range(10):
+            step(model, optimizers[0])
+            step(plain, optimizers[1])
+            for weight, mask, start in zip(weights(plain), masks, before, strict=True):
+                weight.variable.assign(np.where(mask, start, value(weight.variable)))
+        for weight, expected in zip(weights(model), values(plain), strict=True):
+            np.testing.assert_allclose(value(weight.variable), expected, rtol=1e-4, atol=1e-5)
+
+    def test_a_loss_that_is_no_number_leaves_what_is_frozen():
+        model = small()
+        before = values(model)
+        freeze(model)
+        optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+        for bad in (np.inf, np.nan):
+            step(model, optimizer, np.full_like(Y, bad))
+        for weight, start in zip(weights(model), before, strict=True):
+            assert_same_bits(value(weight.variable), start, where=fl.frozen_mask(weight.variable))
+
+    # The compiler looks at the gradient of tensors between layers, with and without a freeze.
+    @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+    def test_a_compiled_step():
+        model = small()
+        before = values(model)
+        freeze(model)
+        optimizer = torch.optim.AdamW(model.parameters(), 0.01, weight_decay=0.1)
+        compiled = torch.compile(model, backend="eager")
+        x, y = torch.tensor(X), torch.tensor(Y)
+        for _ in range(3):
+            optimizer.zero_grad()
+            ((compiled(x) - y) ** 2).mean().backward()
+            optimizer.step()
+        assert_only_the_rest_moved(model, before)
+
+    def test_an_optimizer_made_before_a_freeze_is_told_of():
+        model = small()
+        optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+        with pytest.warns(UserWarning, match=r"entries/kernel: a native .* got AdamW with 1 such"):
+            fl.freeze(model, "entries/kernel", fl.at[0])
+        with pytest.warns(UserWarning, match="Make it again now"):
+            fl.freeze(model, "scattered/*", fl.units([0]))
+        fl.freeze(model, "whole/bias")  # stays the same parameter
+        del optimizer
+
+    def test_a_gradient_from_before_does_not_decay_a_frozen_weight():
+        model = small()
+        optimizer = torch.optim.AdamW(model.parameters(), 0.01, weight_decay=0.5)
+        step(model, optimizer)
+        bias = model.get_layer("whole").bias
+        before = value(bias)
+        fl.freeze(model, "whole/bias")
+        for _ in range(3):
+            step(model, optimizer, to_none=False)
+        assert_same_bits(value(bias), before)
+
+
+if BACKEND == "jax":
+    import jax
+    import optax
+
+    OPTAX = {
+        "adamw": lambda: optax.adamw(0.01, weight_decay=0.1),
+        "sgd": lambda: optax.sgd(0.01, momentum=0.9, nesterov=True),
+        "clipped": lambda: optax.chain(optax.clip_by_global_norm(0.1), optax.lion(0.01)),
+        "accumulated": lambda: optax.MultiSteps(optax.adamw(0.01), 2),
+    }
+
+    def run(model, transform, y=Y, steps=6):
+        trained = [v.value for v in model.trainable_variables]
+        rest = [v.value for v in model.non_trainable_variables]
+        state = transform.init(trained)
+
+        def loss(trained, rest):
+            outputs, rest = model.stateless_call(trained, rest, X)
+            return ((outputs - y) ** 2).mean(), rest
+
+        @jax.jit
+        def step(trained, rest, state):
+            gradients, rest = jax.grad(loss, has_aux=True)(trained, rest)
+            updates, state = transform.update(gradients, state, trained)
+            return optax.apply_updates(trained, updates), rest, state
+
+        for _ in range(steps):
+            trained, rest, state = step(trained, rest, state)
+        for variable, new in zip(model.trainable_variables, trained, strict=True):
+            variable.assign(new)
+        for variable, new in zip(model.non_trainable_variables, rest, strict=True):
+            variable.assign(new)
+
+    @pytest.mark.parametrize("make", OPTAX.values(), ids=OPTAX.keys())
+    def test_optax(make):
+        model = small()
+        before = values(model)
+        freeze(model)
+        run(model, make())
+        assert_only_the_rest_moved(model, before)
+
+    @pytest.mark.parametrize("bad", [np.inf, np.nan])
+    def test_a_loss_that_is_no_number_with_optax(bad):
+        model = small()
+        before = values(model)
+        freeze(model)
+        run(model, optax.adamw(0.01), np.full_like(Y, bad), steps=2)
+        for weight, start in zip(weights(model), before, strict=True):
+            assert_same_bits(value(weight.variable), start, where=fl.frozen_mask(weight.variable))
+
+    def test_a_state_made_before_a_freeze_is_refused_by_optax():
+        model = small()
+        transform = optax.adam(0.01)
+        state = transform.init([v.value for v in model.trainable_variables])
+        freeze(model)
+        trained = [v.value for v in model.trainable_variables]
+        with pytest.raises(ValueError, match=r"(?i)mismatch|structure|length"):
+            transform.update(trained, state, trained)
+
+
+if BACKEND == "tensorflow":
+    import tensorflow
+
+    @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "function"])
+    @pytest.mark.parametrize("bad", [None, np.inf, np.nan])
+    def test_a_gradient_tape(compiled, bad):
+        model = small()
+        before = values(model)
+        freeze(model)
+        optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.1)
+        optimizer.build(model.trainable_variables)
+        y = Y if bad is None else np.full_like(Y, bad)
+
+        def step():
+            with tensorflow.GradientTape() as tape:
+                loss = tensorflow.reduce_mean((model(X, training=True) - y) ** 2)
+            gradients = tape.gradient(loss, model.trainable_weights)
+            optimizer.apply_gradients(zip(gradients, model.trainable_weights, strict=True))
+
+        run = tensorflow.function(step) if compiled else step
+        for _ in range(4):
+            run()
+        if bad is None:
+            assert_only_the_rest_moved(model, before)
+        for weight, start in zip(weights(model), before, strict=True):
+            assert_same_bits(value(weight.variable), start, where=fl.frozen_mask(weight.variable))
