@@ -56,7 +56,7 @@ class TorchBackend(Backend):
 
     def native_optimizers(self, variables: Iterable[Any]) -> list[tuple[str, str]]:
         paths = {id(_keras.storage(variable)): variable.path for variable in variables}
-        found = _keras.live(torch.optim.Optimizer)
+        found = _keras.live(torch.optim.Optimizer) if paths else ()
         return [
             (type(optimizer).__name__, paths[id(parameter)])
             for optimizer in found

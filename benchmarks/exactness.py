@@ -1,0 +1,175 @@
+"""What moves of what should be frozen, by what people do today: writes `docs/exactness.md`.
+
+Every way freezes the same half of a kernel's entries, in the same model, under the same training.
+Counted are the entries whose bits are others afterwards, and the largest step any of them took.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+import frostline as fl
+from benchmarks.variants import KeptConstraint
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "exactness.md"
+BACKENDS = {"PyTorch": "torch", "JAX": "jax", "TensorFlow": "tensorflow"}
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(64, 16)).astype("float32")
+Y = RANDOM.normal(size=(64, 4)).astype("float32")
+MASK = RANDOM.random((16, 32)) < 0.5
+
+
+@dataclass(frozen=True)
+class Training:
+    """An optimizer, and what else is done while it trains."""
+
+    name: str
+    kind: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    epochs_before: int = 0
+    """How many are trained with nothing frozen."""
+    target: np.ndarray = field(default_factory=lambda: Y)
+
+
+AVERAGE = {"use_ema": True, "ema_overwrite_frequency": 3}
+TRAININGS = [
+    Training("SGD", "SGD"),
+    Training("Adam", "Adam"),
+    Training("AdamW, weight decay", "AdamW", {"weight_decay": 0.1}),
+    Training("SGD, momentum, frozen half-way", "SGD", {"momentum": 0.9}, 2),
+    Training("Adam, frozen half-way", "Adam", {}, 2),
+    Training("Ftrl", "Ftrl", {"l1_regularization_strength": 0.01}),
+    Training("Adam, average written over the weights", "Adam", AVERAGE, 2),
+    Training("Adam, a loss that is not a number", "Adam", {}, 0, np.full_like(Y, np.nan)),
+]
+
+
+def main() -> int:
+    if sys.argv[1:] == ["--here"]:
+        print(json.dumps({training.name: measured(training) for training in TRAININGS}))
+        return 0
+    sections = [(HERE / "exactness_head.md").read_text().rstrip(), ""]
+    for title, backend in BACKENDS.items():
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "benchmarks.exactness", "--here"],
+            env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        sections += [f"## {title}", "", *table(json.loads(done.stdout.splitlines()[-1])), ""]
+    PAGE.write_text("\n".join(sections))
+    print(PAGE.read_text())
+    return 0
+
+
+def table(results: dict[str, dict[str, tuple[int, float]]]) -> list[str]:
+    """Markdown: a row for each training, a column for each way."""
+    lines = ["| | " + " | ".join(WAYS) + " |", "|---|" + "---:|" * len(WAYS)]
+    for name, row in results.items():
+        lines.append(f"| {name} | " + " | ".join(_cell(*row[way]) for way in WAYS) + " |")
+    return lines
+
+
+def _cell(moved: int, furthest: float) -> str:
+    if not moved:
+        return "0"
+    return f"{moved}, all NaN" if np.isnan(furthest) else f"{moved}, by {furthest:.2g}"
+
+
+def measured(training: Training) -> dict[str, tuple[int, float]]:
+    """For each way how many frozen entries moved, and how far."""
+    return {way: _drift(training, freeze) for way, freeze in WAYS.items()}
+
+
+def _drift(training: Training, freeze: Callable[..., Any]) -> tuple[int, float]:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((16,)),
+            keras.layers.Dense(32, activation="tanh", name="hidden"),
+            keras.layers.Dense(4),
+        ]
+    )
+    optimizer = _masked(training)
+    model.compile(optimizer, "mse", jit_compile=False)
+    kernel = model.get_layer("hidden").kernel
+    if training.epochs_before:
+        model.fit(X, Y, batch_size=16, epochs=training.epochs_before, verbose=0)
+    before = np.array(ops.convert_to_numpy(kernel.value))
+    callbacks = freeze(model, kernel, optimizer, before)
+    model.fit(X, training.target, batch_size=16, epochs=3, verbose=0, callbacks=callbacks)
+    after = np.array(ops.convert_to_numpy(kernel.value))
+    moved = (after.view("int32") != before.view("int32")) & MASK
+    return int(moved.sum()), float(np.abs(after - before)[MASK].max())
+
+
+def _masked(training: Training) -> Any:
+    """The optimizer, with a mask on the gradient that can be turned on."""
+    kind: Any = getattr(keras.optimizers, training.kind)
+
+    class Masked(kind):
+        free: Any = None
+
+        def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
+            if self.free is not None:
+                grads = [g * self.free if tuple(g.shape) == MASK.shape else g for g in grads]
+            return super().apply(grads, trainable_variables)
+
+    return Masked(learning_rate=0.01, **training.settings)
+
+
+def _by_gradient(model: Any, kernel: Any, optimizer: Any, before: np.ndarray) -> list[Any]:
+    del kernel, before
+    optimizer.free = ops.convert_to_tensor(~MASK, dtype="float32")
+    model.make_train_function(force=True)
+    return []
+
+
+def _by_constraint(model: Any, kernel: Any, optimizer: Any, before: np.ndarray) -> list[Any]:
+    del optimizer, before
+    kernel.constraint = KeptConstraint(MASK)
+    kernel.constraint.hold(kernel)
+    model.make_train_function(force=True)
+    return []
+
+
+def _by_writing_back(model: Any, kernel: Any, optimizer: Any, before: np.ndarray) -> list[Any]:
+    del model, optimizer
+
+    class WriteBack(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            del batch, logs
+            assert self.model is not None  # on JAX this brings the weights up to date
+            kernel.assign(np.where(MASK, before, ops.convert_to_numpy(kernel.value)))
+
+    return [WriteBack()]
+
+
+def _by_frostline(model: Any, kernel: Any, optimizer: Any, before: np.ndarray) -> list[Any]:
+    del optimizer, before
+    fl.freeze(model, kernel, fl.mask(MASK))
+    return []
+
+
+WAYS: dict[str, Callable[..., list[Any]]] = {
+    "gradient mask": _by_gradient,
+    "constraint": _by_constraint,
+    "written back after each batch": _by_writing_back,
+    "frostline": _by_frostline,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
