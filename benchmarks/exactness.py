@@ -52,7 +52,7 @@ TRAININGS = [
     Training("SGD, momentum, frozen half-way", "SGD", {"momentum": 0.9}, 2),
     Training("Adam, frozen half-way", "Adam", {}, 2),
     Training("Ftrl", "Ftrl", {"l1_regularization_strength": 0.01}),
-    Training("Adam, average written over the weights", "Adam", AVERAGE, 2),
+    Training("Adam, average over the weights, frozen half-way", "Adam", AVERAGE, 2),
     Training("Adam, a loss that is not a number", "Adam", {}, 0, np.full_like(Y, np.nan)),
 ]
 

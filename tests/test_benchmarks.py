@@ -1,5 +1,6 @@
-"""What `make bench` makes of its measurements."""
+"""What `make bench` makes of its measurements, and what leaks from what people do today."""
 
+from benchmarks.exactness import TRAININGS, measured, table
 from benchmarks.report import FLOOR, FULL, OURS, Measured, figure, markdown
 
 SECONDS = {FULL: 0.010, FLOOR: 0.005, OURS: 0.006}
@@ -27,3 +28,14 @@ def test_memory_stands_beside_the_time_where_it_was_taken():
 def test_the_figure_is_drawn(tmp_path):
     figure(RESULTS, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_what_leaks_from_what_people_do_today():
+    by_name = {training.name: training for training in TRAININGS}
+    names = ["AdamW, weight decay", "Adam, average over the weights, frozen half-way"]
+    found = {name: measured(by_name[name]) for name in names}
+    decay, average = (found[name] for name in names)
+    assert decay["gradient mask"][0] > 0
+    assert average["constraint"][0] > 0
+    assert all(row["frostline"] == (0, 0.0) for row in found.values())
+    assert table(found)[2].endswith("| 0 |")
