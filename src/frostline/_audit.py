@@ -192,12 +192,15 @@ def compare(record: Record, variable: Any) -> tuple[tuple[int, ...], Any, Any] |
 
 def _frozen_values(variable: Any, plan: Plan) -> np.ndarray:
     """The frozen entries of a variable as one axis in the order of the weight."""
-    if isinstance(variable, View) and isinstance(plan, AxisPlan) and plan.kind == "slab":
-        values = keras.ops.convert_to_numpy(variable._frostline.frozen.value)
-    else:
+    if not isinstance(variable, View):
         values = keras.ops.convert_to_numpy(variable.value)
-        if plan.kind != "whole":
-            values = np.asarray(values)[plan.mask()]
+    else:
+        # Nothing is put together: only the frozen part is read.
+        values = np.asarray(keras.ops.convert_to_numpy(variable._frostline.frozen.value))
+        if plan.kind == "entries":
+            values = values[plan.mask()]
+        elif isinstance(plan, AxisPlan) and plan.kind == "indices":
+            values = np.moveaxis(values[plan.places == 0], 0, plan.axis)
     return np.ascontiguousarray(values).reshape(-1)
 
 
