@@ -156,8 +156,9 @@ def test_a_schedule_with_validation_and_a_second_fit():
 def test_an_action_that_fails_ends_training_and_changes_nothing():
     model = small()
     schedule = fl.callbacks.FreezeSchedule({1: lambda m: fl.freeze(m, "nowhere")})
-    with pytest.raises(fl.PathError):
+    with pytest.raises(fl.PathError) as failed:
         fit(model, schedule)
+    assert failed.value.__notes__ == ["In an action of FreezeSchedule, at epoch 1."]
     assert not fl.is_frozen(model.get_layer("a").kernel)
     fit(model, epochs=1)
 
@@ -208,9 +209,17 @@ def test_gradual_unfreezing_that_begins_late_is_refused():
         fit(model, schedule, initial_epoch=1)
 
 
+def test_gradual_unfreezing_of_another_model_is_refused():
+    model = small()
+    with pytest.raises(fl.ScheduleError, match="made for another model"):
+        fit(model, fl.callbacks.gradual_unfreezing(small()))
+    assert not fl.is_frozen(model.get_layer("a").kernel)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: fl.callbacks.gradual_unfreezing(small(), groups="a/*"), "got groups='a/*'"),
         (lambda: fl.callbacks.FreezeSchedule(cast(Any, [print])), "got actions=list"),
         (lambda: fl.callbacks.FreezeSchedule({-1: print}), "got epoch=-1"),
         (lambda: fl.callbacks.FreezeSchedule({True: print}), "got epoch=True"),

@@ -102,7 +102,11 @@ class FreezeSchedule(keras.callbacks.Callback):
         if epoch not in self.actions or epoch in self._done:
             return
         for action in self.actions[epoch]:
-            action(self.model)
+            try:
+                action(self.model)
+            except Exception as error:
+                error.add_note(f"In an action of FreezeSchedule, at epoch {epoch}.")
+                raise
         self._note(epoch)
 
     def _note(self, epoch: int) -> None:
@@ -149,7 +153,7 @@ def gradual_unfreezing(
     """
     if not isinstance(every, int) or isinstance(every, bool) or every < 1:
         raise ScheduleError(
-            f"every: a positive number of epochs; got every={every!r}. Write `every=1` or more."
+            f"every: a positive integer, in epochs; got every={every!r}. Write `every=1` or more."
         )
     if order not in ("top_down", "bottom_up"):
         raise ScheduleError(
@@ -157,6 +161,11 @@ def gradual_unfreezing(
             "The first begins at the output."
         )
     found = weights_of(model)
+    if isinstance(groups, str):
+        raise ScheduleError(
+            f"groups: a list with one entry for each group; got groups={groups!r}. "
+            f"Write `groups=[{groups!r}, ...]`."
+        )
     if groups is None:
         chosen = _by_layer(unique(found))
     else:
@@ -187,6 +196,13 @@ class _GradualUnfreezing(FreezeSchedule):
         self._before = {id(v): plan_of(v) for group in self._groups for v in group}
 
     def _begin(self, model: keras.Model) -> None:
+        below = {id(weight.variable) for weight in weights_of(model)}
+        strange = [v for group in self._groups for v in group if id(v) not in below]
+        if strange:
+            raise ScheduleError(
+                f"{strange[0].path}: this schedule was made for another model than the one trained "
+                f"here; got model={model.name!r}. Call `gradual_unfreezing(model)` with this one."
+            )
         self._remember()
         first = {id(variable) for variable in self._groups[0]}
         later = [v for group in self._groups[1:] for v in group if id(v) not in first]
