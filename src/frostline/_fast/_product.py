@@ -143,9 +143,9 @@ def along_axis(parts: Any) -> Parts[AxisPlan] | None:
     return parts if parts is not None and isinstance(parts.plan, AxisPlan) else None
 
 
-def size_of(axes: Sequence[int | None]) -> int | None:
-    """How many entries these axes span, None where one of them is not known."""
-    known = [n for n in axes if n is not None]
+def size_of(axes: Sequence[Any]) -> int | None:
+    """How many entries these axes span, None where one is not known or, in an export, a symbol."""
+    known = [n for n in axes if isinstance(n, int)]
     return math.prod(known) if len(known) == len(axes) else None
 
 
