@@ -25,7 +25,7 @@ demo: .venv/dev.stamp ## a short tour; KERAS_BACKEND picks the backend, JAX wher
 test: .venv/dev.stamp ## the suite on each backend; BACKENDS="jax torch", ARGS="-k name -x", WORKERS=0 narrow it
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" -- $(ARGS)
 
-test-full: .venv/dev.stamp ## the suite and the whole matrix of optimizers, about an hour
+test-full: .venv/dev.stamp ## the suite and the whole matrix of optimizers, which takes long
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" -- -m "full or not full" $(ARGS)
 
 lint: .venv/dev.stamp ## ruff (rules and format) and pyright

@@ -102,7 +102,7 @@ def _peers(kind: str, share: float, x: np.ndarray, y: np.ndarray, jit: bool) -> 
                 if tuple(parameter.shape) == mask.shape:
                     parameter.register_hook(lambda gradient: gradient * free)
             return v.torch_step(model, x, y)
-        model.compile(v.MaskedAdam(mask), "mse", jit_compile=jit)
+        model.compile(v.masked_optimizer("Adam", mask), "mse", jit_compile=jit)
         return lambda: model.train_on_batch(x, y)
 
     def constrained() -> v.Step:

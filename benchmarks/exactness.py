@@ -7,8 +7,6 @@ Counted are the entries whose bits are others afterwards, and the largest step a
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +18,8 @@ import numpy as np
 from keras import ops
 
 import frostline as fl
-from benchmarks.variants import KeptConstraint
+from benchmarks.run import on_backend
+from benchmarks.variants import KeptConstraint, masked_optimizer
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "exactness.md"
@@ -63,13 +62,8 @@ def main() -> int:
         return 0
     sections = [(HERE / "exactness_head.md").read_text().rstrip(), ""]
     for title, backend in BACKENDS.items():
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "benchmarks.exactness", "--here"],
-            env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-        sections += [f"## {title}", "", *table(json.loads(done.stdout.splitlines()[-1])), ""]
+        results = on_backend(backend, "benchmarks.exactness", "--here")
+        sections += [f"## {title}", "", *table(results), ""]
     PAGE.write_text("\n".join(sections))
     print(PAGE.read_text())
     return 0
@@ -103,7 +97,8 @@ def _drift(training: Training, freeze: Callable[..., Any]) -> tuple[int, float]:
             keras.layers.Dense(4),
         ]
     )
-    optimizer = _masked(training)
+    optimizer = masked_optimizer(training.kind, MASK, learning_rate=0.01, **training.settings)
+    optimizer.masks = False
     model.compile(optimizer, "mse", jit_compile=False)
     kernel = model.get_layer("hidden").kernel
     if training.epochs_before:
@@ -116,24 +111,9 @@ def _drift(training: Training, freeze: Callable[..., Any]) -> tuple[int, float]:
     return int(moved.sum()), float(np.abs(after - before)[MASK].max())
 
 
-def _masked(training: Training) -> Any:
-    """The optimizer, with a mask on the gradient that can be turned on."""
-    kind: Any = getattr(keras.optimizers, training.kind)
-
-    class Masked(kind):
-        free: Any = None
-
-        def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
-            if self.free is not None:
-                grads = [g * self.free if tuple(g.shape) == MASK.shape else g for g in grads]
-            return super().apply(grads, trainable_variables)
-
-    return Masked(learning_rate=0.01, **training.settings)
-
-
 def _by_gradient(model: Any, kernel: Any, optimizer: Any, before: np.ndarray) -> list[Any]:
     del kernel, before
-    optimizer.free = ops.convert_to_tensor(~MASK, dtype="float32")
+    optimizer.masks = True
     model.make_train_function(force=True)
     return []
 

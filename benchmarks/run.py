@@ -92,14 +92,22 @@ def _here(task: str, jit: str, rest: str):
 
 def _run(backend: str, task: str, name: str = "", variant: str = "") -> Any:
     keras_backend, jit = BACKENDS[backend]
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.run", "--here", task]
-    command += ["jit" if jit else "no", json.dumps([name, variant])]
+    rest = json.dumps([name, variant])
+    return on_backend(keras_backend, "benchmarks.run", "--here", task, "jit" if jit else "no", rest)
+
+
+def on_backend(keras_backend: str, module: str, *arguments: str) -> Any:
+    """What a module prints as JSON in its last line, run in a process with this backend."""
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": keras_backend}
     done = subprocess.run(
-        command, env={**os.environ, **quiet}, capture_output=True, text=True, check=False
+        [sys.executable, "-W", "ignore", "-m", module, *arguments],
+        env={**os.environ, **quiet},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
-        raise SystemExit(f"{backend}, {name}, {variant}:\n{done.stderr[-3000:]}")
+        raise SystemExit(f"{keras_backend}, {' '.join(arguments)}:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 

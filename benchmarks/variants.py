@@ -122,17 +122,20 @@ class KeptConstraint(keras.constraints.Constraint):
         return w if self.kept is None else ops.where(self.mask, self.kept, w)
 
 
-class MaskedAdam(keras.optimizers.Adam):
-    """Multiplies gradients by masks, given by the shape of the variable."""
+def masked_optimizer(name: str, mask: np.ndarray, **settings: Any) -> Any:
+    """A Keras optimizer that multiplies gradients of the shape of `mask`, while it `masks`."""
+    kind: Any = getattr(keras.optimizers, name)
+    free = ops.convert_to_tensor(~mask, dtype="float32")
 
-    def __init__(self, mask: np.ndarray) -> None:
-        super().__init__()
-        self.shape_of_mask = mask.shape
-        self.free = ops.convert_to_tensor(~mask, dtype="float32")
+    class Masked(kind):
+        masks = True
 
-    def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
-        grads = [g * self.free if tuple(g.shape) == self.shape_of_mask else g for g in grads]
-        return super().apply(grads, trainable_variables)
+        def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
+            if self.masks:
+                grads = [g * free if tuple(g.shape) == mask.shape else g for g in grads]
+            return super().apply(grads, trainable_variables)
+
+    return Masked(**settings)
 
 
 def parametrized(width: int, depth: int, mask: np.ndarray) -> Any:

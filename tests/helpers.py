@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -13,6 +14,16 @@ import numpy as np
 import frostline as fl
 from frostline._fast import generic
 from frostline._tree import Found, unique, walk
+
+STOCK_OPTIMIZERS: dict[str, Any] = {
+    name: kind
+    for name, kind in sorted(vars(keras.optimizers).items())
+    if inspect.isclass(kind) and issubclass(kind, keras.optimizers.Optimizer)
+    if name not in {"Optimizer", "LossScaleOptimizer", "MultiOptimizer"}
+}
+
+WHOLE_MATRIX = {"Adafactor", "Lamb", "Muon"}
+"""Optimizers whose step for an entry depends on other entries of its variable."""
 
 
 def value(variable: Any) -> np.ndarray:
@@ -54,6 +65,20 @@ def assert_same_bits(actual: np.ndarray, expected: np.ndarray, where: Any = None
     assert not differs.any(), (
         f"{int(differs.sum())} entries differ, first {np.argwhere(differs)[0]}"
     )
+
+
+def assert_frozen_stayed(model: Any, before: list[np.ndarray]) -> None:
+    """Every frozen entry has the bits that it had in `before`, as `values` gave it."""
+    for weight, start in zip(weights(model), before, strict=True):
+        assert_same_bits(value(weight.variable), start, where=fl.frozen_mask(weight.variable))
+
+
+def assert_only_the_rest_moved(model: Any, before: list[np.ndarray]) -> None:
+    """And something of each weight that is not frozen whole has moved."""
+    assert_frozen_stayed(model, before)
+    for weight, start in zip(weights(model), before, strict=True):
+        free = ~fl.frozen_mask(weight.variable)
+        assert (value(weight.variable) != start)[free].any() or not free.any()
 
 
 def assert_all_same_bits(actual: list[np.ndarray], expected: list[np.ndarray]) -> None:
@@ -156,8 +181,13 @@ def train_restoring(
     frozen = values(plain)
     for _ in range(steps):
         plain.train_on_batch(x, y)
-        for weight, mask, before in zip(weights(plain), masks, frozen, strict=True):
-            weight.variable.assign(np.where(mask, before, value(weight.variable)))
+        write_back(plain, masks, frozen)
+
+
+def write_back(plain: keras.Model, masks: list[np.ndarray], frozen: list[np.ndarray]) -> None:
+    """Give the entries of a plain model that should be frozen the values that they had."""
+    for weight, mask, before in zip(weights(plain), masks, frozen, strict=True):
+        weight.variable.assign(np.where(mask, before, value(weight.variable)))
 
 
 def gradients(layer: Any, x: Any, loss: Any, call: Any = None) -> tuple[Any, list[Any]]:

@@ -1,28 +1,16 @@
 """Freezing and thawing a half-trained model: the slots of what still trains go on."""
 
-import inspect
-
 import keras
 import numpy as np
 import pytest
 
 import frostline as fl
 from frostline._optimizer import slots_per_weight
-from helpers import assert_same_bits, compile_for_test, value
+from helpers import STOCK_OPTIMIZERS, WHOLE_MATRIX, assert_same_bits, compile_for_test, value
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(16, 6)).astype("float32")
 Y = RANDOM.normal(size=(16, 3)).astype("float32")
-
-WHOLE_MATRIX = {"Adafactor", "Lamb", "Muon"}
-"""Optimizers whose step for an entry depends on other entries of its variable."""
-
-STOCK = sorted(
-    kind.__name__
-    for kind in vars(keras.optimizers).values()
-    if inspect.isclass(kind) and issubclass(kind, keras.optimizers.Optimizer)
-    if kind.__name__ not in {"Optimizer", "LossScaleOptimizer", "MultiOptimizer"}
-)
 
 
 def small():
@@ -46,7 +34,7 @@ def run(model, steps):
 
 
 @pytest.mark.parametrize("settings", [{}, {"use_ema": True}], ids=["plain", "ema"])
-@pytest.mark.parametrize("name", sorted(set(STOCK) - WHOLE_MATRIX))
+@pytest.mark.parametrize("name", sorted(STOCK_OPTIMIZERS.keys() - WHOLE_MATRIX))
 def test_what_still_trains_goes_on_as_if_nothing_happened(name, settings):
     model, plain = small(), small()
     for one in (model, plain):
@@ -72,7 +60,7 @@ def test_what_still_trains_goes_on_as_if_nothing_happened(name, settings):
             np.testing.assert_allclose(value(view), value(variable), rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", STOCK)
+@pytest.mark.parametrize("name", STOCK_OPTIMIZERS)
 def test_every_optimizer_trains_through_freezing_and_thawing(name):
     model = small()
     kernel = model.get_layer("hidden").kernel

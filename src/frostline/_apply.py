@@ -22,17 +22,18 @@ def apply_plans(plans: Plans, *, within: Layer | None = None) -> None:
     """Give each variable its plan; after a failure everything is as it was.
 
     Args:
-        plans: Pairs of a variable and its new plan, None for a plain variable.
+        plans: Pairs of a variable and its new plan, None for a plain variable. Those that it has
+            already are left alone.
         within: The layer that alone can hold the variables, just made and in no optimizer yet.
             Otherwise every living layer is asked, since a layer does not know who shares its
             weights.
     """
+    plans = [(variable, plan) for variable, plan in plans if plan_of(variable) != plan]
     if not plans:
         return
     layers = _keras.live_layers() if within is None else _subtree(within)
     holders, above = _affected(layers, [variable for variable, _ in plans])
-    replaced = _replaced(plans) if within is None else []
-    native = backend.native_optimizers(replaced)
+    native = backend.native_optimizers(_given_up(plans) if within is None else [])
     before = [_optimizer.Before(variable, plan_of(variable)) for variable, _ in plans]
     states = [(variable, snapshot(variable)) for variable, _ in plans]
     lists = [(layer, list(_keras.own_variables(layer))) for layer in holders]
@@ -69,20 +70,20 @@ def adopt(target: Layer) -> None:
     refresh_classes(_subtree(target))
 
 
-def _replaced(plans: Plans) -> list[Any]:
-    """The trainable variables that are about to give way to others."""
-    found = []
-    for variable, plan in plans:
-        before = plan_of(variable)
-        stays = before is None and isinstance(plan, WholePlan)
-        if before != plan and not stays and not isinstance(before, WholePlan):
-            found.append(tracked(variable)[0])
-    return found
+def _given_up(plans: Plans) -> list[Any]:
+    """The trainable variables that are about to give way to others.
+
+    Between plain and wholly frozen a variable keeps its storage, and a frozen one is not trained.
+    """
+    return [
+        tracked(variable)[0]
+        for variable, plan in plans
+        if not isinstance(plan_of(variable), WholePlan)
+        and not (plan_of(variable) is None and isinstance(plan, WholePlan))
+    ]
 
 
 def _apply(variable: Any, plan: Plan | None, holders: Sequence[Layer]) -> None:
-    if plan_of(variable) == plan:
-        return
     before = tracked(variable)
     apply_plan(variable, plan)
     after = tracked(variable)

@@ -117,16 +117,14 @@ class FreezeAudit(keras.callbacks.Callback):
             self._seen = batch + 1
             self.audit()
 
-    def _weights(self) -> list[Found]:
-        return [w for w in unique(walk(self.model)) if plan_of(w.variable) is not None]
-
     def _compare(self, *, changed_only: bool) -> None:
         if not self._folder:
             raise ScheduleError(
                 f"FreezeAudit: nothing to compare with; got every={self.every!r} before training. "
                 "It notes the values when `fit` begins."
             )
-        now = {id(weight.variable): weight for weight in self._weights()}
+        found = unique(walk(self.model))
+        now = {id(w.variable): w for w in found if plan_of(w.variable) is not None}
         for key in [key for key in self._records if key not in now]:
             del self._records[key]
         for key, weight in now.items():
@@ -173,8 +171,7 @@ class Record:
 def compare(record: Record, variable: Any) -> tuple[tuple[int, ...], Any, Any] | None:
     """The first entry frozen then and now whose bits differ: place, value then, value now."""
     plan = plan_of(variable)
-    if plan is None:
-        return None
+    assert plan is not None
     now = _frozen_values(variable, plan)
     if plan == record.plan and _checksum(now) == record.checksum:
         return None

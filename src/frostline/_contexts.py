@@ -84,5 +84,5 @@ def _as_before(target: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        apply_plans([(v, plan) for v, plan in before if plan_of(v) != plan])
+        apply_plans(before)
         adopt(target)

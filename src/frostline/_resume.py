@@ -14,7 +14,6 @@ from frostline._apply import adopt, apply_plans
 from frostline._description import plans_described
 from frostline._errors import RestoreError
 from frostline._tree import unique, walk
-from frostline._view import plan_of
 
 _NAME = "frostline_schedule.json"
 _VERSION = 1
@@ -63,6 +62,5 @@ class Backup:
 def restore_description(model: Any, described: list[dict[str, Any]]) -> None:
     """Freeze in a model what is described, and nothing else."""
     wanted = {id(variable): plan for variable, plan in plans_described(model, described)}
-    plans = [(w.variable, wanted.get(id(w.variable))) for w in unique(walk(model))]
-    apply_plans([(variable, plan) for variable, plan in plans if plan_of(variable) != plan])
+    apply_plans([(w.variable, wanted.get(id(w.variable))) for w in unique(walk(model))])
     adopt(model)

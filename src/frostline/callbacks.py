@@ -20,7 +20,7 @@ from frostline._description import describe
 from frostline._errors import ScheduleError
 from frostline._plan import WholePlan
 from frostline._resume import Backup, restore_description
-from frostline._tree import Found, Layer, select, unique, weights_of
+from frostline._tree import Found, select, unique, weights_of
 from frostline._view import plan_of
 
 __all__ = ["FreezeAudit", "FreezeSchedule", "gradual_unfreezing"]
@@ -205,8 +205,8 @@ class _GradualUnfreezing(FreezeSchedule):
             )
         self._remember()
         first = {id(variable) for variable in self._groups[0]}
-        later = [v for group in self._groups[1:] for v in group if id(v) not in first]
-        apply_plans([(v, WholePlan(tuple(v.shape))) for v in {id(v): v for v in later}.values()])
+        later = {id(v): v for group in self._groups[1:] for v in group if id(v) not in first}
+        apply_plans([(v, WholePlan(tuple(v.shape))) for v in later.values()])
         adopt(model)
 
     def _thaw(self, model: keras.Model, place: int) -> None:
@@ -246,9 +246,9 @@ def _checked(actions: Any) -> dict[int, list[Action]]:
 
 def _by_layer(found: Sequence[Found]) -> list[list[Any]]:
     """The weights of each layer that is no model itself, from the input to the output."""
-    groups: dict[int, tuple[Layer, list[Any]]] = {}
+    groups: dict[int, list[Any]] = {}
     for weight in found:
         inside = [layer for layer in weight.layers if not isinstance(layer, keras.Model)]
         layer = inside[0] if inside else weight.owner
-        groups.setdefault(id(layer), (layer, []))[1].append(weight.variable)
-    return [variables for _, variables in groups.values()]
+        groups.setdefault(id(layer), []).append(weight.variable)
+    return list(groups.values())
