@@ -167,7 +167,7 @@ def embedding(count: int) -> Case:
         return found
 
     name = f"{count:,} of {ROWS:,} x {TABLE_WIDTH:,} rows"
-    return Case(name, "Embedding, 4,096 ids a step", builders, rounds=7, memory=True)
+    return Case(name, "Embedding, 4,096 ids a step", builders, rounds=11, memory=True)
 
 
 def _peft_tokens(trained: np.ndarray, ids: np.ndarray, y: np.ndarray) -> v.Step:
@@ -222,7 +222,7 @@ def entries(share: float) -> Case:
         return found
 
     name = f"{share:.0%} of {BIG:,} x {BIG:,} entries, batch 256"
-    return Case(name, "Single entries", builders, rounds=7, memory=True)
+    return Case(name, "Single entries", builders, rounds=11, memory=True)
 
 
 def _adapter(name: str, rank: int, x: np.ndarray, y: np.ndarray) -> v.Step:

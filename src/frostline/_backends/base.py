@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -110,6 +110,10 @@ class Backend:
         """What of `tensor` lies at the positions `name` of a plan along an axis."""
         return ops.take(tensor, getattr(plan, name), axis=axis)
 
+    def split(self, tensor: Any, edges: list[int], axis: int) -> Sequence[Any]:
+        """The blocks of `tensor` along an axis, each but the last up to one of `edges`."""
+        return ops.split(tensor, edges, axis=axis)
+
     def look_up(self, plan: Any, name: str, indices: Any) -> Any:
         """The entries of the array `name` of a plan at any `indices`."""
         return ops.take(getattr(plan, name), indices, axis=0)
@@ -143,6 +147,10 @@ class Backend:
     def pull_back(self, function: Callable[[Any], Any], x: Any, upstream: Any) -> Any:
         """The gradient of `function` at `x`, given that of its output."""
         raise NotImplementedError("only asked for where `product` is a custom gradient")
+
+    def matmul(self, x: Any, weight: Any) -> Any:
+        """`x` (`..., n`) times `weight` (`n, m`), both of one floating-point dtype."""
+        return ops.matmul(x, weight)
 
     def matmul_transposed(self, x: Any, weight: Any) -> Any:
         """`x` (`..., n`) times the transpose of `weight` (`m, n`)."""

@@ -7,7 +7,14 @@ from typing import Any
 from keras import ops
 
 from frostline._backends import backend
-from frostline._fast._product import Product, along_axis, multiply, size_of, usable_parts
+from frostline._fast._product import (
+    Product,
+    along_axis,
+    multiply,
+    of_dtype,
+    size_of,
+    usable_parts,
+)
 from frostline._parts import Parts
 from frostline._plan import AxisPlan
 
@@ -29,7 +36,7 @@ def _multiply_sampled(x: Any, parts: Parts[Any]) -> Any:
     plan = parts.plan
     product = Product(
         plan=plan,
-        apply=ops.matmul,
+        apply=backend.matmul,
         gradient_x=_gradient_x,
         gradient_weight=lambda x, weight, upstream: backend.sample(
             plan, _rows(x, plan.shape[0]), _rows(upstream, plan.shape[1])
@@ -48,7 +55,7 @@ def multiply_rows(x: Any, parts: Parts[AxisPlan], *, flipped: bool) -> Any:
     along_x = plan.axis == (1 if flipped else 0)
     product = Product(
         plan=plan,
-        apply=backend.matmul_transposed if transposed else ops.matmul,
+        apply=backend.matmul_transposed if transposed else backend.matmul,
         gradient_x=_gradient_x_transposed if transposed else _gradient_x,
         gradient_weight=_gradient_transposed if transposed else _gradient_weight,
         x_axis=last if along_x else None,
@@ -59,17 +66,17 @@ def multiply_rows(x: Any, parts: Parts[AxisPlan], *, flipped: bool) -> Any:
 
 
 def _gradient_x(x: Any, weight: Any, upstream: Any) -> Any:
-    return ops.cast(backend.matmul_transposed(upstream, weight), x.dtype)
+    return of_dtype(backend.matmul_transposed(upstream, weight), x)
 
 
 def _gradient_weight(x: Any, weight: Any, upstream: Any) -> Any:
     rows, columns = weight.shape
-    gradient = ops.matmul(ops.transpose(_rows(x, rows)), _rows(upstream, columns))
-    return ops.cast(gradient, weight.dtype)
+    x, upstream = _rows(x, rows), _rows(upstream, columns)
+    return of_dtype(backend.matmul(ops.transpose(x), upstream), weight)
 
 
 def _gradient_x_transposed(x: Any, weight: Any, upstream: Any) -> Any:
-    return ops.cast(ops.matmul(upstream, weight), x.dtype)
+    return of_dtype(backend.matmul(upstream, weight), x)
 
 
 def _gradient_transposed(x: Any, weight: Any, upstream: Any) -> Any:
@@ -77,4 +84,4 @@ def _gradient_transposed(x: Any, weight: Any, upstream: Any) -> Any:
 
 
 def _rows(tensor: Any, width: int) -> Any:
-    return ops.reshape(tensor, (-1, width))
+    return tensor if len(tensor.shape) == 2 else ops.reshape(tensor, (-1, width))

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import ops
 
-from frostline._fast._product import Product, axis_parts, multiply, size_of
+from frostline._fast._product import Product, axis_parts, multiply, of_dtype, size_of
 
 # Letters that an equation with an ellipsis does not use stand for the axes under it.
 _SPARE = "zyxwvutsrqponmlkjihgfedcbaZYXWVUTSRQPONMLKJIHGFEDCBA"
@@ -28,11 +28,11 @@ def einsum(equation: str, *operands: Any) -> Any:
     product = Product(
         plan=parts.plan,
         apply=lambda x, weight: ops.einsum(f"{of_x},{of_weight}->{of_y}", x, weight),
-        gradient_x=lambda x, weight, upstream: ops.cast(
-            ops.einsum(f"{of_y},{of_weight}->{of_x}", upstream, weight), x.dtype
+        gradient_x=lambda x, weight, upstream: of_dtype(
+            ops.einsum(f"{of_y},{of_weight}->{of_x}", upstream, weight), x
         ),
-        gradient_weight=lambda x, weight, upstream: ops.cast(
-            ops.einsum(f"{of_x},{of_y}->{of_weight}", x, upstream), weight.dtype
+        gradient_weight=lambda x, weight, upstream: of_dtype(
+            ops.einsum(f"{of_x},{of_y}->{of_weight}", x, upstream), weight
         ),
         x_axis=of_x.index(divided) if divided in of_x else None,
         y_axis=of_y.index(divided) if divided in of_y else None,

@@ -149,6 +149,12 @@ def size_of(axes: Sequence[Any]) -> int | None:
     return math.prod(known) if len(known) == len(axes) else None
 
 
+def of_dtype(tensor: Any, other: Any) -> Any:
+    """The tensor in the dtype of another one."""
+    # An operation of Keras that has nothing to do takes as long as a small product.
+    return tensor if tensor.dtype == other.dtype else ops.cast(tensor, other.dtype)
+
+
 @contextmanager
 def generic() -> Iterator[None]:
     """Put every weight together, as if there were no fast paths: what they must be equal to."""
@@ -221,7 +227,7 @@ def _split(tensor: Any, runs: Sequence[Run], axis: int) -> Sequence[Any]:
     if len(runs) == 1:
         return [tensor]
     edges = np.cumsum([run.stop - run.start for run in runs])[:-1]
-    return ops.split(tensor, edges.tolist(), axis=axis)
+    return backend.split(tensor, edges.tolist(), axis)
 
 
 def _join(pieces: Sequence[Any], axis: int) -> Any:
