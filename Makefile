@@ -1,69 +1,78 @@
-# Every target sets up .venv by itself. Paths are relative and tools run as `python -m`, so that a checkout
-# works in a folder whose name has spaces.
+# Every target sets up its environment by itself, .venv. Paths are relative and tools run as `python -m`, so
+# that a checkout works in a folder whose name has spaces.
 
 PYTHON ?= python3
 BACKENDS ?= tensorflow jax torch
 WORKERS ?= 2
 ARGS ?=
 
+VENV ?= .venv
+# A file that holds pip to certain versions, as `make test-oldest` does.
+CONSTRAINTS ?= /dev/null
+
 # Installed first, and pinned: a plain `torch` may bring gigabytes of CUDA. Any build you prefer will do.
 TORCH ?= torch==2.13.0
 
-PY := .venv/bin/python
-PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint format bench docs clean
+.PHONY: help demo test test-full test-oldest lint format bench docs clean
 .DELETE_ON_ERROR:
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 - \2/p' Makefile
 
-demo: .venv/dev.stamp ## a short tour; KERAS_BACKEND picks the backend, JAX where none is set
+demo: $(VENV)/dev.stamp ## a short tour; KERAS_BACKEND picks the backend, JAX where none is set
 	@TF_CPP_MIN_LOG_LEVEL=2 KERAS_BACKEND="$${KERAS_BACKEND:-jax}" $(PY) -m frostline demo $(ARGS)
 
-test: .venv/dev.stamp ## the suite on each backend; BACKENDS="jax torch", ARGS="-k name -x", WORKERS=0 narrow it
+test: $(VENV)/dev.stamp ## the suite on each backend; BACKENDS="jax torch", ARGS="-k name -x", WORKERS=0 narrow it
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" -- $(ARGS)
 
-test-full: .venv/dev.stamp ## the suite and the whole matrix of optimizers, which takes long
+test-full: $(VENV)/dev.stamp ## the suite, the whole matrix of optimizers, and the suite without fast paths: hours
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" -- -m "full or not full" $(ARGS)
+	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" -- \
+		--generic --ignore tests/test_fast.py $(ARGS)
 
-lint: .venv/dev.stamp ## ruff (rules and format) and pyright
+test-oldest: ## the suite on the oldest Keras and backends that are supported, in .venv-oldest
+	@$(MAKE) --no-print-directory test VENV=.venv-oldest CONSTRAINTS=tests/oldest.txt
+
+lint: $(VENV)/dev.stamp ## ruff (rules and format) and pyright
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m pyright
 
-format: .venv/dev.stamp ## apply the formatter and the safe fixes
+format: $(VENV)/dev.stamp ## apply the formatter and the safe fixes
 	@$(PY) -m ruff check --fix
 	@$(PY) -m ruff format
 
-bench: .venv/bench.stamp ## the benchmarks, about half an hour; ARGS="--only entries" narrows them
+bench: $(VENV)/bench.stamp ## the benchmarks, about half an hour; ARGS="--only entries" narrows them
 	@$(PY) -m benchmarks.run $(ARGS)
 
 # The variable turns off the theme's banner on MkDocs 2; the extra pins MkDocs 1.
-docs: .venv/docs.stamp ## the documentation, in site/
+docs: $(VENV)/docs.stamp ## the documentation, in site/
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 clean: ## remove .venv, caches and what was built
-	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist site
+	@rm -rf .venv .venv-oldest .pytest_cache .ruff_cache .hypothesis build dist site
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps are newer than pyproject.toml: nothing to do.
-.venv/python.stamp:
+$(VENV)/python.stamp:
 	@"$(PYTHON)" -c 'import sys; v = sys.version.split()[0]; sys.exit(None if sys.version_info >= (3, 11) else "frostline needs Python 3.11 or later, and $(PYTHON) is " + v + ". Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)")'
-	@echo "Setting up .venv: a few minutes, once."
-	@"$(PYTHON)" -m venv .venv
+	@echo "Setting up $(VENV): a few minutes, once."
+	@"$(PYTHON)" -m venv "$(VENV)"
 	@touch $@
 
-.venv/dev.stamp: pyproject.toml | .venv/python.stamp
+$(VENV)/dev.stamp: pyproject.toml | $(VENV)/python.stamp
 	@$(PIP) "$(TORCH)"
 	@$(PIP) --editable ".[dev]"
 	@touch $@
 
-.venv/bench.stamp: pyproject.toml .venv/dev.stamp
+$(VENV)/bench.stamp: pyproject.toml $(VENV)/dev.stamp
 	@$(PIP) --editable ".[bench]"
 	@touch $@
 
-.venv/docs.stamp: pyproject.toml .venv/dev.stamp
+$(VENV)/docs.stamp: pyproject.toml $(VENV)/dev.stamp
 	@$(PIP) --editable ".[docs]"
 	@touch $@

@@ -32,6 +32,10 @@ hypothesis.settings.register_profile("frostline", deadline=None, derandomize=Tru
 hypothesis.settings.load_profile("frostline")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--generic", action="store_true", help="without fast paths, in every test")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def keras_backend():
     """The backend that Keras really took."""
@@ -48,3 +52,15 @@ def fresh_keras(keras_backend):
 
     keras.backend.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def paths(request):
+    """The fast paths, or with `--generic` none of them."""
+    if not request.config.getoption("--generic"):
+        yield
+        return
+    from frostline._fast import generic
+
+    with generic():
+        yield

@@ -3,6 +3,7 @@
 import ast
 import pathlib
 import re
+import tomllib
 
 import pytest
 
@@ -50,3 +51,16 @@ def test_files_and_functions_stay_short(path):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
             assert lines <= 60, node.name
+
+
+def test_the_oldest_versions_that_are_tested_are_the_bounds_of_the_package():
+    root = pathlib.Path(__file__).parent.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    asked = [*project["dependencies"], *(line for extra in extras for line in extra)]
+    bounds = dict(re.findall(r"^([a-z-]+)>=([0-9.]+)", "\n".join(asked), re.MULTILINE))
+    tested = dict(
+        re.findall(r"^([a-z-]+)==([0-9.]+)", (root / "tests/oldest.txt").read_text(), re.M)
+    )
+    for name in ("keras", "tensorflow-cpu", "jax", "torch"):
+        assert re.fullmatch(rf"{re.escape(bounds[name])}(\.0)*", tested[name])
