@@ -6,6 +6,7 @@ and each setting once, `make test-full` all of it.
 """
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -42,7 +43,7 @@ NORMS = {"clipnorm", "global_clipnorm"}
 """The norm is that of what trains, by design, and not of all."""
 
 POLICIES = ["float32", "mixed_bfloat16", "mixed_float16"]
-JIT = {"tensorflow": ["graph", "jit", "eager"], "jax": ["jit", "eager"], "torch": ["eager"]}
+JIT = {"tensorflow": ["graph", "jit"], "jax": ["jit", "eager"], "torch": ["eager"]}
 HOW = JIT[keras.backend.backend()]
 PATHS = {"fast": contextlib.nullcontext, "generic": generic}
 
@@ -79,42 +80,51 @@ def small(policy):
     return keras.Sequential(
         [
             keras.Input((6,)),
-            keras.layers.Dense(5, activation="tanh", name="entries", dtype=policy),
             keras.layers.Dense(6, activation="tanh", name="scattered", dtype=policy),
             keras.layers.Dense(4, activation="tanh", name="block", dtype=policy),
-            keras.layers.Dense(3, name="bias", dtype=policy),
+            keras.layers.Dense(3, name="entries", dtype=policy),
         ]
     )
 
 
 def freeze(model):
-    fl.freeze(model, "entries/kernel", fl.mask(np.arange(30).reshape(6, 5) % 3 != 1))
     fl.freeze(model, "scattered/kernel", fl.at[:, ::2])
     fl.freeze(model, "block/*", fl.units([0, 1]))
-    fl.freeze(model, "bias/bias")
+    fl.freeze(model, "entries/kernel", fl.mask(np.arange(12).reshape(4, 3) % 3 != 1))
+    fl.freeze(model, "entries/bias")
     return [fl.frozen_mask(weight.variable) for weight in weights(model)]
 
 
-@pytest.mark.parametrize(("name", "setting", "policy", "how", "path"), CELLS)
-def test_frozen_entries_stay_and_the_others_move_as_they_should(name, setting, policy, how, path):
-    compiling = {
+def compiling(how):
+    return {
         "jit_compile": how == "jit",
         "run_eagerly": how == "eager" and keras.backend.backend() != "torch",
         "auto_scale_loss": False,
     }
+
+
+@functools.cache
+def reference(name, setting, how):
+    """What the weights of the plain model are in the end; the same for both paths."""
+    model = small("float32")
+    masks = freeze(model)
+    plain = small("float32")
+    options = compiling(how) | {"optimizer": optimizer(name, setting)}
+    train_restoring(plain, masks, X, Y, steps=STEPS, **options)
+    return values(plain)
+
+
+@pytest.mark.parametrize(("name", "setting", "policy", "how", "path"), CELLS)
+def test_frozen_entries_stay_and_the_others_move_as_they_should(name, setting, policy, how, path):
     model = small(policy)
     before = values(model)
-    masks = freeze(model)
-    model.compile(optimizer(name, setting), "mse", **compiling)
+    freeze(model)
+    model.compile(optimizer(name, setting), "mse", **compiling(how))
     with PATHS[path]():
         for _ in range(STEPS):
             model.train_on_batch(X, Y)
     assert_only_the_rest_moved(model, before)
     if name in WHOLE_MATRIX or setting in NORMS or policy != "float32":
         return
-    plain = small(policy)
-    train_restoring(
-        plain, masks, X, Y, steps=STEPS, optimizer=optimizer(name, setting), **compiling
-    )
-    for weight, expected in zip(weights(model), values(plain), strict=True):
+    for weight, expected in zip(weights(model), reference(name, setting, how), strict=True):
         np.testing.assert_allclose(value(weight.variable), expected, rtol=1e-3, atol=1e-4)
