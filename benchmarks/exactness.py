@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 from keras import ops
 
 import frostline as fl
+from benchmarks.loops import loop_kind
 from benchmarks.run import on_backend
 from benchmarks.variants import KeptConstraint, masked_optimizer
 
@@ -41,6 +42,8 @@ class Training:
     epochs_before: int = 0
     """How many are trained with nothing frozen."""
     target: np.ndarray = field(default_factory=lambda: Y)
+    by_hand: bool = False
+    """In a loop of its own, where no callback and no constraint of Keras is called."""
 
 
 AVERAGE = {"use_ema": True, "ema_overwrite_frequency": 3}
@@ -53,12 +56,18 @@ TRAININGS = [
     Training("Ftrl", "Ftrl", {"l1_regularization_strength": 0.01}),
     Training("Adam, average over the weights, frozen half-way", "Adam", AVERAGE, 2),
     Training("Adam, a loss that is not a number", "Adam", {}, 0, np.full_like(Y, np.nan)),
+    Training("{loop}, weight decay", "", by_hand=True),
+    Training("{loop}, weight decay, frozen half-way", "", epochs_before=2, by_hand=True),
+    Training(
+        "{loop}, a loss that is not a number", "", target=np.full_like(Y, np.nan), by_hand=True
+    ),
 ]
 
 
 def main() -> int:
     if sys.argv[1:] == ["--here"]:
-        print(json.dumps({training.name: measured(training) for training in TRAININGS}))
+        loop = loop_kind().name
+        print(json.dumps({t.name.format(loop=loop): measured(t) for t in TRAININGS}))
         return 0
     sections = [(HERE / "exactness_head.md").read_text().rstrip(), ""]
     for title, backend in BACKENDS.items():
@@ -85,18 +94,56 @@ def _cell(moved: int, furthest: float) -> str:
 
 def measured(training: Training) -> dict[str, tuple[int, float]]:
     """For each way how many frozen entries moved, and how far."""
+    if training.by_hand:
+        return {way: _drift_by_hand(training, way) for way in WAYS}
     return {way: _drift(training, freeze) for way, freeze in WAYS.items()}
 
 
-def _drift(training: Training, freeze: Callable[..., Any]) -> tuple[int, float]:
+def _model() -> Any:
     keras.utils.set_random_seed(0)
-    model = keras.Sequential(
+    return keras.Sequential(
         [
             keras.Input((16,)),
             keras.layers.Dense(32, activation="tanh", name="hidden"),
             keras.layers.Dense(4),
         ]
     )
+
+
+def _moved(kernel: Any, before: np.ndarray) -> tuple[int, float]:
+    after = np.array(ops.convert_to_numpy(kernel.value))
+    moved = (after.view("int32") != before.view("int32")) & MASK
+    return int(moved.sum()), float(np.abs(after - before)[MASK].max())
+
+
+def _drift_by_hand(training: Training, way: str) -> tuple[int, float]:
+    model = _model()
+    kernel, loop = model.get_layer("hidden").kernel, loop_kind()(model)
+    for _ in range(training.epochs_before):
+        for x, y in _batches(Y):
+            loop.step(x, y)
+    before = np.array(ops.convert_to_numpy(kernel.value))
+    if way == "frostline":
+        fl.freeze(model, kernel, fl.mask(MASK))
+        loop = loop_kind()(model)
+    if way == "constraint":
+        kernel.constraint = KeptConstraint(MASK)
+        kernel.constraint.hold(kernel)
+    for _ in range(3):
+        for x, y in _batches(training.target):
+            loop.step(x, y, kernel, MASK if way == "gradient mask" else None)
+            if way == "written back after each batch":
+                kernel.assign(np.where(MASK, before, ops.convert_to_numpy(kernel.value)))
+    return _moved(kernel, before)
+
+
+def _batches(target: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for start in range(0, len(X), 16):
+        yield X[start : start + 16], target[start : start + 16]
+
+
+def _drift(training: Training, freeze: Callable[..., Any]) -> tuple[int, float]:
+    model = _model()
     optimizer = masked_optimizer(training.kind, MASK, learning_rate=0.01, **training.settings)
     optimizer.masks = False
     model.compile(optimizer, "mse", jit_compile=False)
@@ -106,9 +153,7 @@ def _drift(training: Training, freeze: Callable[..., Any]) -> tuple[int, float]:
     before = np.array(ops.convert_to_numpy(kernel.value))
     callbacks = freeze(model, kernel, optimizer, before)
     model.fit(X, training.target, batch_size=16, epochs=3, verbose=0, callbacks=callbacks)
-    after = np.array(ops.convert_to_numpy(kernel.value))
-    moved = (after.view("int32") != before.view("int32")) & MASK
-    return int(moved.sum()), float(np.abs(after - before)[MASK].max())
+    return _moved(kernel, before)
 
 
 def _by_gradient(model: Any, kernel: Any, optimizer: Any, before: np.ndarray) -> list[Any]:
