@@ -7,6 +7,7 @@ import gc
 import random
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.cases import Case
@@ -35,18 +36,27 @@ def times(case: Case, *, jit: bool) -> dict[str, float]:
 
 def temporaries(case: Case, variant: str, *, jit: bool) -> float | None:
     """MiB that a step takes at its peak beyond what is there between steps; Linux only."""
-    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not reset.exists():
-        return None
     step = case.builders(jit)[variant]()
     for _ in range(WARM):
         step()
+
+    def two_steps() -> None:
+        for _ in range(2):
+            step()
+
+    return peak_beyond(two_steps)
+
+
+def peak_beyond(call: Callable[[], object]) -> float | None:
+    """MiB at the peak of a call beyond what is there before it; Linux only."""
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not reset.exists():
+        return None
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     reset.write_text("5")  # the peak starts again from what is there now
     before = _kibibytes(status, "VmRSS")
-    for _ in range(2):
-        step()
+    call()
     return (_kibibytes(status, "VmHWM") - before) / 1024
 
 

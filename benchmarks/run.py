@@ -56,7 +56,7 @@ def main() -> int:
     text = markdown(results)
     print(text)
     if not options.only and options.backends == list(BACKENDS):
-        (DOCS / "benchmarks.md").write_text(_head() + text)
+        (DOCS / "benchmarks.md").write_text(_head() + text + _freezing())
         figure(results, DOCS / "benchmarks.png")
     return 0
 
@@ -65,6 +65,18 @@ def _measure(backend: str, case: dict[str, Any], *, memory: bool) -> Measured:
     seconds = _run(backend, "times", case["case"])
     taken = {v: _run(backend, "memory", case["case"], v) for v in seconds} if memory else {}
     return Measured(**case, seconds=seconds, memory=taken)
+
+
+def _freezing() -> str:
+    """The section on the verbs themselves."""
+    from benchmarks.freezing import KINDS, table
+
+    found = {
+        title: {kind: on_backend(backend, "benchmarks.freezing", kind) for kind in KINDS}
+        for title, (backend, jit) in BACKENDS.items()
+        if not (backend == "tensorflow" and jit)
+    }
+    return "\n".join([(HERE / "freezing.md").read_text(), *table(found), ""])
 
 
 def _here(task: str, jit: str, rest: str):

@@ -152,9 +152,9 @@ def compile_for_test(model: keras.Model, optimizer: Any = None, **compiling: Any
 class DenseAdamW(keras.optimizers.AdamW):
     """AdamW that is given whole gradients on TensorFlow too.
 
-    There the gradient of an embedding holds the rows of the batch alone, and Keras leaves the
-    momentum of the others as it is for that step. JAX, PyTorch and a partly frozen embedding have
-    the whole gradient, with zeros.
+    There the gradient of an embedding holds a row for each id of the batch, and those of an id
+    that occurs twice are squared one by one. JAX, PyTorch and a partly frozen embedding have the
+    whole gradient, in which they are added up.
     """
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:

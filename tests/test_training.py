@@ -329,15 +329,13 @@ def jax_loop(model, steps):
 
 
 def test_embedding_gradient_is_whole():
-    """Rows that are not in the batch move by their momentum, as with a whole gradient."""
-    keras.utils.set_random_seed(0)
+    """What a token adds to it in several places is squared as one sum."""
     model = keras.Sequential([keras.Input((2,), dtype="int32"), keras.layers.Embedding(6, 3)])
     table = model.layers[0].embeddings
     fl.freeze(model, "*", fl.at[[1, 4]])
-    compile_for_test(model, keras.optimizers.Adam(0.1))
-    y = np.ones((4, 2, 3), "float32")
-    model.train_on_batch(np.array([[0, 1]] * 4), y)
+    compile_for_test(model, keras.optimizers.Adam(0.1, epsilon=1e-12))
     before = value(table)
-    model.train_on_batch(np.array([[2, 1]] * 4), y)
-    assert (value(table)[0] != before[0]).all()
-    assert_same_bits(value(table)[[1, 4]], before[[1, 4]])
+    model.train_on_batch(np.array([[0, 1]] * 4), np.ones((4, 2, 3), "float32"))
+    # The first step of Adam is the learning rate, whatever the gradient.
+    np.testing.assert_allclose(abs(value(table) - before)[0], 0.1, rtol=1e-3)
+    assert_same_bits(value(table)[1:], before[1:])

@@ -18,7 +18,7 @@ def frozen(target: Any, weights: Any = "*", where: Any = None) -> Iterator[Chang
 
     When the block is left, by an exception too, all of `target` is frozen as it was before:
     whatever was frozen or unfrozen inside is undone. Values that training moved stay moved, and
-    entries that train again have optimizer slots that start at zero.
+    entries that train again have optimizer slots like those of a new optimizer.
 
     Args:
         target: A built layer or model, as for `freeze`.

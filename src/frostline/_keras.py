@@ -10,7 +10,7 @@ import gc
 import json
 import os
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -150,6 +150,18 @@ def live_optimizers() -> list[keras.optimizers.Optimizer]:
 def optimized(optimizer: keras.optimizers.Optimizer) -> list[Any]:
     """The variables an optimizer has made slots for, in its order."""
     return list(optimizer._trainable_variables)
+
+
+def averages(optimizers: Iterable[keras.optimizers.Optimizer]) -> list[tuple[Any, Any]]:
+    """Variables and their running averages (`use_ema=True`), which no public list tells apart."""
+    return [
+        (variable, average)
+        for one in optimizers
+        for variable, average in zip(
+            optimized(one), getattr(one, "_model_variables_moving_average", ()), strict=False
+        )
+        if average is not None
+    ]
 
 
 # What `exclude_from_weight_decay` leaves on an optimizer; no config holds it. The first is a set of

@@ -31,10 +31,14 @@ class Before:
         self.key = _keras.variable_key(self.listed[0])
         self.shape = tuple(self.listed[0].shape)
 
-    def carry(self, slot: Any) -> Any:
-        """A slot of the old trainable part, for the new one; thawed entries start at zero."""
+    def carry(self, slot: Any, new: Any) -> Any:
+        """A slot of the old trainable part, for the new one; thawed entries keep what `new` has."""
         after = plan_of(self.variable)
-        whole = slot if self.plan is None else _split.spread(_splitting(self.plan), slot)
+        whole = slot
+        if self.plan is not None:
+            plan = _splitting(self.plan)
+            start = new if after is None else _split.spread(_splitting(after), new)
+            whole = _split.merge(plan, slot, _split.take_frozen(plan, start))
         return whole if after is None else _split.take_trainable(_splitting(after), whole)
 
 
@@ -99,6 +103,9 @@ def _inner(optimizer: Any) -> list[Any]:
 def _rebuilt(optimizer: Any, variables: list[Any], moved: Sequence[Before]) -> dict[str, Any]:
     fresh = _copy(optimizer)
     fresh.build(variables)
+    for variable, average in _keras.averages([fresh, *_inner(fresh)]):
+        # Made as zeros, which only the very first step of all replaces by the weight.
+        average.assign(variable)
     old: dict[str, list[Any]] = {}
     for slot in optimizer.variables:
         old.setdefault(slot.name, []).append(slot)
@@ -115,7 +122,7 @@ def _carry_slot(slot: Any, old: dict[str, list[Any]], moved: Sequence[Before]) -
         source = old.get(slot.name) if slot.name.startswith(prefix) else None
         shape = tuple(tracked(move.variable)[0].shape)
         if source and (tuple(source[0].shape), tuple(slot.shape)) == (move.shape, shape):
-            slot.assign(move.carry(backend.read(source.pop(0))))
+            slot.assign(move.carry(backend.read(source.pop(0)), backend.read(slot)))
             return
     # Two variables may share a path; their slots come in the same order in both.
     source = old.get(slot.name)

@@ -32,7 +32,7 @@ class FreezeSchedule(keras.callbacks.Callback):
     """Changes what is frozen at the beginning of given epochs, inside one `fit`.
 
     The optimizer stays the same object: the slots of what still trains are kept, thawed entries
-    start with zeros, and the count of steps and the learning rate's schedule go on.
+    start as in a new one, and the count of steps and the learning rate's schedule go on.
 
     With `keras.callbacks.BackupAndRestore` in the same `fit`, in either order, what is frozen is
     noted beside the backup. A run that was killed and is started again takes the freeze up as it

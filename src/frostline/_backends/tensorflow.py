@@ -87,9 +87,9 @@ class TensorFlowBackend(Backend):
         return self.dense_gradient(super().whole(parts, merge))
 
     def dense_gradient(self, tensor: Any) -> Any:
-        # The gradient of a lookup holds the rows of the batch alone, and an optimizer that sees it
-        # so leaves the slots of other rows out. Through a reshape it becomes whole, as it is on
-        # other backends and for every plan alike; see `test_embedding_gradient_is_whole`.
+        # The gradient of a lookup holds a row for each id of the batch, and an optimizer squares
+        # those of an id that occurs twice one by one. Through a reshape it becomes whole, as it is
+        # on other backends and for every plan alike; see `test_embedding_gradient_is_whole`.
         return tf.reshape(tensor, tensor.shape)
 
     def take(self, tensor: Any, plan: Any, name: str, axis: int) -> Any:

@@ -1,0 +1,89 @@
+"""What `freeze` and `unfreeze` themselves take, a kernel of a quarter, a half and one GiB each."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+import frostline as fl
+from benchmarks.measure import peak_beyond
+
+WIDTH = 16_384
+ROWS = (4_096, 8_192, 16_384)
+KINDS = ("a block of columns", "random rows", "single entries")
+FREEZE, UNFREEZE = "freeze", "unfreeze"
+
+
+def main() -> int:
+    # A small kernel first: what a first call alone takes is compiling and importing.
+    print(json.dumps([measured(sys.argv[1], rows) for rows in (64, *ROWS)][1:]))
+    return 0
+
+
+def trained(kind: str, rows: int) -> Any:
+    """A tenth of the columns, of the rows, of the entries."""
+    random = np.random.default_rng(0)
+    if kind == "a block of columns":
+        return fl.at[:, : WIDTH // 10]
+    if kind == "random rows":
+        return fl.at[random.permutation(rows)[: rows // 10]]
+    return fl.mask(random.random((rows, WIDTH), "float32") < 0.1)
+
+
+def measured(kind: str, rows: int) -> dict[str, Any]:
+    """Of each verb the seconds, and the memory at its peak beyond what was there, in weights."""
+    layer = keras.layers.Dense(WIDTH, use_bias=False, kernel_initializer="ones")
+    layer.build((None, rows))
+    where = ~trained(kind, rows)
+    size = rows * WIDTH * 4 / 2**20
+    calls = {
+        FREEZE: lambda: fl.freeze(layer, "kernel", where),
+        UNFREEZE: lambda: fl.unfreeze(layer),
+    }
+    return {"MiB": size} | {verb: _measured(layer, call, size) for verb, call in calls.items()}
+
+
+def _measured(layer: Any, call: Callable[[], object], size: float) -> tuple[float, float | None]:
+    seconds = 0.0
+
+    def timed() -> None:
+        nonlocal seconds
+        start = time.perf_counter()
+        call()
+        for variable in layer.variables:
+            # JAX returns before it is done.
+            getattr(variable.value, "block_until_ready", lambda: None)()
+        seconds = time.perf_counter() - start
+
+    peak = peak_beyond(timed)
+    return seconds, None if peak is None else peak / size
+
+
+def table(results: dict[str, dict[str, list[dict[str, Any]]]]) -> list[str]:
+    """Backend -> kind -> what `main` printed, as a table in Markdown."""
+    columns = [
+        f"{verb}, {rows * WIDTH / 2**18:.0f} MiB" for verb in (FREEZE, UNFREEZE) for rows in ROWS
+    ]
+    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    for backend, kinds in results.items():
+        for kind, sizes in kinds.items():
+            cells = [
+                _cell(found["MiB"], *found[verb]) for verb in (FREEZE, UNFREEZE) for found in sizes
+            ]
+            lines.append(f"| {backend}, {kind} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _cell(size: float, seconds: float, peak: float | None) -> str:
+    text = f"{seconds:.2f} s"
+    return text if peak is None else f"{text}, {peak:.2f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
