@@ -17,7 +17,7 @@ from benchmarks.measure import peak_beyond
 WIDTH = 16_384
 ROWS = (4_096, 8_192, 16_384)
 KINDS = ("a block of columns", "random rows", "single entries")
-FREEZE, UNFREEZE = "freeze", "unfreeze"
+FREEZE, UNFREEZE, COPY = "freeze", "unfreeze", "a copy by NumPy"
 
 
 def main() -> int:
@@ -42,11 +42,16 @@ def measured(kind: str, rows: int) -> dict[str, Any]:
     layer.build((None, rows))
     where = ~trained(kind, rows)
     size = rows * WIDTH * 4 / 2**20
+    start = time.perf_counter()
+    np.array(keras.ops.convert_to_numpy(layer.kernel))
+    copy = time.perf_counter() - start
     calls = {
         FREEZE: lambda: fl.freeze(layer, "kernel", where),
         UNFREEZE: lambda: fl.unfreeze(layer),
     }
-    return {"MiB": size} | {verb: _measured(layer, call, size) for verb, call in calls.items()}
+    return {"MiB": size, COPY: copy} | {
+        verb: _measured(layer, call, size) for verb, call in calls.items()
+    }
 
 
 def _measured(layer: Any, call: Callable[[], object], size: float) -> tuple[float, float | None]:
@@ -67,20 +72,19 @@ def _measured(layer: Any, call: Callable[[], object], size: float) -> tuple[floa
 
 def table(results: dict[str, dict[str, list[dict[str, Any]]]]) -> list[str]:
     """Backend -> kind -> what `main` printed, as a table in Markdown."""
-    columns = [
-        f"{verb}, {rows * WIDTH / 2**18:.0f} MiB" for verb in (FREEZE, UNFREEZE) for rows in ROWS
-    ]
+    sizes = [f"{rows * WIDTH / 2**18:.0f} MiB" for rows in ROWS]
+    columns = [f"{verb}, {size}" for verb in (FREEZE, UNFREEZE) for size in sizes]
+    columns.append(f"{COPY}, {sizes[-1]}")
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
     for backend, kinds in results.items():
-        for kind, sizes in kinds.items():
-            cells = [
-                _cell(found["MiB"], *found[verb]) for verb in (FREEZE, UNFREEZE) for found in sizes
-            ]
+        for kind, measurements in kinds.items():
+            cells = [_cell(*found[verb]) for verb in (FREEZE, UNFREEZE) for found in measurements]
+            cells.append(f"{measurements[-1][COPY]:.2f} s")
             lines.append(f"| {backend}, {kind} | " + " | ".join(cells) + " |")
     return lines
 
 
-def _cell(size: float, seconds: float, peak: float | None) -> str:
+def _cell(seconds: float, peak: float | None) -> str:
     text = f"{seconds:.2f} s"
     return text if peak is None else f"{text}, {peak:.2f}"
 

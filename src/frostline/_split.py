@@ -26,12 +26,12 @@ def take_trainable(plan: SplitPlan, whole: Any) -> Any:
 def take_frozen(plan: SplitPlan, whole: Any) -> Any:
     """What the frozen part holds of `whole`, as a new tensor: see the kinds of plans."""
     if isinstance(plan, EntriesPlan):
-        return backend.copy(whole)
+        return backend.own(whole)
     if plan.kind == "slab":
         return _take(whole, plan, trainable=False)
     rows = ops.moveaxis(whole, plan.axis, 0)
     if backend.merges_in_place:
-        return backend.copy(rows)
+        return backend.own(rows)
     # A product may meet what is not meant, and a NaN would spread from there.
     blank = ops.zeros((len(plan.trainable), *rows.shape[1:]), dtype=whole.dtype)
     return backend.put(rows, plan, "positions", blank)
@@ -52,8 +52,10 @@ def natural(plan: SplitPlan, stored: Any) -> Any:
 def merge_stored(plan: SplitPlan, trainable: Any, frozen: Any) -> Any:
     """What `merge` gives, with the axes in the order that the parts have."""
     if isinstance(plan, EntriesPlan):
-        flat = ops.reshape(frozen, (-1,))
-        return ops.reshape(backend.put(flat, plan, "trainable", trainable), plan.shape)
+        # Without a name for what lies between, which would keep its memory: JAX copies it all.
+        return ops.reshape(
+            backend.put(ops.reshape(frozen, (-1,)), plan, "trainable", trainable), plan.shape
+        )
     if plan.kind == "indices":
         return backend.put(frozen, plan, "positions", trainable)
     pieces = [
@@ -89,5 +91,5 @@ def slice_along(tensor: Any, axis: int, start: int, stop: int) -> Any:
 def _take(whole: Any, plan: AxisPlan, *, trainable: bool) -> Any:
     positions = plan.trainable if trainable else plan.frozen
     if is_block(positions):
-        return backend.copy(slice_along(whole, plan.axis, positions[0], positions[-1] + 1))
+        return backend.own(slice_along(whole, plan.axis, positions[0], positions[-1] + 1))
     return ops.take(whole, np.asarray(positions, dtype=np.int32), axis=plan.axis)

@@ -83,9 +83,9 @@ class Backend:
         """The value of a variable as a tensor."""
         return variable.value
 
-    def copy(self, tensor: Any) -> Any:
-        """A tensor of the same values with memory of its own, in the order of its axes."""
-        return ops.copy(tensor)
+    def own(self, tensor: Any) -> Any:
+        """The tensor in memory that no other is a view of, in the order of its axes."""
+        return tensor
 
     def is_dense(self, value: Any) -> bool:
         """Whether a value is a dense tensor, not sparse, ragged or symbolic."""

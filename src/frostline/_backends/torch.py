@@ -38,7 +38,7 @@ class TorchBackend(Backend):
             if "_torch_params" in layer._modules:
                 layer._track_variables()
 
-    def copy(self, tensor: Any) -> Any:
+    def own(self, tensor: Any) -> Any:
         # A slice or a transpose is a view of the storage of another tensor.
         return tensor.clone(memory_format=torch.contiguous_format)
 
