@@ -49,7 +49,7 @@ def measured(kind: str, rows: int) -> dict[str, Any]:
         FREEZE: lambda: fl.freeze(layer, "kernel", where),
         UNFREEZE: lambda: fl.unfreeze(layer),
     }
-    return {"MiB": size, COPY: copy} | {
+    return {COPY: copy} | {
         verb: _measured(layer, call, size) for verb, call in calls.items()
     }
 

@@ -104,8 +104,9 @@ def _rebuilt(optimizer: Any, variables: list[Any], moved: Sequence[Before]) -> d
     fresh = _copy(optimizer)
     fresh.build(variables)
     for variable, average in _keras.averages([fresh, *_inner(fresh)]):
-        # Made as zeros, which only the very first step of all replaces by the weight.
-        average.assign(variable)
+        # Made as zeros, which only the very first step of all replaces by the weight. A copy, since
+        # JAX takes the memory of both away in one step.
+        average.assign(ops.copy(variable))
     old: dict[str, list[Any]] = {}
     for slot in optimizer.variables:
         old.setdefault(slot.name, []).append(slot)
