@@ -49,9 +49,7 @@ def measured(kind: str, rows: int) -> dict[str, Any]:
         FREEZE: lambda: fl.freeze(layer, "kernel", where),
         UNFREEZE: lambda: fl.unfreeze(layer),
     }
-    return {COPY: copy} | {
-        verb: _measured(layer, call, size) for verb, call in calls.items()
-    }
+    return {COPY: copy} | {verb: _measured(layer, call, size) for verb, call in calls.items()}
 
 
 def _measured(layer: Any, call: Callable[[], object], size: float) -> tuple[float, float | None]:

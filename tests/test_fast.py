@@ -299,6 +299,49 @@ def test_second_derivatives(axis, which, batch):
         np.testing.assert_allclose(array(one), array(other), rtol=1e-4, atol=1e-5)
 
 
+def few_entries(shape, count, inputs):
+    """A kernel of which so few entries train that their gradient is computed at them alone."""
+    layer = L.Dense(shape[1])
+    random = np.random.default_rng(0)
+    x = ops.convert_to_tensor(random.normal(size=inputs).astype("float32"))
+    layer.build(inputs)
+    trains = np.zeros(shape, bool)
+    trains.flat[random.choice(trains.size, count, replace=False)] = True
+    fl.freeze(layer, "kernel", fl.mask(~trains))
+    assert backend.samples(plan_of(layer.kernel), x)
+    return layer, x, random.normal(size=(*inputs[:-1], shape[1])).astype("float32")
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "inputs"),
+    [((12, 20), 3, (4, 12)), ((12, 20), 3, (2, 3, 12)), ((700, 600), 4200, (2, 700))],
+    ids=["matrix", "3d", "more than a block"],
+)
+def test_few_entries(shape, count, inputs):
+    layer, x, towards = few_entries(shape, count, inputs)
+    assert_equal_paths(layer, x, towards)
+
+
+def test_few_entries_in_a_vectorized_map_and_in_second_derivatives():
+    layer, x, towards = few_entries((12, 20), 3, (4, 12))
+
+    def loss(y):
+        return ops.sum(ops.square(ops.subtract(y, towards)))
+
+    def mapped(x):
+        return ops.vectorized_map(lambda one: layer(one[None])[0], x)
+
+    _, expected = gradients(layer, x, loss)
+    _, found = gradients(layer, x, loss, call=mapped)
+    layer.activation = ops.tanh
+    with generic():
+        expected += gradients_of_penalty(layer, array(x))
+    found += gradients_of_penalty(layer, array(x))
+    for one, other in zip(found, expected, strict=True):
+        assert np.abs(array(other)).max() > 1e-3
+        np.testing.assert_allclose(array(one), array(other), rtol=1e-4, atol=2e-5)
+
+
 @pytest.mark.parametrize("where", [fl.at[:2], fl.at[:, ::2]], ids=["slab", "indices"])
 def test_inputs_of_another_dtype_are_left_to_keras(where):
     layer = L.Dense(6)

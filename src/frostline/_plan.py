@@ -180,6 +180,18 @@ class EntriesPlan:
         """`int[k]`: for a matrix, the column of each entry of `trainable`."""
         return (self.trainable % self.shape[1]).astype(self.trainable.dtype)
 
+    @cached_property
+    def blocks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Two `int[blocks, n]`: for a matrix, the rows and columns of `trainable`, n at a time.
+
+        Filled up with zeros at the end. What a block gathers should lie in a cache.
+        """
+        count = len(self.trainable)
+        size = min(count, 4096)
+        blocks = -(-count // size)
+        padded = np.pad(self.trainable, (0, blocks * size - count)).reshape(blocks, size)
+        return padded // self.shape[1], padded % self.shape[1]
+
     def to_config(self) -> dict[str, Any]:
         packed = zlib.compress(np.packbits(self.mask()).tobytes(), 9)
         return {
