@@ -63,7 +63,7 @@ class JaxBackend(Backend):
         return at.get(unique_indices=True, indices_are_sorted=True, mode="promise_in_bounds")
 
     def samples(self, plan: Any, x: Any) -> bool:
-        few = len(plan.trainable) <= 0.02 * plan.size
+        few = len(plan.trainable) <= 0.01 * plan.size
         return few and x.dtype == jnp.float32 and jax.default_backend() == "cpu"
 
     def product(self, product: Any, x: Any, parts: Any, merge: Merge) -> Any:
