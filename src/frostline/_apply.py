@@ -31,9 +31,10 @@ def apply_plans(plans: Plans, *, within: Layer | None = None) -> None:
     plans = [(variable, plan) for variable, plan in plans if plan_of(variable) != plan]
     if not plans:
         return
-    layers = _keras.live_layers() if within is None else _subtree(within)
+    living = _living() if within is None else _subtree(within)
+    layers = _keras.made(living)
     holders, above = _affected(layers, [variable for variable, _ in plans])
-    native = backend.native_optimizers(_given_up(plans) if within is None else [])
+    native = backend.native_optimizers(_given_up(plans) if within is None else [], living)
     before = [_optimizer.Before(variable, plan_of(variable)) for variable, _ in plans]
     states = [(variable, snapshot(variable)) for variable, _ in plans]
     lists = [(layer, list(_keras.own_variables(layer))) for layer in holders]
@@ -44,7 +45,7 @@ def apply_plans(plans: Plans, *, within: Layer | None = None) -> None:
         _refresh(holders + above)
         if within is None:
             models = [layer for layer in holders + above if isinstance(layer, keras.Model)]
-            _optimizer.follow(models, before)
+            _optimizer.follow(models, before, _keras.with_slots(living))
     except BaseException:
         for variable, state in states:
             restore(variable, state)
@@ -68,6 +69,13 @@ def apply_plans(plans: Plans, *, within: Layer | None = None) -> None:
 def adopt(target: Layer) -> None:
     """Let every layer around a frozen weight of `target` know of it."""
     refresh_classes(_subtree(target))
+
+
+def _living() -> list[Any]:
+    """Every object that may hold a variable."""
+    return _keras.live(
+        keras.layers.Layer, keras.optimizers.Optimizer, *backend.native_optimizer_kinds
+    )
 
 
 def _given_up(plans: Plans) -> list[Any]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import json
 import os
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -133,18 +134,22 @@ def with_ops(method: Callable[..., Any], replaced: Mapping[str, Callable[..., An
     return functools.update_wrapper(copy, own)
 
 
-def live_layers() -> list[keras.layers.Layer]:
-    """Every living layer that is past its constructor.
+def made(living: Iterable[Any]) -> list[keras.layers.Layer]:
+    """Of living objects the layers that are past their constructor."""
+    return [
+        one
+        for one in living
+        if issubclass(type(one), keras.layers.Layer) and "_tracker" in vars(one)
+    ]
 
-    A layer does not know the layers, models and optimizers that use it, and a change of its
-    variables must reach all of them.
-    """
-    return [layer for layer in live(keras.layers.Layer) if "_tracker" in layer.__dict__]
 
-
-def live_optimizers() -> list[keras.optimizers.Optimizer]:
-    """Every living optimizer that has made its slots."""
-    return [one for one in live(keras.optimizers.Optimizer) if one.__dict__.get("built")]
+def with_slots(living: Iterable[Any]) -> list[keras.optimizers.Optimizer]:
+    """Of living objects the optimizers that have made their slots."""
+    return [
+        one
+        for one in living
+        if issubclass(type(one), keras.optimizers.Optimizer) and vars(one).get("built")
+    ]
 
 
 def optimized(optimizer: keras.optimizers.Optimizer) -> list[Any]:
@@ -210,9 +215,26 @@ untracked = DotNotTrackScope
 """A context in which attributes that are set are not taken for state of their object."""
 
 
-def live(kind: type) -> Iterator[Any]:
-    """Every living object of a class.
+def live(*kinds: type) -> list[Any]:
+    """Every living object of some classes.
 
-    By its `type`: some objects do anything when they are asked for their `__class__`.
+    A layer does not know the layers, models and optimizers that use it, and a change of its
+    variables must reach all of them. There may be millions of objects, so this is one pass, without
+    a step of Python for each. By their `type`: some objects do anything when they are asked for
+    their `__class__`.
     """
-    return (found for found in gc.get_objects() if issubclass(type(found), kind))
+    objects = gc.get_objects()
+    wanted = _Wanted(kinds)
+    return list(itertools.compress(objects, map(wanted.__getitem__, map(type, objects))))
+
+
+class _Wanted(dict[type, bool]):
+    """Whether a class is one of `kinds`, each asked once."""
+
+    def __init__(self, kinds: tuple[type, ...]) -> None:
+        super().__init__()
+        self.kinds = kinds
+
+    def __missing__(self, kind: type) -> bool:
+        self[kind] = found = issubclass(kind, self.kinds)
+        return found

@@ -42,14 +42,16 @@ class Before:
         return whole if after is None else _split.take_trainable(_splitting(after), whole)
 
 
-def follow(models: Sequence[keras.Model], moved: Sequence[Before]) -> None:
-    """Bring the optimizers and compiled steps that know a moved variable up to date."""
+def follow(
+    models: Sequence[keras.Model], moved: Sequence[Before], optimizers: Sequence[Any]
+) -> None:
+    """Bring those of `optimizers` and compiled steps up to date that know a moved variable."""
     wanted: dict[int, tuple[Any, list[Any]]] = {}
     for model in models:
         optimizer = getattr(model, "optimizer", None)
         if optimizer is not None and optimizer.built:
             wanted[id(optimizer)] = (optimizer, list(model.trainable_variables))
-    for optimizer in _keras.live_optimizers():
+    for optimizer in optimizers:
         variables = _replaced(_keras.optimized(optimizer), moved)
         if variables is not None and id(optimizer) not in wanted:
             wanted[id(optimizer)] = (optimizer, variables)

@@ -26,6 +26,9 @@ class Backend:
     merges_in_place: bool = False
     """Whether putting the parts of an index list together makes no copy of the weight."""
 
+    native_optimizer_kinds: tuple[type, ...] = ()
+    """The classes of the framework's own optimizers, where these hold variables."""
+
     view_mixin: type = object
     """A class that a full-shape view inherits from, before the variable class of Keras."""
 
@@ -63,9 +66,11 @@ class Backend:
     def let_go(self, layers: Iterable[Any], variable: Any) -> None:
         """Drop what the framework's own lists in `layers` hold of a variable's storage."""
 
-    def native_optimizers(self, variables: Iterable[Any]) -> list[tuple[str, str]]:
-        """The framework's own optimizers that hold the storage of a variable: class, path."""
-        del variables
+    def native_optimizers(
+        self, variables: Iterable[Any], living: Iterable[Any]
+    ) -> list[tuple[str, str]]:
+        """Those of all `living` objects that hold the storage of a variable: class, path."""
+        del variables, living
         return []
 
     def forget_gradient(self, variable: Any) -> None:

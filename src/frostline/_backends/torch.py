@@ -23,6 +23,7 @@ class TorchBackend(Backend):
     """
 
     merges_in_place = True
+    native_optimizer_kinds = (torch.optim.Optimizer,)
 
     def seed(self, number: int) -> None:
         super().seed(number)
@@ -54,12 +55,14 @@ class TorchBackend(Backend):
             if parameters is not None and variable.path in parameters:
                 del parameters[variable.path]
 
-    def native_optimizers(self, variables: Iterable[Any]) -> list[tuple[str, str]]:
+    def native_optimizers(
+        self, variables: Iterable[Any], living: Iterable[Any]
+    ) -> list[tuple[str, str]]:
         paths = {id(_keras.storage(variable)): variable.path for variable in variables}
-        found = _keras.live(torch.optim.Optimizer) if paths else ()
         return [
             (type(optimizer).__name__, paths[id(parameter)])
-            for optimizer in found
+            for optimizer in living
+            if issubclass(type(optimizer), self.native_optimizer_kinds)
             for group in optimizer.param_groups
             for parameter in group["params"]
             if id(parameter) in paths
