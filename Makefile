@@ -67,6 +67,8 @@ $(VENV)/python.stamp:
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/python.stamp
 	@$(PIP) "$(TORCH)"
 	@$(PIP) --editable ".[dev]"
+# Without what it asks for: tensorflow-text would bring a second TensorFlow. `dev` has what it imports.
+	@$(PIP) --no-deps keras-hub
 	@touch $@
 
 $(VENV)/bench.stamp: pyproject.toml $(VENV)/dev.stamp

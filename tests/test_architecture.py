@@ -12,7 +12,10 @@ from helpers import assert_script_ends
 
 SOURCE = pathlib.Path(frostline.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
-PURE = ["_plan.py", "_selections.py", "_algebra.py", "_index.py", "_mask.py", "_errors.py"]
+PURE = [
+    *("_plan.py", "_selections.py", "_algebra.py", "_index.py", "_mask.py", "_errors.py"),
+    "_equation.py",
+]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -277,3 +277,13 @@ def test_a_schedule_goes_on():
 )
 def test_slots_per_weight(name, slots):
     assert slots_per_weight(make(name)) == slots
+
+
+def test_what_another_library_compiled_is_made_anew():
+    """KerasHub keeps `generate_function` until it is None; nobody else's attributes change."""
+    model = small()
+    kept = {"generate_function": print, "make_generate_function": print, "score_function": print}
+    for name, function in kept.items():
+        setattr(model, name, function)
+    fl.freeze(model, "hidden/kernel", fl.at[0])
+    assert {name: getattr(model, name) for name in kept} == kept | {"generate_function": None}

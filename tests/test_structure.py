@@ -398,10 +398,93 @@ def test_only_the_tables_of_an_embedding_have_tokens():
 
 # --- heads --------------------------------------------------------------------------------------
 
+
+def projection(equation: str, shape: Any, bias_axes: str, name: str) -> Any:
+    return layers.EinsumDense(equation, shape, bias_axes=bias_axes, name=name)
+
+
+class Attending(layers.Layer):
+    """Attention of another make, which says how many heads it has and projects as it likes.
+
+    The letters are batch, times, features (d), query heads (n), key/value heads (k) and what a head
+    holds (h).
+    """
+
+    def __init__(
+        self,
+        query: str = "btd,ndh->btnh",
+        keys: str = "bsd,kdh->bskh",
+        out: str = "btnh,nhd->btd",
+        *,
+        counts: tuple[int, int, int] = (4, 2, 3),
+        called: tuple[str, str] = ("num_query_heads", "num_key_value_heads"),
+        names: str = "query key value output",
+    ) -> None:
+        super().__init__()
+        self.counts = heads, shared, size = counts
+        setattr(self, called[0], heads)
+        setattr(self, called[1], shared)
+        q, k, v, o = names.split()
+        self.query_dense = projection(query, (None, heads, size), "nh", q)
+        self.key_dense = projection(keys, (None, shared, size), "kh", k)
+        self.value_dense = projection(keys, (None, shared, size), "kh", v)
+        self.output_dense = projection(out, (None, 6), "d", o)
+
+    def build(self, query_shape: Any, value_shape: Any = None) -> None:
+        del value_shape
+        for layer in (self.query_dense, self.key_dense, self.value_dense):
+            layer.build(query_shape)
+        heads, _, size = self.counts
+        divided = self.output_dense.equation.startswith("btnh")
+        self.output_dense.build((None, None, *((heads, size) if divided else (heads * size,))))
+
+    def call(self, query: Any, value: Any) -> Any:
+        groups = self.counts[0] // self.counts[1]
+        keys = keras.ops.repeat(self.key_dense(value), groups, axis=2)
+        values = keras.ops.repeat(self.value_dense(value), groups, axis=2)
+        attended = keras.ops.dot_product_attention(self.query_dense(query), keys, values)
+        return self.output_dense(attended)
+
+
+class TurnedOutput(layers.MultiHeadAttention):
+    """A subclass of Keras's with a kernel in another order, as in KerasHub's XLNet."""
+
+    def _make_output_dense(self, *_: Any, **__: Any) -> Any:
+        return layers.EinsumDense("btnh,dnh->btd", (None, 6), name="attention_output")
+
+
+def attending(*equations: str, **arguments: Any) -> Any:
+    return built(Attending(*equations, **arguments), None, 5, 6)
+
+
+def turned_output() -> Any:
+    layer = TurnedOutput(num_heads=3, key_dim=2)
+    layer.build((None, 5, 6), (None, 5, 6))
+    return layer
+
+
+def as_many_heads_as_features() -> Any:
+    layer = layers.MultiHeadAttention(num_heads=3, key_dim=3, output_shape=(3, 2))
+    layer.build((None, 5, 6), (None, 5, 6))
+    return layer
+
+
+TURNED = ("btd,hnd->btnh", "bsd,dhk->bskh", "btnh,dhn->btd")
 ATTENTION = {
     "MultiHeadAttention": (attention, [0, -1]),
     "MultiHeadAttention without bias": (lambda: attention(use_bias=False), [0, -1]),
+    "MultiHeadAttention, square heads": (as_many_heads_as_features, [0, -1]),
     "GroupQueryAttention": (grouped, [0, 1, -1]),
+    "another": (attending, [0, 1, -1]),
+    "another, kernels turned": (lambda: attending(*TURNED), [0, 1, -1]),
+    "another, shared by all": (lambda: attending(counts=(4, 1, 3)), [0, -1]),
+    "another, not grouped": (lambda: attending(counts=(4, 4, 3)), [0, 1, -1]),
+    "another, counts in private": (
+        lambda: attending(called=("_num_query_heads", "_num_key_value_heads")),
+        [0, 1, -1],
+    ),
+    "another, names of its own": (lambda: attending(names="q k v o"), [0, 1, -1]),
+    "a subclass with its own output": (turned_output, [0, -1]),
 }
 if HAS_GATE:
     ATTENTION["MultiHeadAttention with gate"] = (lambda: attention(use_gate=True), [0, -1])
@@ -435,7 +518,67 @@ def test_heads_are_what_the_output_reads_through_them(make, picked):
 def test_every_projection_has_heads_but_for_the_bias_of_the_output(make, picked):
     selected = masks(make(), heads(picked))
     silent = {path for path, mask in selected.items() if mask is None}
-    assert silent == selected.keys() & {"attention_output/bias"}
+    assert silent == selected.keys() & {"attention_output/bias", "output/bias", "o/bias"}
+
+
+NO_AXIS = (
+    r"^{}/kernel: the 4 heads of this Attending have no axis of their own here; got heads\(0\) "
+    r".*Name its other weights, and use fl\.at\[\.\.\.\] for this one\.$"
+)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: attending(counts=(4, 2, 4)),
+            r"^query/kernel: the heads of this Attending may be axis 0 \(4\) or 2 \(4\) of the "
+            r"kernel of btd,ndh->btnh; got heads\(0\) \(shape \(4, 6, 4\), dtype float32\)\. "
+            r"Use fl\.at\[\.\.\.\]\.$",
+        ),
+        (
+            lambda: attending(counts=(4, 2, 2), names="q k v o"),
+            r"^q/kernel: the heads of this Attending may be axis 0 \(4\) or 2 \(2\)",
+        ),
+        (
+            lambda: attending(counts=(4, 2, 2)),  # what is called a query has query heads
+            r"^key/kernel: the heads of this Attending may be axis 0 \(2\) or 2 \(2\)",
+        ),
+        (
+            lambda: attending(counts=(4, 3, 5)),
+            r"^key/kernel: 4 query heads can not share 3 key/value heads evenly; got heads\(0\)",
+        ),
+        (lambda: attending(out="btc,cd->btd"), NO_AXIS.format("output")),
+        (
+            lambda: attending(called=("num_heads", "num_others"), counts=(4, 2, 3)),
+            NO_AXIS.format("key"),
+        ),
+    ],
+    ids=["square", "a or b", "named key", "uneven", "output in one axis", "unknown number"],
+)
+def test_heads_that_nothing_tells_are_refused(make, message):
+    with pytest.raises(SelectionError, match=message):
+        masks(make(), heads(0))
+
+
+def test_a_block_around_attention_says_nothing_of_its_other_layers():
+    class Block(layers.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.num_heads = 3
+            self.attention = layers.MultiHeadAttention(3, 2, name="attention")
+            self.up = layers.EinsumDense("btd,df->btf", (None, 3), name="up")
+            self.down = layers.Dense(6, name="down")
+
+        def call(self, x: Any) -> Any:
+            return self.down(self.up(self.attention(x, x)))
+
+    block = Block()
+    block(np.ones((2, 5, 6), "float32"))
+    selected = masks(block, heads(0))
+    assert {path.split("/")[0] for path, mask in selected.items() if mask is not None} == {
+        "attention"
+    }
 
 
 def test_heads_are_an_axis_of_each_projection():

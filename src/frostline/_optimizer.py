@@ -20,6 +20,8 @@ from frostline._errors import UnsupportedError
 from frostline._plan import Plan, WholePlan
 from frostline._view import plan_of, tracked
 
+_STAGES = ("train", "test", "predict")
+
 
 class Before:
     """What optimizers knew of a variable before its plan changed, against what they meet now."""
@@ -65,9 +67,20 @@ def follow(
         optimizer.__dict__.clear()
         optimizer.__dict__.update(state)
     for model in models:
-        for stage in ("train", "test", "predict"):
-            if getattr(model, f"{stage}_function", None) is not None:
-                getattr(model, f"make_{stage}_function")(force=True)
+        _remake_steps(model)
+
+
+def _remake_steps(model: Any) -> None:
+    """Let go of all that was compiled for what trained before."""
+    for stage in _STAGES:
+        if getattr(model, f"{stage}_function", None) is not None:
+            getattr(model, f"make_{stage}_function")(force=True)
+    # What other libraries keep in the same way, as KerasHub does `generate_function`, they make
+    # when it is missing.
+    for name in [name for name in vars(model) if name.endswith("_function")]:
+        kept = name.removesuffix("_function") not in _STAGES and vars(model)[name] is not None
+        if kept and hasattr(model, f"make_{name}"):
+            setattr(model, name, None)
 
 
 def slots_per_weight(optimizer: Any) -> int | None:

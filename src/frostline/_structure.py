@@ -1,6 +1,6 @@
 """Selections by the structure of a layer: output units, tokens, attention heads.
 
-The one selection module that knows Keras layer classes, by their public names.
+With `_attention` the selection modules that know Keras layer classes, by their public names.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 
 from frostline import _index
 from frostline._algebra import Selection, Weight
+from frostline._attention import head_axis
+from frostline._equation import Equation
 from frostline._errors import SelectionError
 
 
@@ -32,8 +34,6 @@ _CELL_AXES = {"kernel": (-1,), "recurrent_kernel": (-1,), "bias": (-1,)}  # one 
 _NORMALIZATION = _classes(
     "BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization"
 )
-_GROUPED = _classes("GroupQueryAttention", "GroupedQueryAttention")
-_ATTENTION = _classes("MultiHeadAttention") + _GROUPED
 
 # Layer classes, and for each weight the axes that its output units run along. A weight that is not
 # named has no units: a depthwise kernel before a pointwise one, moving statistics, ...
@@ -53,11 +53,6 @@ _UNIT_AXES: tuple[tuple[tuple[type, ...], Mapping[str, tuple[int, ...]]], ...] =
     (_CELL, _CELL_AXES),
 )
 
-# The axis of the heads: kernels of projections in are (in, heads, dim), out (heads, dim, out).
-_IN = {"kernel": 1, "bias": 0}
-_HEAD_AXES = dict.fromkeys(("query", "key", "value", "gate"), _IN) | {
-    "attention_output": {"kernel": 0}
-}
 _LISTED = 8  # longer lists of numbers in equal steps are shown as a range
 
 
@@ -198,22 +193,16 @@ class Units(_Parts):
         """Reads the axes off the equation: units are what only kernel and output share."""
         if weight.name not in ("kernel", "bias"):
             return None
-        inputs, rest = layer.equation.replace("...", "").split(",")
-        kernel, output = rest.split("->")
-        letters = [letter for letter in kernel if letter in output and letter not in inputs]
-        if len(letters) != 1:
+        equation = Equation.parse(layer.equation)
+        if len(equation.made) != 1:
             raise weight.error(
-                f"the kernel of {layer.equation} has {len(letters)} axes of output units, not one",
+                f"the kernel of {layer.equation} has {len(equation.made)} axes of output units, "
+                "not one",
                 repr(self),
                 "Use fl.heads(...) in an attention layer, or fl.at[...].",
             )
-        if weight.name == "kernel":
-            return (kernel.index(letters[0]),)
-        if letters[0] not in layer.bias_axes:
-            return None
-        # Keras gives the bias one axis for each output letter from the first of `bias_axes` on.
-        first = min(output.index(letter) for letter in layer.bias_axes)
-        return (output.index(letters[0]) - first,)
+        axis = equation.axis(equation.made, weight.name, layer.bias_axes)
+        return None if axis is None else (axis,)
 
 
 class Tokens(_Parts):
@@ -250,16 +239,19 @@ class Tokens(_Parts):
 class Heads(_Parts):
     """Selects attention heads: their share of the query, key, value and output projections.
 
-    Works in `MultiHeadAttention` and `GroupQueryAttention`, for the layer itself or any model that
-    contains it. Says nothing about the bias of the output projection, which all heads share, nor
-    about weights outside attention layers.
+    Works in `MultiHeadAttention`, `GroupQueryAttention` and every other layer that says how many
+    heads it has (`num_heads`, or `num_query_heads` and `num_key_value_heads`) and projects with
+    `EinsumDense` layers of its own, as those of KerasHub do: the axis of the heads is read off the
+    equation and its size. Says nothing about the bias of the output projection, which all heads
+    share, nor about any other weight.
 
     Args:
         indices: A head number, a slice, or a flat list, range or array of them; negative ones count
             from the end.
 
     Raises:
-        SelectionError: `indices` is of another kind; or, when used, a number is out of range.
+        SelectionError: `indices` is of another kind. When used: a number is out of range, or
+            nothing tells which axis of a projection the heads are.
 
     Note:
         In grouped-query attention the numbers are those of query heads. A key/value head is
@@ -278,21 +270,13 @@ class Heads(_Parts):
     _part: ClassVar[str] = "head"
 
     def mask(self, weight: Weight) -> np.ndarray | None:
-        for outer, inner in reversed(list(zip(weight.layers, weight.layers[1:], strict=False))):
-            if isinstance(outer, _ATTENTION):
-                return self._in_attention(weight, outer, inner.name)
-        return None
-
-    def _in_attention(self, weight: Weight, attention: Any, projection: str) -> np.ndarray | None:
-        axis = _HEAD_AXES.get(projection, {}).get(weight.name)
-        if axis is None:
+        heads = head_axis(weight, repr(self))
+        if heads is None:
             return None
-        if not isinstance(attention, _GROUPED):
-            return _spread(weight, (axis,), self._pick(weight, attention.num_heads))
-        picked = self._pick(weight, attention.num_query_heads)
-        if projection in ("key", "value"):
-            picked = np.all(picked.reshape(attention.num_key_value_heads, -1), axis=1)
-        return _spread(weight, (axis,), picked)
+        picked = self._pick(weight, heads.queries)
+        if heads.count != heads.queries:
+            picked = np.all(picked.reshape(heads.count, -1), axis=1)
+        return _spread(weight, (heads.axis,), picked)
 
 
 units = Units
