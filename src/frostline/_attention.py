@@ -6,12 +6,12 @@ of its `EinsumDense` layers.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from frostline import _keras
 from frostline._algebra import Weight
@@ -69,7 +69,8 @@ def head_axis(weight: Weight, got: str) -> HeadAxis | None:
         SelectionError: More than one axis may, or there is none in a projection that has heads.
             `got` is the selection, for the message.
     """
-    attention, projection = (None, None, *weight.layers)[-2:]
+    layers: tuple[Any, ...] = (None, None, *weight.layers)
+    attention, projection = layers[-2:]
     counts = _counts(attention)
     if counts is None or weight.name not in ("kernel", "bias"):
         return None
@@ -111,7 +112,7 @@ def _counts(layer: Any) -> _Counts | None:
 
 def _integer(layer: Any, names: tuple[str, ...]) -> int | None:
     spelt = (getattr(layer, before + name, None) for name in names for before in ("", "_"))
-    return next((int(n) for n in spelt if isinstance(n, numbers.Integral) and n > 0), None)
+    return next((int(n) for n in spelt if isinstance(n, int | np.integer) and n > 0), None)
 
 
 def _candidates(projection: Any, counts: _Counts) -> Iterator[_Candidate]:
