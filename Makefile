@@ -17,7 +17,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-oldest lint format bench docs clean
+.PHONY: help demo test test-full test-oldest faults lint format bench docs clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -29,10 +29,14 @@ demo: $(VENV)/dev.stamp ## a short tour; KERAS_BACKEND picks the backend, JAX wh
 test: $(VENV)/dev.stamp ## the suite on each backend; BACKENDS="jax torch", ARGS="-k name -x", WORKERS=0 narrow it
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" -- $(ARGS)
 
-test-full: $(VENV)/dev.stamp ## the suite, the whole matrix of optimizers, and the suite without fast paths: hours
+test-full: $(VENV)/dev.stamp ## the suite, the matrix of optimizers, the suite without fast paths, faults: hours
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" -- -m "full or not full" $(ARGS)
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" -- \
 		--generic --ignore tests/test_fast.py $(ARGS)
+	@$(PY) tests/faults.py --workers "$(WORKERS)"
+
+faults: $(VENV)/dev.stamp ## break the library on purpose and see that tests notice; ARGS="--only '*slots*'" narrows it
+	@$(PY) tests/faults.py --workers "$(WORKERS)" $(ARGS)
 
 test-oldest: ## the suite on the oldest Keras and backends that are supported, in .venv-oldest
 	@$(MAKE) --no-print-directory test VENV=.venv-oldest CONSTRAINTS=tests/oldest.txt

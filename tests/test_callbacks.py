@@ -470,6 +470,12 @@ def test_an_audit_follows_a_schedule(first):
         fit(model, *callbacks(), Leak("a", (3, 2)), epochs=5)
 
 
+def test_an_audit_notes_what_is_frozen_when_an_epoch_begins():
+    schedule = fl.callbacks.FreezeSchedule({1: lambda m: fl.freeze(m, "a/kernel", fl.at[0])})
+    with pytest.raises(fl.AuditError, match=re.escape("a/kernel: a frozen entry has changed")):
+        fit(small(), schedule, fl.callbacks.FreezeAudit(), Leak("a", (0, 0)), epochs=2)
+
+
 def test_an_audit_leaves_no_files(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     model = small()

@@ -6,7 +6,9 @@ import pytest
 
 import frostline as fl
 from helpers import (
+    array,
     assert_frozen_stayed,
+    assert_same_bits,
     compile_for_test,
     freeze_at_random,
     train_restoring,
@@ -87,6 +89,65 @@ def test_what_is_frozen_stays_and_the_rest_moves_as_it_should(make, kind):
     assert_frozen_stayed(model, before)
     for weight, expected in zip(weights(model), values(plain), strict=True):
         np.testing.assert_allclose(value(weight.variable), expected, rtol=2e-4, atol=2e-5)
+
+
+class Inner(keras.layers.Layer):
+    """Reads its weight in a way that no fast path knows."""
+
+    def build(self, shape):
+        self.w = self.add_weight((shape[-1], 5), "random_normal", name="w")
+
+    def call(self, x):
+        return keras.ops.matmul(x, keras.ops.convert_to_tensor(self.w))
+
+
+class Outer(keras.layers.Layer):
+    """A layer around another one, which may be of another precision."""
+
+    def __init__(self, inner="float32"):
+        super().__init__(dtype="float32")
+        self.inner = Inner(dtype=inner, name="inner")
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        return self.inner(x)
+
+
+entries = fl.mask(np.arange(30).reshape(6, 5) % 3 == 1)
+
+
+def test_a_layer_of_another_precision_inside_a_layer():
+    layer = Outer("mixed_bfloat16")
+    before = array(layer(X[:, 0]))
+    fl.freeze(layer, "inner/w", entries)
+    assert_same_bits(array(layer(X[:, 0])), before)
+
+
+def test_values_handed_in_while_a_layer_is_called():
+    class WithOtherValues(Outer):
+        def call(self, x):
+            (part,) = self.inner.trainable_variables
+            with keras.StatelessScope([(part, 2 * keras.ops.convert_to_tensor(part))]):
+                return self.inner(x)
+
+    layer = WithOtherValues()
+    layer.build((None, 6))
+    fl.freeze(layer, "inner/w", entries)
+    other = np.where(fl.frozen_mask(layer.inner.w), 1, 2) * value(layer.inner.w)
+    np.testing.assert_allclose(array(layer(X[:, 0])), X[:, 0] @ other, rtol=1e-5, atol=1e-6)
+
+
+def test_what_a_layer_writes_in_its_call_is_read_in_it():
+    inner = keras.layers.Conv1DTranspose(5, 2)
+    layer = keras.layers.SpectralNormalization(inner)
+    layer.build((None, 4, 6))
+    fl.freeze(inner, "kernel", fl.at[0])
+    before = value(inner.kernel)
+    outputs = array(layer(X, training=True))
+    assert (value(inner.kernel)[1] != before[1]).any()
+    np.testing.assert_allclose(outputs, array(layer(X, training=False)), rtol=1e-5, atol=1e-6)
 
 
 if BACKEND != "torch":  # which takes one step at a time in Keras

@@ -9,7 +9,15 @@ import frostline as fl
 from frostline._backends import backend
 from frostline._fast import FAST_PATHS, generic
 from frostline._view import View, plan_of
-from helpers import array, assert_same_bits, gradients, gradients_of_penalty, value, weights
+from helpers import (
+    array,
+    assert_same_bits,
+    assert_script_ends,
+    gradients,
+    gradients_of_penalty,
+    value,
+    weights,
+)
 
 L = keras.layers
 
@@ -37,6 +45,7 @@ LAYERS = {
         (4, 5),
         0,
     ),
+    "EinsumDense-sums": (lambda: L.EinsumDense("abc,cd->ad", output_shape=6), (4, 5), 0),
     "MultiHeadAttention": (lambda: _self_attention(L.MultiHeadAttention(4, 3)), (5, 6), 0),
     "GroupedQueryAttention": (lambda: _self_attention(L.GroupQueryAttention(4, 4, 2)), (5, 6), 0),
     "Embedding": (lambda: L.Embedding(9, 6), (4,), 9),
@@ -148,7 +157,8 @@ def test_scattered_positions_of_few_and_of_many_rows(name, axis, batch, monkeypa
     monkeypatch.setattr(type(backend), "patched", lambda *args: taken.append(1) or patched(*args))
     assert_equal_paths(layer, x, towards)
     kinds = {getattr(plan_of(v), "kind", None) for v in divisible(layer, axis)}
-    if name in PRODUCTS and "elementwise" not in name and kinds == {"indices"}:
+    otherwise = name.endswith(("elementwise", "sums"))
+    if name in PRODUCTS and not otherwise and kinds == {"indices"}:
         assert bool(taken) is (batch == FEW and not backend.merges_in_place)
 
 
@@ -164,6 +174,52 @@ def test_what_lay_in_the_place_of_a_trained_position_does_not_spread(axis):
     assert_same_bits(value(layer.kernel), good)
     assert np.isfinite(array(layer(x))).all()
     assert_equal_paths(layer, x, towards)
+
+
+@pytest.mark.parametrize("batch", [FEW, MANY], ids=["few rows", "many rows"])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_what_the_places_of_trained_positions_hold_does_not_count(axis, batch):
+    """A model's list of weights that was made on PyTorch holds there what trained."""
+    layer, x, towards = built("Dense", batch)
+    fl.freeze(layer, "kernel", some(axis, "every other"))
+    expected = outcome(layer, x, towards)
+    (frozen,) = layer.non_trainable_variables
+    numbers = value(frozen)
+    numbers[::2] = 7
+    frozen.assign(numbers)
+    for one, other in zip(outcome(layer, x, towards), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 12), (2, 3, 12)], ids=["matrix", "3d"])
+def test_few_entries_of_a_kernel(shape):
+    layer = L.Dense(20)
+    random = np.random.default_rng(0)
+    x = ops.convert_to_tensor(random.normal(size=shape).astype("float32"))
+    layer.build(shape)
+    fl.freeze(layer, "kernel", ~fl.at[[0, 0, 3, 11], [2, 19, 5, 0]])
+    # Only PyTorch has a product at some entries alone.
+    samples = backend.samples(plan_of(layer.kernel), x)
+    assert samples is (keras.backend.backend() == "torch")
+    assert_equal_paths(layer, x, random.normal(size=(*shape[:-1], 20)).astype("float32"))
+
+
+if keras.backend.backend() == "torch":
+
+    def test_a_beta_of_pytorch_is_not_the_users_concern():
+        script = (
+            "import warnings, keras, torch, frostline as fl\n"
+            "layer = keras.layers.Dense(8)\n"
+            "layer.build((None, 8))\n"
+            "fl.freeze(layer, 'kernel', ~fl.at[0, [1, 5]])\n"
+            "with warnings.catch_warnings(record=True) as told:\n"
+            "    warnings.simplefilter('always')\n"
+            "    layer(torch.ones(4, 8)).sum().backward()\n"
+            "    warnings.warn('another')\n"
+            "assert layer.trainable_variables[0].value.grad.tolist() == [4.0, 4.0]\n"
+            "assert [str(one.message) for one in told] == ['another'], told\n"
+        )
+        assert_script_ends(script)
 
 
 def divisible(layer, axis):

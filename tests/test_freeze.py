@@ -15,6 +15,7 @@ from helpers import (
     assert_all_same_bits,
     assert_same_bits,
     assert_same_outputs,
+    gradients,
     value,
     values,
     weights,
@@ -296,6 +297,9 @@ def test_writing_a_weight_writes_both_parts():
     new = np.arange(20, dtype="float32").reshape(4, 5)
     layer.kernel.assign(new)
     assert_same_bits(value(layer.kernel), new)
+    layer.kernel.assign((new + 1).tolist())
+    assert_same_bits(value(layer.kernel), new + 1)
+    layer.kernel.assign(new)
     layer.kernel.assign_add(new)
     assert_same_bits(value(layer.kernel), 2 * new)
     layer.set_weights([new, np.ones(5, "float32")])
@@ -314,6 +318,14 @@ def test_reading_a_weight_as_usual():
     assert_same_bits(array(layer.kernel + 0.0), before + 0.0)
     assert_same_bits(array(layer.kernel[0]), before[0])
     assert "shape=(4, 5)" in repr(layer.kernel)
+
+
+@pytest.mark.parametrize("where", [fl.at[:, ::2], fl.at[:, 0], fl.at[0, 0]], ids=str)
+def test_an_unfrozen_weight_lies_in_memory_as_before(where):
+    layer = functional().get_layer("hidden")
+    fl.freeze(layer, "kernel", where)
+    fl.unfreeze(layer)
+    assert np.asarray(keras.ops.convert_to_numpy(layer.kernel.value)).flags.c_contiguous
 
 
 def test_the_old_storage_of_one_weight_at_a_time_is_there(monkeypatch):
@@ -354,6 +366,23 @@ def test_a_failed_freeze_makes_a_storage_that_nobody_holds_again(monkeypatch):
     assert_same_bits(value(layer.kernel), before)
     assert not fl.is_frozen(layer.kernel)
     assert [variable.name for variable in layer.trainable_variables] == ["kernel", "bias"]
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["freeze", "unfreeze"])
+def test_a_whole_variable_that_could_not_be_changed_trains_as_before(frozen, monkeypatch):
+    layer = keras.layers.Dense(4)
+    layer.build((None, 3))
+    if frozen:
+        fl.freeze(layer, "bias")
+    monkeypatch.setattr(_apply._optimizer, "follow", _fail)
+    with pytest.raises(MemoryError, match="no room"):
+        (fl.unfreeze if frozen else fl.freeze)(layer, "bias")
+    assert fl.is_frozen(layer.bias) is frozen
+    _, found = gradients(layer, keras.ops.ones((2, 3)), keras.ops.sum)
+    by_input = 1
+    assert len(found) == (1 if frozen else 2) + by_input
+    if keras.backend.backend() == "torch":
+        assert _keras.storage(layer.bias).requires_grad is not frozen
 
 
 def _fail(*arguments):

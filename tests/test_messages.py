@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import frostline as fl
-from frostline import _apply, _view
+from frostline import _apply, _keras, _view
 from helpers import assert_all_same_bits, values
 
 
@@ -33,6 +33,8 @@ def state(target):
         [[id(v) for v in layer.variables] for layer in layers],
         [(type(v), v.path, v.trainable) for v in target.variables],
         [sorted(layer.__dict__) for layer in layers],
+        # Of PyTorch's modules; what native optimizers are made with.
+        [(name, tuple(p.shape)) for name, p in getattr(target, "named_parameters", list)()],
     )
 
 
@@ -274,6 +276,24 @@ def test_a_failure_in_the_optimizer_changes_nothing(monkeypatch):
     assert state(target) == before
     assert_all_same_bits(values(target), numbers)
     assert [variable.name for variable in target.optimizer.variables] == slots
+
+
+def test_a_failure_in_the_second_optimizer_changes_nothing(monkeypatch):
+    class Odd(keras.optimizers.SGD):
+        def get_config(self):
+            raise RuntimeError("no config")
+
+    target = model()
+    optimizers = keras.optimizers.SGD(0.1, momentum=0.9), Odd(0.1, momentum=0.9)
+    for optimizer in optimizers:
+        optimizer.build(target.trainable_variables)
+    monkeypatch.setattr(_keras, "live_optimizers", lambda: list(optimizers))
+    before = state(target)
+    slots = [[id(slot) for slot in optimizer.variables] for optimizer in optimizers]
+    with pytest.raises(fl.UnsupportedError, match="can not be made again from its config"):
+        fl.freeze(target, "*/kernel", fl.at[0])
+    assert state(target) == before
+    assert [[id(slot) for slot in optimizer.variables] for optimizer in optimizers] == slots
 
 
 def test_quantize_and_lora_are_refused_while_frozen():

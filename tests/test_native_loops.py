@@ -36,6 +36,7 @@ def small():
 def freeze(model):
     fl.freeze(model, "entries/kernel", fl.mask(np.arange(30).reshape(6, 5) % 3 != 1))
     fl.freeze(model, "scattered/kernel", fl.at[::2])
+    fl.freeze(model, "whole/kernel", fl.at[:2])
     fl.freeze(model, "whole/bias")
 
 

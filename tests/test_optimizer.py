@@ -9,6 +9,7 @@ from frostline._optimizer import slots_per_weight
 from helpers import (
     STOCK_OPTIMIZERS,
     WHOLE_MATRIX,
+    array,
     assert_only_the_rest_moved,
     assert_same_bits,
     compile_for_test,
@@ -223,6 +224,24 @@ def test_settings_that_no_config_holds_are_kept():
     optimizer.learning_rate = 0.1
     assert not optimizer._use_weight_decay(model.get_layer("hidden").bias)
     assert optimizer._use_weight_decay(model.trainable_variables[0])
+
+
+class Counting(keras.optimizers.SGD):
+    """Keeps a variable that has no name of its own."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.seen = keras.Variable(0.0, trainable=False)
+
+
+def test_a_variable_of_an_optimizer_without_a_name_is_kept():
+    model = small()
+    optimizer = Counting(0.01)
+    compile_for_test(model, optimizer)
+    run(model, 1)
+    optimizer.seen.assign(5.0)
+    fl.freeze(model, "hidden/kernel", fl.at[0])
+    assert float(array(optimizer.seen)) == 5.0
 
 
 def test_an_optimizer_of_a_loop_by_hand_follows():

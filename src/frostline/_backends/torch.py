@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -120,6 +122,7 @@ class TorchBackend(Backend):
         return few and plain and not torch.is_autocast_enabled(x.device.type)
 
     def sample(self, plan: Any, x: Any, y: Any) -> Any:
+        _expect_beta()
         pattern = torch.sparse_csr_tensor(
             _constant(plan, "row_starts", x),
             _constant(plan, "columns", x),
@@ -138,6 +141,18 @@ class TorchBackend(Backend):
             return product.apply(x, whole)
         again = functools.partial(merge, parts.plan, parts.trainable.value, parts.frozen.value)
         return _Product.apply(x, parts.trainable.value, product, whole, again)
+
+
+@functools.cache
+def _expect_beta() -> None:
+    # Of the first sparse tensor in a process PyTorch says that such tensors are in beta, to a user
+    # who has not asked for one. The filter is of this module alone, and of no other warning.
+    warnings.filterwarnings(
+        "ignore",
+        message="Sparse CSR tensor support is in beta",
+        category=UserWarning,
+        module=re.escape(__name__),
+    )
 
 
 def _positions(plan: Any, name: str, beside: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,794 @@
+"""Deliberate breaks of the library, each with the tests of which one at least must fail.
+
+They are the mistakes that one could make: a mask the wrong way round, a state that is not carried
+over, a list that is not put back. `make faults` applies them one at a time, see `faults.py`.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from dataclasses import dataclass
+
+SOURCE = pathlib.Path(__file__).parent.parent / "src" / "frostline"
+
+INVARIANTS = {
+    1: "frozen entries keep their bits",
+    2: "the others move as if those were constant",
+    3: "freezing changes no bit, no object, no output",
+    4: "optimizers keep state for what trains, and keep it",
+    5: "files and copies bring the freeze back",
+    6: "a failed call changes nothing",
+    7: "callbacks and contexts do what they say",
+    8: "a fast path equals the generic one",
+}
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One break, and where it must be noticed.
+
+    Attributes:
+        name: What is broken, in a few words.
+        invariant: The number of the promise that it breaks, see `INVARIANTS`.
+        file: The file that is changed, below `src/frostline`.
+        old: A piece of it that occurs there once.
+        new: What takes its place.
+        tests: Node ids below `tests`, as few and as quick as will do.
+        backend: On which backend they run.
+    """
+
+    name: str
+    invariant: int
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    backend: str = "jax"
+
+    def mutated(self) -> str:
+        """The text of the file with the break in it."""
+        text = (SOURCE / self.file).read_text(encoding="utf-8")
+        if text.count(self.old) != 1:
+            raise ValueError(
+                f"{self.name}: what is replaced must occur once in {self.file}; got "
+                f"{text.count(self.old)} times {self.old!r}. Bring the mutation up to date."
+            )
+        return text.replace(self.old, self.new)
+
+
+BITS = [
+    Mutation(
+        "the mask of positions the wrong way round",
+        1,
+        "_plan.py",
+        "if np.array_equal(along, mask.any(axis=others)):\n"
+        "            return AxisPlan(shape, axis, tuple(np.flatnonzero(~along).tolist()))",
+        "if np.array_equal(along, mask.any(axis=others)):\n"
+        "            return AxisPlan(shape, axis, tuple(np.flatnonzero(along).tolist()))",
+        ("test_plan.py::test_a_plan_freezes_just_the_mask",),
+    ),
+    Mutation(
+        "the mask of entries the wrong way round",
+        1,
+        "_plan.py",
+        "return EntriesPlan(shape, _flat_positions(~mask))",
+        "return EntriesPlan(shape, _flat_positions(mask))",
+        ("test_freeze.py::test_freeze_adds_and_unfreeze_takes_away",),
+    ),
+    Mutation(
+        "a frozen part that `layer.trainable` thaws",
+        1,
+        "_view.py",
+        "        _swap_class(parts.frozen, FrozenVariable)\n",
+        "",
+        ("test_freeze.py::test_a_layer_toggled_keeps_its_partial_freeze",),
+    ),
+    Mutation(
+        "a whole frozen variable trains with its layer",
+        1,
+        "_view.py",
+        "    def trainable(self) -> bool:\n        return False",
+        "    def trainable(self) -> bool:\n        return self._trainable",
+        ("test_freeze.py::test_a_whole_variable_stays_frozen_whatever_its_layer_is_told",),
+    ),
+    Mutation(
+        "a frozen part that PyTorch differentiates",
+        1,
+        "_parts.py",
+        'take_frozen(plan, whole), "frozen", False, plan)',
+        'take_frozen(plan, whole), "frozen", trainable, plan)',
+        ("test_native_loops.py::test_optimizers_of_pytorch[adamw-plain-none]",),
+        "torch",
+    ),
+    Mutation(
+        "a whole frozen variable that PyTorch differentiates",
+        1,
+        "_view.py",
+        "    variable.trainable = False\n    _swap_class(variable, FrozenVariable)",
+        "    _swap_class(variable, FrozenVariable)",
+        ("test_native_loops.py::test_optimizers_of_pytorch[adamw-plain-none]",),
+        "torch",
+    ),
+    Mutation(
+        "a gradient from before the freeze stays",
+        1,
+        "_backends/torch.py",
+        "        _keras.storage(variable).grad = None",
+        "        del variable",
+        ("test_native_loops.py::test_a_gradient_from_before_does_not_decay_a_frozen_weight",),
+        "torch",
+    ),
+    Mutation(
+        "a layer that writes its weight in its call writes frozen entries",
+        1,
+        "_view.py",
+        "        if _keras.in_call():\n            return self.value",
+        "        if False:\n            return self.value",
+        (
+            "test_training.py::test_a_layer_that_writes_its_own_weight_while_training",
+            "test_training.py::test_a_whole_frozen_weight_is_safe_from_a_layer_that_writes_it",
+        ),
+        "torch",
+    ),
+]
+
+REST = [
+    Mutation(
+        "a constraint sees the trainable part alone",
+        2,
+        "_view.py",
+        "        return _split.take_trainable(parts.plan, self.view.constraint(whole))",
+        "        del whole\n        return self.view.constraint(part)",
+        (
+            "test_training.py::"
+            "test_a_constraint_sees_the_whole_weight_and_writes_what_trains[rows-graph]",
+        ),
+    ),
+    Mutation(
+        "a constraint in a compiled step reads a frozen part that is not there",
+        2,
+        "_backends/jax.py",
+        "            if seen._trace is part._trace:\n                return seen",
+        "            del part",
+        (
+            "test_training.py::"
+            "test_a_constraint_sees_the_whole_weight_and_writes_what_trains[rows-graph]",
+        ),
+    ),
+    Mutation(
+        "a constraint in an eager step reads a frozen part that is not there",
+        2,
+        "_backends/jax.py",
+        "                return frozen.value if frozen._value is not None else seen",
+        "                return frozen.value",
+        (
+            "test_training.py::"
+            "test_a_constraint_sees_the_whole_weight_and_writes_what_trains[rows-eager]",
+        ),
+    ),
+    Mutation(
+        "a regularizer sees the trainable part alone",
+        2,
+        "_view.py",
+        "        return self.view.regularizer("
+        "_split.merge(parts.plan, _tensor(part), parts.frozen.value))",
+        "        del parts\n        return self.view.regularizer(_tensor(part))",
+        ("test_training.py::test_a_regularizer_sees_the_whole_weight",),
+    ),
+    Mutation(
+        "a tied weight counts twice",
+        2,
+        "_tree.py",
+        "        first.setdefault(id(weight.variable), weight)",
+        "        first.setdefault(id(weight), weight)",
+        ("test_shared.py::test_both_uses_see_the_freeze[model]",),
+        "torch",
+    ),
+    Mutation(
+        "the gradient of an embedding leaves out rows that are not in the batch",
+        2,
+        "_backends/tensorflow.py",
+        "        return tf.reshape(tensor, tensor.shape)",
+        "        return tensor",
+        ("test_training.py::test_embedding_gradient_is_whole",),
+        "tensorflow",
+    ),
+    Mutation(
+        "a gradient taken out at the entries of the transpose",
+        2,
+        "_backends/torch.py",
+        "        return gradient.reshape(-1).index_select(0, positions), None",
+        "        return gradient.mT.reshape(-1).index_select(0, positions), None",
+        ("test_native_loops.py::test_they_move_the_rest_as_a_reference_with_masks_does",),
+        "torch",
+    ),
+    Mutation(
+        "the old parameter stays in `model.parameters()`",
+        2,
+        "_backends/torch.py",
+        "                layer._track_variables()",
+        "                pass",
+        ("test_native_loops.py::test_optimizers_of_pytorch[adamw-plain-none]",),
+        "torch",
+    ),
+    Mutation(
+        "no word of a native optimizer that trains nothing now",
+        2,
+        "_apply.py",
+        "    if native:\n",
+        "    if native and within:\n",
+        ("test_native_loops.py::test_an_optimizer_made_before_a_freeze_is_told_of",),
+        "torch",
+    ),
+]
+
+SAME = [
+    Mutation(
+        "blocks put together in the other order",
+        3,
+        "_split.py",
+        "        for run in plan.runs\n    ]",
+        "        for run in reversed(plan.runs)\n    ]",
+        ("test_split.py::test_merge_is_right_for_each_way_of_doing_it",),
+    ),
+    Mutation(
+        "parts put together by adding them",
+        3,
+        "_split.py",
+        '        return backend.put(frozen, plan, "positions", trainable)',
+        "        zeros = ops.zeros_like(frozen)\n"
+        '        return frozen + backend.put(zeros, plan, "positions", trainable)',
+        ("test_split.py::test_split_and_merge_keep_every_bit",),
+    ),
+    Mutation(
+        "the parts listed the other way round",
+        3,
+        "_apply.py",
+        "            own[places[0] : places[0] + len(before)] = after",
+        "            own[places[0] : places[0] + len(before)] = after[::-1]",
+        ("test_freeze.py::test_freeze_and_unfreeze_any_kind_of_model[sequential]",),
+    ),
+    Mutation(
+        "a layer without frozen weights keeps its class",
+        3,
+        "_layer.py",
+        "        if not any(map(plan_of, inside)) or (\n",
+        "        if not inside or (\n",
+        ("test_freeze.py::test_freeze_and_unfreeze_any_kind_of_model[sequential]",),
+    ),
+    Mutation(
+        "unfreezing forgets that the layer is off",
+        3,
+        "_view.py",
+        "        variable._trainable = trainable\n        if storage:",
+        "        if storage:",
+        ("test_freeze.py::test_trainable_false_meanwhile_holds_after_unfreezing[part]",),
+    ),
+    Mutation(
+        "a write reaches the trainable part alone",
+        3,
+        "_view.py",
+        "        parts.frozen.assign(_split.take_frozen(parts.plan, value))\n",
+        "",
+        ("test_freeze.py::test_writing_a_weight_writes_both_parts",),
+    ),
+    Mutation(
+        "a write takes what is a tensor already",
+        3,
+        "_view.py",
+        "        value = ops.convert_to_tensor(value, dtype=dtype)\n",
+        "",
+        ("test_freeze.py::test_writing_a_weight_writes_both_parts",),
+    ),
+    Mutation(
+        "a write in a layer's call is read in the next one",
+        3,
+        "_view.py",
+        "        if (key := _key(self)) in held:\n            held[key] = self._merged()\n",
+        "",
+        ("test_calls.py::test_what_a_layer_writes_in_its_call_is_read_in_it",),
+    ),
+    Mutation(
+        "a weight put together serves layers of another precision",
+        3,
+        "_view.py",
+        "    return (id(view), _keras.current_autocast(), *map(id, handed))",
+        "    return (id(view), *map(id, handed))",
+        ("test_calls.py::test_a_layer_of_another_precision_inside_a_layer",),
+    ),
+    Mutation(
+        "a weight put together serves calls with other values",
+        3,
+        "_view.py",
+        "    return (id(view), _keras.current_autocast(), *map(id, handed))",
+        "    return (id(view), _keras.current_autocast())",
+        ("test_calls.py::test_values_handed_in_while_a_layer_is_called",),
+    ),
+    Mutation(
+        "an unfrozen weight lies in memory in another order",
+        3,
+        "_backends/torch.py",
+        "        return tensor.contiguous()",
+        "        return tensor",
+        ("test_freeze.py::test_an_unfrozen_weight_lies_in_memory_as_before",),
+        "torch",
+    ),
+]
+
+SLOTS = [
+    Mutation(
+        "slots start anew for all entries",
+        4,
+        "_optimizer.py",
+        "        whole = slot if self.plan is None else",
+        "        whole = ops.zeros_like(slot) if self.plan is None else",
+        ("test_optimizer.py::test_slots_of_kept_entries_stay_and_thawed_ones_start_at_zero",),
+    ),
+    Mutation(
+        "slots of thawed entries start at one",
+        4,
+        "_split.py",
+        "    return merge(plan, trainable, ops.zeros(shape, dtype=trainable.dtype))",
+        "    return merge(plan, trainable, ops.ones(shape, dtype=trainable.dtype))",
+        ("test_optimizer.py::test_slots_of_kept_entries_stay_and_thawed_ones_start_at_zero",),
+    ),
+    Mutation(
+        "the count of steps is lost",
+        4,
+        "_optimizer.py",
+        "    if source and tuple(source[0].shape) == tuple(slot.shape):\n"
+        "        slot.assign(source.pop(0))",
+        "    if source and slot.ndim and tuple(source[0].shape) == tuple(slot.shape):\n"
+        "        slot.assign(source.pop(0))",
+        ("test_optimizer.py::test_what_still_trains_goes_on_as_if_nothing_happened[AdamW-plain]",),
+    ),
+    Mutation(
+        "the trainable part goes by another name",
+        4,
+        "_parts.py",
+        '    suffix = "" if role == "trainable" else f"_{role}"',
+        '    suffix = f"_{role}"',
+        ("test_optimizer.py::test_slots_of_kept_entries_stay_and_thawed_ones_start_at_zero",),
+    ),
+    Mutation(
+        "what is excluded from decay is lost",
+        4,
+        "_optimizer.py",
+        "            after.__dict__[name] = set(value) | now",
+        "            after.__dict__[name] = now",
+        ("test_optimizer.py::test_settings_that_no_config_holds_are_kept",),
+    ),
+    Mutation(
+        "variables of an optimizer without a name are lost",
+        4,
+        "_optimizer.py",
+        "                counterpart.assign(value)",
+        "                pass",
+        ("test_optimizer.py::test_a_variable_of_an_optimizer_without_a_name_is_kept",),
+    ),
+    Mutation(
+        "slots for frozen parts",
+        4,
+        "_optimizer.py",
+        "[v for v in tracked(move.variable) if v.trainable] for move in moved",
+        "tracked(move.variable) for move in moved",
+        ("test_optimizer.py::test_an_optimizer_of_a_loop_by_hand_follows",),
+    ),
+    Mutation(
+        "the compiled step of training stays as it was",
+        4,
+        "_optimizer.py",
+        '        for stage in ("train", "test", "predict"):',
+        '        for stage in ("test", "predict"):',
+        ("test_training.py::test_fit_after_freezing_a_compiled_model_needs_no_compile",),
+        "tensorflow",
+    ),
+    Mutation(
+        "the compiled step of prediction stays as it was",
+        4,
+        "_optimizer.py",
+        '        for stage in ("train", "test", "predict"):',
+        '        for stage in ("train", "test"):',
+        ("test_training.py::test_evaluation_and_prediction_follow_a_freeze",),
+        "tensorflow",
+    ),
+]
+
+FILES = [
+    Mutation(
+        "a config without the plans",
+        5,
+        "_layer.py",
+        '            "weights": weights if outermost else [],',
+        '            "weights": [],',
+        ("test_files.py::test_copies[functional-deepcopy]",),
+        "torch",
+    ),
+    Mutation(
+        "a layer inside another describes its freeze once more",
+        5,
+        "_layer.py",
+        '            "weights": weights if outermost else [],',
+        '            "weights": weights,',
+        ("test_files.py::test_each_freeze_is_described_once",),
+    ),
+    Mutation(
+        "weight files list the parts",
+        5,
+        "_layer.py",
+        "    own[:] = originals(listed)",
+        "    own[:] = listed",
+        ("test_files.py::test_sharded_weight_files",),
+    ),
+    Mutation(
+        "a clone that is not built yet forgets its freeze",
+        5,
+        "_layer.py",
+        'weights = self.__dict__.get("_frostline_waiting") or describe(self)',
+        "weights = describe(self)",
+        ("test_files.py::test_a_clone_not_yet_built_keeps_its_freeze_when_cloned_again",),
+        "torch",
+    ),
+    Mutation(
+        "a clone loads weights before it is frozen",
+        5,
+        "_layer.py",
+        '        if "_frostline_waiting" in self.__dict__:\n'
+        "            _restore(self, last=True)\n"
+        "        super().load_own_variables(store)",
+        "        super().load_own_variables(store)",
+        ("test_files.py::test_weights_loaded_before_the_first_call_find_the_freeze_there",),
+        "torch",
+    ),
+    Mutation(
+        "a freeze that the file would lose is lost",
+        5,
+        "_layer.py",
+        "        if frozen and not described:",
+        "        if frozen and described:",
+        ("test_files.py::test_a_freeze_that_the_file_would_lose_is_refused",),
+        "torch",
+    ),
+    Mutation(
+        "a shared weight is counted twice where freezes are numbered",
+        5,
+        "_description.py",
+        "    for index, weight in enumerate(unique(walk(layer))):",
+        "    for index, weight in enumerate(walk(layer)):",
+        ("test_files.py::test_a_freeze_after_a_layer_that_is_held_twice",),
+        "torch",
+    ),
+    Mutation(
+        "saved entries read the wrong way round",
+        5,
+        "_plan.py",
+        "        return EntriesPlan(shape, _flat_positions(~frozen))",
+        "        return EntriesPlan(shape, _flat_positions(frozen))",
+        ("test_plan.py::test_config_round_trip",),
+    ),
+    Mutation(
+        "a file names a module inside of frostline",
+        5,
+        "_layer.py",
+        '            "__module__": "frostline",\n',
+        "",
+        ("test_files.py::test_without_frostline_a_frozen_file_does_not_open[functional]",),
+    ),
+    Mutation(
+        "an export leaves the parts out",
+        5,
+        "_backends/tensorflow.py",
+        'return {"trainable": self._frostline.trainable, "frozen": self._frostline.frozen}',
+        "return {}",
+        ("test_files.py::test_export",),
+        "tensorflow",
+    ),
+]
+
+FAILED = [
+    Mutation(
+        "weights before the one that fails stay changed",
+        6,
+        "_freeze.py",
+        "            plans.append((weight.variable, after))",
+        "            apply_plans([(weight.variable, after)])",
+        ("test_messages.py::test_bad_input_changes_nothing[second weight too small-freeze]",),
+    ),
+    Mutation(
+        "variables are not restored",
+        6,
+        "_apply.py",
+        "            restore(variable, state)",
+        "            del state",
+        ("test_messages.py::test_a_failure_in_the_middle_of_a_freeze_changes_nothing",),
+    ),
+    Mutation(
+        "lists of variables are not restored",
+        6,
+        "_apply.py",
+        "            _keras.set_own_variables(layer, listed)\n",
+        "            del listed\n",
+        ("test_messages.py::test_a_failure_in_the_middle_of_a_freeze_changes_nothing",),
+    ),
+    Mutation(
+        "classes of layers are not restored",
+        6,
+        "_apply.py",
+        "        _refresh(holders + above)\n        raise",
+        "        raise",
+        ("test_messages.py::test_a_failure_in_the_optimizer_changes_nothing",),
+    ),
+    Mutation(
+        "parameters of modules are not restored",
+        6,
+        "_apply.py",
+        "        _refresh(holders + above)\n        raise",
+        "        refresh_classes(holders + above)\n        raise",
+        ("test_messages.py::test_a_failure_in_the_optimizer_changes_nothing",),
+        "torch",
+    ),
+    Mutation(
+        "what PyTorch differentiates is not restored",
+        6,
+        "_view.py",
+        "        plain.trainable.fset(variable, variable.trainable)\n",
+        "        del plain\n",
+        ("test_freeze.py::test_a_whole_variable_that_could_not_be_changed_trains_as_before",),
+        "torch",
+    ),
+    Mutation(
+        "the first optimizer has changed when the second fails",
+        6,
+        "_optimizer.py",
+        "    fresh = [\n"
+        "        (optimizer, _rebuilt(optimizer, variables, moved))\n"
+        "        for optimizer, variables in wanted.values()\n"
+        "        if id(optimizer) not in inner\n"
+        "    ]",
+        "    fresh = (\n"
+        "        (optimizer, _rebuilt(optimizer, variables, moved))\n"
+        "        for optimizer, variables in wanted.values()\n"
+        "        if id(optimizer) not in inner\n"
+        "    )",
+        ("test_messages.py::test_a_failure_in_the_second_optimizer_changes_nothing",),
+    ),
+]
+
+CALLBACKS = [
+    Mutation(
+        "an audit compares nothing",
+        7,
+        "_audit.py",
+        "            if record is not None and (changed or not changed_only):",
+        "            if record is not None and changed and not changed_only:",
+        ("test_callbacks.py::test_an_audit_finds_the_entry_that_changed[rows]",),
+        "torch",
+    ),
+    Mutation(
+        "an audit takes a zero for another",
+        7,
+        "_audit.py",
+        "    differs = (_bytes(then) != _bytes(now)).any(axis=-1)",
+        "    differs = then != now",
+        ("test_callbacks.py::test_an_audit_sees_the_sign_of_a_zero",),
+        "torch",
+    ),
+    Mutation(
+        "an audit does not look when an epoch begins",
+        7,
+        "_audit.py",
+        "        self._seen = 0\n        self._compare(changed_only=True)",
+        "        self._seen = 0",
+        ("test_callbacks.py::test_an_audit_notes_what_is_frozen_when_an_epoch_begins",),
+        "torch",
+    ),
+    Mutation(
+        "a context restores nothing after an error",
+        7,
+        "_contexts.py",
+        "    try:\n        yield\n    finally:\n        apply_plans(before)\n        adopt(target)",
+        "    yield\n    apply_plans(before)\n    adopt(target)",
+        ("test_callbacks.py::test_a_block_that_fails_restores_what_was_frozen",),
+        "torch",
+    ),
+    Mutation(
+        "a run that goes on does not take its freeze up",
+        7,
+        "callbacks.py",
+        "        restore_description(self.model, described)\n",
+        "        del described\n",
+        ("test_callbacks.py::test_a_run_that_was_stopped_goes_on_as_it_was[schedule]",),
+        "torch",
+    ),
+    Mutation(
+        "a run that goes on does its actions again",
+        7,
+        "callbacks.py",
+        "        self._done = done",
+        "        self._done = frozenset({-1})",
+        ("test_callbacks.py::test_a_backup_in_mid_epoch",),
+        "torch",
+    ),
+    Mutation(
+        "gradual unfreezing thaws what was frozen before",
+        7,
+        "callbacks.py",
+        "        apply_plans([(v, self._before[id(v)]) for v in self._groups[place]])",
+        "        apply_plans([(v, None) for v in self._groups[place]])",
+        ("test_callbacks.py::test_gradual_unfreezing[top_down]",),
+        "torch",
+    ),
+]
+
+_EQUAL = "test_fast.py::test_a_fast_path_equals_the_generic_one"
+_SCATTERED = "test_fast.py::test_scattered_positions_of_few_and_of_many_rows"
+
+PATHS = [
+    Mutation(
+        "blocks of columns side by side in the other order",
+        8,
+        "_fast/_product.py",
+        "    return _join([next(pieces[run.trainable]) for run in runs], product.y_axis)",
+        "    return _join([next(pieces[run.trainable]) for run in runs[::-1]], product.y_axis)",
+        (f"{_EQUAL}[Dense-first--1]",),
+    ),
+    Mutation(
+        "a block of rows meets the input of the other",
+        8,
+        "_fast/_product.py",
+        "zip(pieces, runs, strict=True) if run.trainable is part],",
+        "zip(pieces[::-1], runs, strict=True) if run.trainable is part],",
+        (f"{_EQUAL}[EinsumDense-elementwise-every other--2]", f"{_EQUAL}[Dense-first-0]"),
+    ),
+    Mutation(
+        "the gradient of the input is that of what is frozen",
+        8,
+        "_backends/jax.py",
+        "                moved = moved + product.apply(d_x, weight)",
+        "                still = merge(parts.plan, jnp.zeros_like(trainable), frozen)\n"
+        "                moved = moved + product.apply(d_x, still)",
+        (f"{_SCATTERED}[Dense--1-many rows]",),
+    ),
+    Mutation(
+        "the gradient of scattered positions is a mean over the batch",
+        8,
+        "_backends/torch.py",
+        "            by_part = ctx.product.gradient_part(x, part, gradient)",
+        "            by_part = ctx.product.gradient_part(x, part, gradient) / len(x)",
+        (f"{_EQUAL}[Dense-every other--1]",),
+        "torch",
+    ),
+    Mutation(
+        "the gradient of an einsum is a mean over the batch",
+        8,
+        "_fast/_einsum.py",
+        '            ops.einsum(f"{of_x},{of_y}->{of_weight}", x, upstream), weight\n',
+        '            ops.einsum(f"{of_x},{of_y}->{of_weight}", x, upstream) / len(x), weight\n',
+        (f"{_EQUAL}[EinsumDense-every other--1]",),
+        "torch",
+    ),
+    Mutation(
+        "the gradient of filters is a mean over the batch",
+        8,
+        "_fast/_conv.py",
+        "            lambda weight: apply(x, weight), weight, upstream\n",
+        "            lambda weight: apply(x, weight), weight, upstream / len(x)\n",
+        (f"{_EQUAL}[Conv2D-every other--1]",),
+        "tensorflow",
+    ),
+    Mutation(
+        "a second derivative does not reach what trains",
+        8,
+        "_backends/torch.py",
+        "            weight = ctx.again() if torch.is_grad_enabled() else ctx.whole",
+        "            weight = ctx.whole",
+        ("test_fast.py::test_second_derivatives[-1-every other-many rows]",),
+        "torch",
+    ),
+    Mutation(
+        "a second derivative does not reach what trains, on TensorFlow",
+        8,
+        "_backends/tensorflow.py",
+        "                weight = merge(parts.plan, trainable, frozen)"
+        " if tf.executing_eagerly() else whole",
+        "                weight = whole",
+        ("test_fast.py::test_second_derivatives[-1-every other-many rows]",),
+        "tensorflow",
+    ),
+    Mutation(
+        "the gradient of the input takes trained positions for frozen ones",
+        8,
+        "_fast/_product.py",
+        "        kept = self._blank(upstream, self.y_axis)",
+        "        kept = upstream",
+        ("test_fast.py::test_what_the_places_of_trained_positions_hold_does_not_count",),
+        "tensorflow",
+    ),
+    Mutation(
+        "a product takes trained positions for frozen ones",
+        8,
+        "_fast/_product.py",
+        "            kept = self._blank(x, self.x_axis)",
+        "            kept = x",
+        ("test_fast.py::test_what_the_places_of_trained_positions_hold_does_not_count",),
+    ),
+    Mutation(
+        "single entries are read as they were when frozen",
+        8,
+        "_backends/torch.py",
+        '        base.view(-1).index_copy_(0, _positions(plan, "trainable", base), part)',
+        "        del part",
+        ("test_fast.py::test_what_changes_without_notice_is_seen",),
+        "torch",
+    ),
+    Mutation(
+        "few entries have the gradient of their neighbours",
+        8,
+        "_plan.py",
+        "        return (self.trainable % self.shape[1]).astype(self.trainable.dtype)",
+        "        return (self.trainable % self.shape[0]).astype(self.trainable.dtype)",
+        ("test_fast.py::test_few_entries_of_a_kernel",),
+        "torch",
+    ),
+    Mutation(
+        "one list of positions for another of the same plan",
+        8,
+        "_backends/torch.py",
+        "    key = name, beside.device",
+        "    key = beside.device",
+        (f"{_EQUAL}[Embedding-every other--2]",),
+        "torch",
+    ),
+    Mutation(
+        "an equation that sums over an axis of one operand has a plain gradient",
+        8,
+        "_fast/_einsum.py",
+        "        if len(set(one)) < len(one) or set(one) - set(others):",
+        "        if len(set(one)) < len(one):",
+        (f"{_EQUAL}[EinsumDense-sums-every other--1]",),
+        "torch",
+    ),
+    Mutation(
+        "a grouped convolution is divided",
+        8,
+        "_fast/_conv.py",
+        "    if inputs.shape[channels] != parts.plan.shape[of_channels]:",
+        "    if inputs.shape[channels] is None:",
+        (f"{_EQUAL}[Conv2D-groups-every other--1]",),
+    ),
+    Mutation(
+        "filters of a depthwise convolution taken for channels",
+        8,
+        "_fast/_conv.py",
+        "parts.plan.axis == of_channels and parts.plan.shape[-1] == 1",
+        "parts.plan.axis == of_channels",
+        (f"{_EQUAL}[DepthwiseConv2D-multiplier-every other--1]",),
+    ),
+    Mutation(
+        "rows of a table looked up where they lay before",
+        8,
+        "_fast/_embedding.py",
+        '    if plan.kind == "slab":\n',
+        '    if plan.kind == "indices":\n',
+        (f"{_EQUAL}[Embedding-edges--1]", f"{_EQUAL}[Embedding-first-0]"),
+    ),
+    Mutation(
+        "columns of a table from the other part",
+        8,
+        "_fast/_embedding.py",
+        "        [rows[0 if run.trainable else 1]",
+        "        [rows[1 if run.trainable else 0]",
+        (f"{_EQUAL}[Embedding-first--1]",),
+    ),
+    Mutation(
+        "integers take the fast path of floats",
+        8,
+        "_fast/_product.py",
+        "    if parts is None or "
+        "keras.backend.standardize_dtype(x.dtype) != parts.trainable.dtype:",
+        "    if parts is None:",
+        ("test_fast.py::test_inputs_of_another_dtype_are_left_to_keras",),
+    ),
+]
+
+MUTATIONS = [*BITS, *REST, *SAME, *SLOTS, *FILES, *FAILED, *CALLBACKS, *PATHS]
