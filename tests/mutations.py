@@ -238,7 +238,7 @@ SAME = [
         '        return backend.put(frozen, plan, "positions", trainable)',
         "        zeros = ops.zeros_like(frozen)\n"
         '        return frozen + backend.put(zeros, plan, "positions", trainable)',
-        ("test_split.py::test_split_and_merge_keep_every_bit",),
+        ("test_split.py::test_merge_is_right_for_each_way_of_doing_it",),
     ),
     Mutation(
         "the parts listed the other way round",
@@ -333,12 +333,12 @@ SLOTS = [
         ("test_optimizer.py::test_slots_of_kept_entries_stay_and_thawed_ones_start_at_zero",),
     ),
     Mutation(
-        "the count of steps is lost",
+        "slots of other weights start anew",
         4,
         "_optimizer.py",
         "    if source and tuple(source[0].shape) == tuple(slot.shape):\n"
         "        slot.assign(source.pop(0))",
-        "    if source and slot.ndim and tuple(source[0].shape) == tuple(slot.shape):\n"
+        "    if source and not slot.ndim and tuple(source[0].shape) == tuple(slot.shape):\n"
         "        slot.assign(source.pop(0))",
         ("test_optimizer.py::test_what_still_trains_goes_on_as_if_nothing_happened[AdamW-plain]",),
     ),
@@ -356,7 +356,7 @@ SLOTS = [
         "_optimizer.py",
         "            after.__dict__[name] = set(value) | now",
         "            after.__dict__[name] = now",
-        ("test_optimizer.py::test_settings_that_no_config_holds_are_kept",),
+        ("test_optimizer.py::test_variables_excluded_from_decay_stay_excluded",),
     ),
     Mutation(
         "variables of an optimizer without a name are lost",
@@ -433,10 +433,8 @@ FILES = [
         "a clone loads weights before it is frozen",
         5,
         "_layer.py",
-        '        if "_frostline_waiting" in self.__dict__:\n'
-        "            _restore(self, last=True)\n"
-        "        super().load_own_variables(store)",
-        "        super().load_own_variables(store)",
+        "            _restore(self, last=True)\n            self.load_own_variables(store)",
+        "            super().load_own_variables(store)",
         ("test_files.py::test_weights_loaded_before_the_first_call_find_the_freeze_there",),
         "torch",
     ),
@@ -475,12 +473,12 @@ FILES = [
         ("test_files.py::test_without_frostline_a_frozen_file_does_not_open[functional]",),
     ),
     Mutation(
-        "an export leaves the parts out",
+        "a checkpoint of TensorFlow leaves the parts out",
         5,
         "_backends/tensorflow.py",
         'return {"trainable": self._frostline.trainable, "frozen": self._frostline.frozen}',
         "return {}",
-        ("test_files.py::test_export",),
+        ("test_files.py::test_a_checkpoint_of_tensorflow",),
         "tensorflow",
     ),
 ]

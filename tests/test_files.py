@@ -212,9 +212,15 @@ def test_clone_model_is_frozen_alike_with_weights_of_its_own(make):
     assert_all_same_bits(values(clone), values(model))
 
 
-def test_a_clone_not_yet_built_keeps_its_freeze_when_cloned_again():
-    model = frozen_variously(subclassed())
-    twice = keras.models.clone_model(keras.models.clone_model(model))
+CLONES = {
+    "clone_model": keras.models.clone_model,
+    "from_config": lambda model: type(model).from_config(model.get_config()),
+}
+
+
+@pytest.mark.parametrize("cloned", CLONES.values(), ids=CLONES.keys())
+def test_a_clone_not_yet_built_keeps_its_freeze_when_cloned_again(cloned):
+    twice = cloned(cloned(frozen_variously(subclassed())))
     twice(X)
     assert fl.is_frozen(twice.recurrent.cell.kernel)
 
@@ -470,6 +476,22 @@ def test_export(tmp_path):
     model.compile("sgd", "mse")
     model.fit(x, Y, verbose=0)
     assert fl.is_frozen(model.get_layer("hidden").kernel)
+
+
+if keras.backend.backend() == "tensorflow":
+
+    def test_a_checkpoint_of_tensorflow(tmp_path):
+        import tensorflow as tf
+
+        layer = keras.layers.Dense(3)
+        layer.build((None, 4))
+        fl.freeze(layer, "kernel", fl.at[::2])
+        before = value(layer.kernel)
+        checkpoint = tf.train.Checkpoint(kernel=layer.kernel)
+        path = checkpoint.write(tmp_path / "checkpoint")
+        layer.kernel.assign(np.zeros((4, 3), "float32"))
+        checkpoint.read(path).assert_consumed()
+        assert_same_bits(value(layer.kernel), before)
 
 
 def exported_as_saved_model(model, folder, x):

@@ -88,7 +88,7 @@ BAD = {
     ),
     "index out of range": (("hidden/kernel", fl.at[4]), fl.SelectionError, r"^hidden/kernel: "),
     "too many indices": (("*/bias", fl.at[0, 0]), fl.SelectionError, r"^hidden/bias: "),
-    "second weight too small": (("*/kernel", fl.at[4]), fl.SelectionError, r"^hidden/kernel: "),
+    "second weight too small": (("*/kernel", fl.at[:, 4]), fl.SelectionError, r"^out/kernel: "),
     "mask of another shape": (
         ("hidden/kernel", np.zeros((5, 4), bool)),
         fl.SelectionError,

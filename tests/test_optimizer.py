@@ -226,6 +226,18 @@ def test_settings_that_no_config_holds_are_kept():
     assert optimizer._use_weight_decay(model.trainable_variables[0])
 
 
+def test_variables_excluded_from_decay_stay_excluded():
+    model = small()
+    hidden = model.get_layer("hidden")
+    optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_list=[hidden.kernel, hidden.bias])
+    compile_for_test(model, optimizer)
+    run(model, 1)
+    fl.freeze(model, "*/kernel", fl.at[0])
+    assert not any(map(optimizer._use_weight_decay, hidden.trainable_variables))
+    assert all(map(optimizer._use_weight_decay, model.get_layer("out").trainable_variables))
+
+
 class Counting(keras.optimizers.SGD):
     """Keeps a variable that has no name of its own."""
 

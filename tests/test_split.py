@@ -60,6 +60,9 @@ PLANS = {
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
 def test_merge_is_right_for_each_way_of_doing_it(plan):
     weight = np.random.default_rng(0).normal(size=plan.shape).astype("float32")
+    # A zero with a sign, the smallest number, a NaN with a payload.
+    odd = np.array([0x80000000, 0x00000001, 0x7FC00123], "uint32").view("float32")
+    weight.flat[1::2] = np.resize(odd, weight.size // 2)
     tensor = ops.convert_to_tensor(weight)
     merged = merge(plan, take_trainable(plan, tensor), take_frozen(plan, tensor))
     assert_same_bits(array(merged), weight)

@@ -349,7 +349,7 @@ def test_embedding_gradient_is_whole():
     fl.freeze(model, "*", fl.at[[1, 4]])
     compile_for_test(model, keras.optimizers.Adam(0.1, epsilon=1e-12))
     before = value(table)
-    model.train_on_batch(np.array([[0, 1]] * 4), np.ones((4, 2, 3), "float32"))
+    model.train_on_batch(np.array([[3, 1]] * 4), np.ones((4, 2, 3), "float32"))
     # The first step of Adam is the learning rate, whatever the gradient.
-    np.testing.assert_allclose(abs(value(table) - before)[0], 0.1, rtol=1e-3)
-    assert_same_bits(value(table)[1:], before[1:])
+    np.testing.assert_allclose(abs(value(table) - before)[3], 0.1, rtol=1e-3)
+    assert_same_bits(value(table)[[0, 1, 2, 4, 5]], before[[0, 1, 2, 4, 5]])

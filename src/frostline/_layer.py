@@ -118,7 +118,9 @@ class Waiting(PartlyFrozen):
         """Weights are loaded into a layer that is built, so this is the last moment."""
         if "_frostline_waiting" in self.__dict__:
             _restore(self, last=True)
-        super().load_own_variables(store)
+            self.load_own_variables(store)  # of the class that it has now
+        else:
+            super().load_own_variables(store)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         outputs = super().__call__(*args, **kwargs)  # type: ignore[misc]
