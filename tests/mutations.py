@@ -165,15 +165,6 @@ REST = [
         "torch",
     ),
     Mutation(
-        "the gradient of an embedding leaves out rows that are not in the batch",
-        2,
-        "_backends/tensorflow.py",
-        "        return tf.reshape(tensor, tensor.shape)",
-        "        return tensor",
-        ("test_training.py::test_embedding_gradient_is_whole",),
-        "tensorflow",
-    ),
-    Mutation(
         "a gradient taken out at the entries of the transpose",
         2,
         "_backends/torch.py",
