@@ -559,7 +559,7 @@ PATHS = [
         "_fast/_einsum.py",
         '            ops.einsum(f"{of_x},{of_y}->{of_weight}", x, upstream), weight\n',
         '            ops.einsum(f"{of_x},{of_y}->{of_weight}", x, upstream) / len(x), weight\n',
-        (f"{_EQUAL}[EinsumDense-every other--1]",),
+        (f"{_EQUAL}[EinsumDense-every other--2]",),
         "torch",
     ),
     Mutation(
