@@ -191,19 +191,6 @@ def test_what_the_places_of_trained_positions_hold_does_not_count(axis, batch):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("shape", [(4, 12), (2, 3, 12)], ids=["matrix", "3d"])
-def test_few_entries_of_a_kernel(shape):
-    layer = L.Dense(20)
-    random = np.random.default_rng(0)
-    x = ops.convert_to_tensor(random.normal(size=shape).astype("float32"))
-    layer.build(shape)
-    fl.freeze(layer, "kernel", ~fl.at[[0, 0, 3, 11], [2, 19, 5, 0]])
-    # Only PyTorch has a product at some entries alone.
-    samples = backend.samples(plan_of(layer.kernel), x)
-    assert samples is (keras.backend.backend() == "torch")
-    assert_equal_paths(layer, x, random.normal(size=(*shape[:-1], 20)).astype("float32"))
-
-
 if keras.backend.backend() == "torch":
 
     def test_a_beta_of_pytorch_is_not_the_users_concern():
