@@ -1,5 +1,6 @@
 """Bad input: one clear error, and the model exactly as it was."""
 
+import gc
 import re
 
 import keras
@@ -287,7 +288,7 @@ def test_a_failure_in_the_second_optimizer_changes_nothing(monkeypatch):
     optimizers = keras.optimizers.SGD(0.1, momentum=0.9), Odd(0.1, momentum=0.9)
     for optimizer in optimizers:
         optimizer.build(target.trainable_variables)
-    monkeypatch.setattr(_keras, "live_optimizers", lambda: list(optimizers))
+    monkeypatch.setattr(_keras, "with_slots", lambda living: list(optimizers))
     before = state(target)
     slots = [[id(slot) for slot in optimizer.variables] for optimizer in optimizers]
     with pytest.raises(fl.UnsupportedError, match="can not be made again from its config"):
@@ -308,3 +309,12 @@ def test_quantize_and_lora_are_refused_while_frozen():
     layer.enable_lora(2)
     with pytest.raises(fl.UnsupportedError, match=r"kernel: its layer computes.*lora_enabled=True"):
         fl.freeze(layer, "kernel", fl.at[0])
+
+
+def test_layers_that_the_garbage_collector_does_not_tell_of():
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    gc.freeze()
+    with pytest.raises(fl.UnsupportedError, match=r"kernel: .*Call `gc.unfreeze\(\)` first"):
+        fl.freeze(layer, "kernel")
+    assert not fl.is_frozen(layer.kernel)

@@ -10,6 +10,7 @@ import keras
 
 from frostline import _keras, _optimizer
 from frostline._backends import backend
+from frostline._errors import UnsupportedError
 from frostline._layer import refresh_classes
 from frostline._plan import Plan, WholePlan
 from frostline._tree import Layer
@@ -34,6 +35,7 @@ def apply_plans(plans: Plans, *, within: Layer | None = None) -> None:
     living = _living() if within is None else _subtree(within)
     layers = _keras.made(living)
     holders, above = _affected(layers, [variable for variable, _ in plans])
+    _check_all_held(holders, [variable for variable, _ in plans])
     native = backend.native_optimizers(_given_up(plans) if within is None else [], living)
     before = [_optimizer.Before(variable, plan_of(variable)) for variable, _ in plans]
     states = [(variable, snapshot(variable)) for variable, _ in plans]
@@ -76,6 +78,17 @@ def _living() -> list[Any]:
     return _keras.live(
         keras.layers.Layer, keras.optimizers.Optimizer, *backend.native_optimizer_kinds
     )
+
+
+def _check_all_held(holders: Sequence[Layer], variables: Sequence[Any]) -> None:
+    held = {id(listed) for layer in holders for listed in _keras.own_variables(layer)}
+    for variable in variables:
+        if id(tracked(variable)[0]) not in held:
+            raise UnsupportedError(
+                f"{variable.path}: its layer is not among the objects that Python's garbage "
+                "collector tells of, where layers and optimizers that use a weight are looked for; "
+                "got an object hidden by `gc.freeze()`. Call `gc.unfreeze()` first."
+            )
 
 
 def _given_up(plans: Plans) -> list[Any]:
