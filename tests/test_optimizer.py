@@ -149,18 +149,25 @@ def test_an_optimizer_of_whole_matrices_is_given_the_trainable_part_alone(name, 
     trains = ~fl.frozen_mask(layer.kernel)
     # Whole rows or columns are a matrix, single entries a vector.
     shape = (-1,) if where == "entries" else (trains.any(1).sum(), trains.any(0).sum())
-    part = keras.Variable(whole[trains].reshape(shape), name="part")
     optimizers = make(name), make(name)
+    # The Muon of Keras 3.12 minds which axis is the first.
+    minds = name == "Muon" and "rms_rate" not in optimizers[0].get_config()
+    turned = minds and where == "scattered"
+
+    def as_given(array):
+        part = array[trains].reshape(shape)
+        return part.T if turned else part
+
+    part = keras.Variable(as_given(whole), name="part")
     for step in range(3):
         gradient = np.random.default_rng(step).normal(size=whole.shape).astype("float32")
         (trainable,) = layer.trainable_variables
-        of_part = gradient[trains].reshape(shape)
+        of_part = as_given(gradient)
         optimizers[0].apply([keras.ops.convert_to_tensor(of_part)], [part])
         lies = of_part if tuple(trainable.shape) == of_part.shape else of_part.T
         optimizers[1].apply([keras.ops.convert_to_tensor(lies)], [trainable])
-    np.testing.assert_allclose(
-        value(layer.kernel)[trains], value(part).reshape(-1), rtol=1e-4, atol=1e-5
-    )
+    moved = value(part).T if turned else value(part)
+    np.testing.assert_allclose(value(layer.kernel)[trains], moved.flat, rtol=1e-4, atol=1e-5)
     assert_same_bits(value(layer.kernel), whole, where=~trains)
 
 

@@ -21,6 +21,8 @@ class Parts(Generic[P]):
     plan: P
     trainable: Any
     frozen: Any
+    order: Any = None
+    """How the memory of the whole one was laid out, see `Backend.memory_order`."""
 
 
 def make_parts(variable: Any, plan: SplitPlan, *, trainable: bool) -> Parts[SplitPlan]:
@@ -31,6 +33,7 @@ def make_parts(variable: Any, plan: SplitPlan, *, trainable: bool) -> Parts[Spli
             plan,
             _part(variable, _split.take_trainable(plan, whole), "trainable", trainable, plan),
             _part(variable, _split.take_frozen(plan, whole), "frozen", False, plan),
+            backend.memory_order(whole),
         )
 
 

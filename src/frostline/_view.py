@@ -300,7 +300,7 @@ def _whole(view: Any) -> Any:
     parts = view._frostline
     with backend.creating(parts.trainable):
         trainable, frozen = backend.read(parts.trainable), backend.read(parts.frozen)
-        return backend.in_order(_split.merge(parts.plan, trainable, frozen))
+        return backend.in_order(_split.merge(parts.plan, trainable, frozen), parts.order)
 
 
 _classes: dict[tuple[type, type], type] = {}

@@ -96,8 +96,13 @@ class Backend:
         """Whether a value is a dense tensor, not sparse, ragged or symbolic."""
         return ops.is_tensor(value)
 
-    def in_order(self, tensor: Any) -> Any:
-        """The tensor with its memory in the order of its axes."""
+    def memory_order(self, tensor: Any) -> Any:
+        """In which order the axes of a tensor lie in memory, None for the usual one."""
+        del tensor
+
+    def in_order(self, tensor: Any, order: Any) -> Any:
+        """The tensor with its memory in an order that `memory_order` gave."""
+        del order
         return tensor
 
     def dense_gradient(self, tensor: Any) -> Any:

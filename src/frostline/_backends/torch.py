@@ -48,8 +48,18 @@ class TorchBackend(Backend):
     def is_dense(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor) and value.layout == torch.strided
 
-    def in_order(self, tensor: Any) -> Any:
-        return tensor.contiguous()
+    def memory_order(self, tensor: Any) -> Any:
+        # An orthogonal initializer gives a matrix whose columns lie together, and a product with
+        # it rounds in another way than one with a matrix of rows.
+        if tensor.is_contiguous():
+            return None
+        return sorted(range(tensor.ndim), key=lambda axis: -tensor.stride(axis))
+
+    def in_order(self, tensor: Any, order: Any) -> Any:
+        if order is None:
+            return tensor.contiguous()
+        inverse = sorted(range(tensor.ndim), key=order.__getitem__)
+        return tensor.permute(order).contiguous().permute(inverse)
 
     def let_go(self, layers: Iterable[Any], variable: Any) -> None:
         for layer in layers:
@@ -87,8 +97,10 @@ class TorchBackend(Backend):
 
     def whole(self, parts: Any, merge: Merge) -> Any:
         if parts.plan.kind == "slab" or _traced():
-            return super().whole(parts, merge)
-        return _Whole.apply(parts.trainable.value, parts)
+            whole = super().whole(parts, merge)
+        else:
+            whole = _Whole.apply(parts.trainable.value, parts)
+        return whole if parts.order is None else self.in_order(whole, parts.order)
 
     def matmul(self, x: Any, weight: Any) -> Any:
         # What Keras finds out before it multiplies takes as long as a product of few rows.
