@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 import frostline as fl
-from frostline._fast import generic
 from frostline import cli, demo
+from frostline._fast import generic
 
 
 def invoke(*arguments):
