@@ -57,7 +57,8 @@ def fresh_keras(keras_backend):
     """The same seed for every test, and layer names that count from the start."""
     import keras
 
-    keras.backend.clear_session(free_memory=False)
+    # Collects what the last test left, too: compiled functions, which fill the memory.
+    keras.backend.clear_session()
     keras.utils.set_random_seed(0)
 
 
