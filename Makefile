@@ -30,8 +30,9 @@ test: $(VENV)/dev.stamp ## the suite on each backend; BACKENDS="jax torch", ARGS
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" -- $(ARGS)
 
 test-full: $(VENV)/dev.stamp ## the suite, the matrix of optimizers, the suite without fast paths, faults: hours
-	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" -- -m "full or not full" $(ARGS)
-	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" -- \
+	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" --shards 4 -- \
+		-m "full or not full" $(ARGS)
+	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" --shards 2 -- \
 		--generic --ignore tests/test_fast.py $(ARGS)
 	@$(PY) tests/faults.py --workers "$(WORKERS)"
 

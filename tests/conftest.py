@@ -35,6 +35,12 @@ hypothesis.settings.load_profile("frostline")
 
 def pytest_addoption(parser):
     parser.addoption("--generic", action="store_true", help="without fast paths, in every test")
+    parser.addoption("--shard", default="0/1", help="I/N: every Nth test, from the Ith on")
+
+
+def pytest_collection_modifyitems(config, items):
+    first, step = map(int, config.getoption("--shard").split("/"))
+    items[:] = items[first::step]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -630,6 +630,7 @@ PATHS = [
         "        return padded // self.shape[1], padded % self.shape[1]",
         "        return padded // self.shape[0], padded % self.shape[1]",
         ("test_fast.py::test_few_entries",),
+        "tensorflow",
     ),
     Mutation(
         "one list of positions for another of the same plan",

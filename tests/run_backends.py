@@ -10,27 +10,39 @@ import sys
 import time
 
 
-def run(backend: str, workers: str, pytest_args: list[str]) -> tuple[int, float]:
-    """Return pytest's exit status and its seconds."""
+def run(backend: str, workers: str, shards: int, pytest_args: list[str]) -> tuple[int, float]:
+    """Return pytest's exit status, the first that is not 0, and the seconds."""
     print(f"\n== {backend}", flush=True)
     start = time.monotonic()
-    status = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", workers, *pytest_args],
-        env={**os.environ, "KERAS_BACKEND": backend},
-    ).returncode
-    return status, time.monotonic() - start
+    statuses = [
+        subprocess.run(
+            [sys.executable, "-m", "pytest", "-n", workers, f"--shard={i}/{shards}", *pytest_args],
+            env={**os.environ, "KERAS_BACKEND": backend},
+        ).returncode
+        for i in range(shards)
+    ]
+    return next(filter(None, statuses), 0), time.monotonic() - start
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backends", default="tensorflow jax torch", type=str.split)
     parser.add_argument("--workers", default="2", help="processes for one backend; 0 for none")
+    parser.add_argument(
+        "--shards",
+        default=1,
+        type=int,
+        help="one run after another: TensorFlow keeps what it has compiled, some MB a test",
+    )
     parser.add_argument("pytest_args", nargs="*", metavar="-- pytest arguments")
     options = parser.parse_args()
     if not options.backends:
         parser.error("no backend to run: --backends is empty")
 
-    results = {b: run(b, options.workers, options.pytest_args) for b in options.backends}
+    results = {
+        backend: run(backend, options.workers, options.shards, options.pytest_args)
+        for backend in options.backends
+    }
 
     print("\n== summary")
     for backend, (status, seconds) in results.items():

@@ -351,7 +351,7 @@ def few_entries(shape, count, inputs):
     trains = np.zeros(shape, bool)
     trains.flat[random.choice(trains.size, count, replace=False)] = True
     fl.freeze(layer, "kernel", fl.mask(~trains))
-    assert backend.samples(plan_of(layer.kernel), x)
+    assert backend.samples(plan_of(layer.kernel), x) is (keras.backend.backend() != "jax")
     return layer, x, random.normal(size=(*inputs[:-1], shape[1])).astype("float32")
 
 

@@ -155,7 +155,7 @@ class Backend:
 
     def sample(self, plan: Any, x: Any, y: Any) -> Any:
         """The entries of a plan in the transpose of `x` (`b, n`) times `y` (`b, m`)."""
-        raise NotImplementedError("only asked for where `product` is a custom gradient")
+        raise NotImplementedError("only asked for where `samples` says so")
 
     def pull_back(self, function: Callable[[Any], Any], x: Any, upstream: Any) -> Any:
         """The gradient of `function` at `x`, given that of its output."""

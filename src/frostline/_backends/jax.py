@@ -62,10 +62,6 @@ class JaxBackend(Backend):
         at = tensor.at[(slice(None),) * axis + (getattr(plan, name),)]
         return at.get(unique_indices=True, indices_are_sorted=True, mode="promise_in_bounds")
 
-    def samples(self, plan: Any, x: Any) -> bool:
-        few = len(plan.trainable) <= 0.01 * plan.size
-        return few and x.dtype == jnp.float32 and jax.default_backend() == "cpu"
-
     def product(self, product: Any, x: Any, parts: Any, merge: Merge) -> Any:
         # A rule for tangents and not for cotangents: it is linear, so that JAX derives the other
         # direction from it, and forward mode, second derivatives and `vmap` go on to work.
@@ -82,7 +78,9 @@ class JaxBackend(Backend):
             if not isinstance(d_x, SymbolicZero):
                 moved = moved + product.apply(d_x, weight)
             if not isinstance(d_trainable, SymbolicZero):
-                moved = moved + _moved_by(product, x, y, d_trainable)
+                part = product.apply(product.take_x(x), d_trainable)
+                (part,) = jax.linear_transpose(product.take_y, y)(part)
+                moved = moved + part
             if not isinstance(d_frozen, SymbolicZero):
                 still = merge(parts.plan, jnp.zeros_like(trainable), d_frozen)
                 moved = moved + product.apply(x, still)
@@ -90,32 +88,3 @@ class JaxBackend(Backend):
 
         run.defjvp(tangent, symbolic_zeros=True)
         return run(x, self.read(parts.trainable), self.read(parts.frozen))
-
-
-def _moved_by(product: Any, x: Any, y: Any, part: Any) -> Any:
-    """How the output `y` moves with the trainable part. Its transpose is that part's gradient."""
-    if product.plan.kind == "entries":
-        return _moved_by_entries(product.plan, x, part)
-    moved = product.apply(product.take_x(x), part)
-    (moved,) = jax.linear_transpose(product.take_y, y)(moved)
-    return moved
-
-
-def _moved_by_entries(plan: Any, x: Any, part: Any) -> Any:
-    """The product of `x` and a matrix of zeros with `part` at the entries of a plan.
-
-    Block by block: its transpose gathers what each entry meets, which as a whole is too much.
-    """
-    rows, columns = plan.shape
-    at_rows, at_columns = plan.blocks
-    part = jnp.pad(part, (0, at_rows.size - len(plan.trainable))).reshape(at_rows.shape)
-    inputs = x.reshape(-1, rows).T
-
-    @jax.checkpoint  # or the transpose would be handed all that is gathered here
-    def add(outputs: Any, block: Any) -> tuple[Any, None]:
-        at_row, at_column, values = block
-        return outputs.at[at_column].add(inputs[at_row] * values[:, None]), None
-
-    outputs = jnp.zeros((columns, inputs.shape[1]), x.dtype)
-    outputs, _ = jax.lax.scan(add, outputs, (at_rows, at_columns, part))
-    return outputs.T.reshape(*x.shape[:-1], columns)
