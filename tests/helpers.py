@@ -15,14 +15,18 @@ import frostline as fl
 from frostline._fast import generic
 from frostline._tree import Found, unique, walk
 
+OLD_TENSORFLOW = keras.backend.backend() == "tensorflow" and keras.version().startswith("3.12.")
+FAILING = {"Muon"} if OLD_TENSORFLOW else set()
+"""Optimizers that fail with nothing frozen, which a test shows."""
+
 STOCK_OPTIMIZERS: dict[str, Any] = {
     name: kind
     for name, kind in sorted(vars(keras.optimizers).items())
     if inspect.isclass(kind) and issubclass(kind, keras.optimizers.Optimizer)
-    if name not in {"Optimizer", "LossScaleOptimizer", "MultiOptimizer"}
+    if name not in {"Optimizer", "LossScaleOptimizer", "MultiOptimizer", *FAILING}
 }
 
-WHOLE_MATRIX = {"Adafactor", "Lamb", "Muon"}
+WHOLE_MATRIX = {"Adafactor", "Lamb", "Muon"} - FAILING
 """Optimizers whose step for an entry depends on other entries of its variable."""
 
 

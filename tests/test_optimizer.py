@@ -7,6 +7,7 @@ import pytest
 import frostline as fl
 from frostline._optimizer import slots_per_weight
 from helpers import (
+    FAILING,
     STOCK_OPTIMIZERS,
     WHOLE_MATRIX,
     array,
@@ -41,6 +42,14 @@ def make(name, **settings):
 def run(model, steps):
     for _ in range(steps):
         model.train_on_batch(X, Y)
+
+
+def test_what_is_left_out_fails_with_nothing_frozen():
+    for name in FAILING:
+        model = small()
+        compile_for_test(model, make(name))
+        with pytest.raises(AttributeError, match="no attribute 'path'"):
+            run(model, 1)
 
 
 @pytest.mark.parametrize("settings", [{}, {"use_ema": True}], ids=["plain", "ema"])
