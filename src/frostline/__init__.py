@@ -15,6 +15,7 @@ from frostline._errors import (
 )
 from frostline._freeze import Change, Changes, freeze, frozen_mask, is_frozen, unfreeze
 from frostline._selections import Selection, at, everything, mask, nothing, zeros
+from frostline._stock import to_stock
 from frostline._structure import heads, tokens, units
 from frostline.report import Row, Summary, summary
 
@@ -47,6 +48,7 @@ __all__ = [
     "nothing",
     "summary",
     "thawed",
+    "to_stock",
     "tokens",
     "unfreeze",
     "units",

@@ -1,0 +1,153 @@
+"""From a partly frozen model to one of stock layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from frostline import _keras
+from frostline._errors import NotBuiltError, TargetError, UnsupportedError
+from frostline._stock._channels import (
+    NORMALIZATION,
+    SEPARABLE,
+    embedding,
+    normalization,
+    separable,
+)
+from frostline._stock._linear import LINEAR, linear
+from frostline._stock._masks import Coarsen, Masks
+from frostline._tree import unique, walk
+from frostline._view import plan_of
+
+_RULES: tuple[tuple[tuple[type, ...], Callable[[Any, Any, Masks], Any]], ...] = (
+    (LINEAR, linear),
+    (SEPARABLE, separable),
+    (NORMALIZATION, normalization),
+    ((keras.layers.Embedding,), embedding),
+)
+
+
+def to_stock(model: keras.Model, *, coarsen: Coarsen = False) -> keras.Model:
+    """A new model of stock Keras layers in the place of partly frozen ones.
+
+    Each layer with a freeze becomes a small functional model of the same name, in which a
+    trainable and a frozen layer of its class (`hidden__trainable`, `hidden__frozen`) and stock
+    operations compute what it computed: side by side for frozen columns, units, filters and
+    channels, added up for frozen rows, two lookups for frozen tokens. The new model has the same
+    outputs and as many trainable parameters, trains to the same weights, and is saved and loaded
+    without frostline. The given model is not changed.
+
+    Args:
+        model: A built Sequential or functional model, of any nesting.
+        coarsen: What to do where single entries are frozen, which no split can express. `"more"`
+            (or True) freezes each row or column that has a frozen entry, `"less"` those alone that
+            are frozen whole, along the axis where the fewest entries change sides.
+
+    Returns:
+        The new model, with copies of all weights, compiled anew if `model` is compiled.
+
+    Raises:
+        TargetError: `model` is not a model, or is a subclass, whose call Keras can't rewire.
+        NotBuiltError: It has no weights yet.
+        UnsupportedError: A frozen layer or its freeze has no equal in stock layers.
+
+    Note:
+        Where an output is added up from two parts it may differ in its last digits. The frozen
+        layer's penalty (`kernel_regularizer`) is a constant that Keras leaves out of the loss.
+        On TensorFlow a stock `Embedding` gives a token that occurs twice two gradients, which
+        Keras's optimizers square one by one; a partly frozen one gives their sum.
+
+    Example:
+        >>> import keras, frostline as fl
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, name="hidden")])
+        >>> _ = fl.freeze(model, "hidden/*", fl.units([0, 1]))
+        >>> plain = fl.to_stock(model)
+        >>> [v.path for v in plain.trainable_variables]
+        ['hidden__trainable/kernel', 'hidden__trainable/bias']
+    """
+    _check(model)
+    if coarsen not in (False, True, "more", "less"):
+        raise UnsupportedError(
+            f"{model.name}: `coarsen` says whether to freeze more or less; got coarsen={coarsen!r}."
+            " Pass 'more', 'less' or nothing."
+        )
+    copies: list[tuple[Any, Any]] = []
+
+    def clone(layer: Any) -> Any:
+        if any(plan_of(found.variable) is not None for found in walk(layer)):
+            return _taken_apart(layer, model.name, coarsen)
+        copy = type(layer).from_config(layer.get_config())
+        copies.append((layer, copy))
+        return copy
+
+    _check_masks(model)
+    made = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    if not made.built:
+        made.build(model.input_shape)
+    for layer, copy in copies:
+        copy.set_weights(layer.get_weights())
+    return made
+
+
+def _check(model: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise TargetError(
+            f"model: not a Keras model; got {type(model).__name__}. Put the layer into one: "
+            "`keras.Sequential([keras.Input(shape), layer])`."
+        )
+    for inner in _models(model):
+        if not _keras.serializes_children(inner):
+            raise TargetError(
+                f"{inner.name}: a subclassed model runs code of its own, in which no layer can be "
+                f"replaced; got {type(inner).__name__}. Write it as a functional model, or keep it "
+                "partly frozen."
+            )
+    if not model.built or not any(True for _ in walk(model)):
+        raise NotBuiltError(
+            f"{model.name}: no weights yet; got built={model.built}. Build it first."
+        )
+
+
+def _check_masks(model: Any) -> None:
+    """Refuse what would lose the mask of a sequence: no operation between two parts hands it on."""
+    frozen = [found for found in walk(model) if plan_of(found.variable) is not None]
+    for inner in _models(model):
+        for layer in inner.layers:
+            masking = isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False)
+            if masking and frozen:
+                raise UnsupportedError(
+                    f"{model.name}/{layer.name}: the mask that it makes does not pass the "
+                    f"operations between two parts; got {type(layer).__name__} and "
+                    f"{frozen[0].path} frozen. Keep the model partly frozen."
+                )
+
+
+def _models(model: Any) -> list[Any]:
+    found = [model]
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            found += _models(layer)
+    return found
+
+
+def _taken_apart(layer: Any, model: str, coarsen: Coarsen) -> keras.Model:
+    path = f"{model}/{layer.name}"
+    base = getattr(type(layer), "_frostline_base", type(layer))
+    rule = next((rule for kinds, rule in _RULES if base in kinds), None)
+    masks = Masks(layer, path, coarsen)
+    if rule is None:
+        first = next(f for f in unique(walk(layer)) if plan_of(f.variable) is not None)
+        known = sorted(kind.__name__ for kinds, _ in _RULES for kind in kinds)
+        raise UnsupportedError(
+            f"{path}/{first.path}: this layer has no equal in stock layers; got {base.__name__}. "
+            f"Unfreeze it, or keep the model partly frozen. Known are {', '.join(known)}."
+        )
+    shape = layer.get_build_config()["input_shape"]
+    dtype = "int32" if isinstance(layer, keras.layers.Embedding) else layer.compute_dtype
+    inputs = keras.Input(tuple(shape)[1:], dtype=dtype, name=f"{layer.name}__input")
+    made = keras.Model(inputs, rule(inputs, layer, masks), name=layer.name)
+    if not layer.trainable:
+        made.trainable = False  # True would reach down to the frozen part
+    return made

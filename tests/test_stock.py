@@ -1,0 +1,257 @@
+"""The same model in stock Keras layers."""
+
+from typing import Any, cast
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import frostline as fl
+from helpers import array, assert_same_bits, assert_script_ends, compile_for_test
+
+RANDOM = np.random.default_rng(0)
+
+
+# layer, shape of the inputs, and (glob, what is frozen) pairs
+CASES = {
+    "dense, columns": (lambda: layers.Dense(6, "tanh"), (4,), [("*", fl.units([0, 1]))]),
+    "dense, scattered columns": (lambda: layers.Dense(6, "tanh"), (4,), [("*", fl.units([4, 1]))]),
+    "dense, rows": (lambda: layers.Dense(6, "tanh"), (4,), [("*/kernel", fl.at[1:3])]),
+    "dense, rows and bias": (
+        lambda: layers.Dense(6),
+        (3, 4),
+        [("*/kernel", fl.at[[0, 3]]), ("*/bias", None)],
+    ),
+    "dense, kernel alone": (lambda: layers.Dense(6, "relu"), (4,), [("*/kernel", None)]),
+    "dense, bias alone": (lambda: layers.Dense(6, "relu"), (4,), [("*/bias", None)]),
+    "dense, whole": (lambda: layers.Dense(6), (4,), [("*", None)]),
+    "dense, columns and other biases": (
+        lambda: layers.Dense(6, "tanh"),
+        (4,),
+        [("*/kernel", fl.at[:, :2]), ("*/bias", fl.at[[1, 4]])],
+    ),
+    "dense, no bias": (lambda: layers.Dense(6, use_bias=False), (4,), [("*", fl.at[:, 1:3])]),
+    "dense, penalties": (
+        lambda: layers.Dense(
+            6,
+            kernel_regularizer="l2",
+            bias_regularizer="l1",
+            activity_regularizer="l2",
+            kernel_constraint=keras.constraints.MaxNorm(1.0, axis=0),
+        ),
+        (4,),
+        [("*", fl.units([0, 3]))],
+    ),
+    "einsum, heads": (
+        lambda: layers.EinsumDense("abc,cde->abde", (5, 3, 2), bias_axes="de"),
+        (5, 4),
+        [("*/kernel", fl.at[:, 1]), ("*/bias", fl.at[1])],
+    ),
+    "einsum, other biases": (
+        lambda: layers.EinsumDense("abc,cde->abde", (5, 3, 2), bias_axes="de"),
+        (5, 4),
+        [("*/kernel", fl.at[:, 1]), ("*/bias", fl.at[:, 0])],
+    ),
+    "einsum, rows": (
+        lambda: layers.EinsumDense("abc,cd->abd", (5, 6), bias_axes="d", activation="tanh"),
+        (5, 4),
+        [("*/kernel", fl.at[[0, 2]])],
+    ),
+    "einsum, an axis of both": (
+        lambda: layers.EinsumDense("abc,bcd->abd", (5, 6), bias_axes="d"),
+        (5, 4),
+        [("*/kernel", fl.at[[0, 3]])],
+    ),
+    "einsum, ellipsis": (
+        lambda: layers.EinsumDense("...x,xy->...y", 6, bias_axes="y"),
+        (5, 4),
+        [("*", fl.units([1, 2]))],
+    ),
+    "conv, filters": (
+        lambda: layers.Conv2D(4, 3, activation="relu"),
+        (6, 6, 2),
+        [("*", fl.units([0, 2]))],
+    ),
+    "conv, channels in": (lambda: layers.Conv1D(4, 3), (6, 3), [("*/kernel", fl.at[:, 1])]),
+    "conv, three axes": (lambda: layers.Conv3D(3, 2), (3, 3, 3, 2), [("*", fl.units([2]))]),
+    "conv, transposed": (
+        lambda: layers.Conv2DTranspose(4, 3),
+        (4, 4, 2),
+        [("*", fl.units([0, 1]))],
+    ),
+    "conv, depthwise": (
+        lambda: layers.DepthwiseConv2D(3, depth_multiplier=2),
+        (6, 6, 3),
+        [("*/kernel", fl.at[:, :, 1]), ("*/bias", fl.at[2:4])],
+    ),
+    "conv, separable": (
+        lambda: layers.SeparableConv2D(4, 3, activation="relu"),
+        (6, 6, 3),
+        [("*/depthwise_kernel", fl.at[:, :, 0]), ("*/pointwise_kernel", fl.at[..., :2])],
+    ),
+    "embedding, block of rows": (
+        lambda: layers.Embedding(8, 3),
+        (5,),
+        [("*", fl.tokens(slice(0, 6)))],
+    ),
+    "embedding, rows within": (lambda: layers.Embedding(8, 3), (5,), [("*", ~fl.tokens([3, 4]))]),
+    "embedding, scattered rows": (
+        lambda: layers.Embedding(8, 3),
+        (5,),
+        [("*", fl.tokens([1, 2, 6]))],
+    ),
+    "embedding, columns": (lambda: layers.Embedding(8, 4), (5,), [("*", fl.at[:, [0, 2]])]),
+    "normalization, batch": (lambda: layers.BatchNormalization(), (4,), [("*", fl.units([0, 2]))]),
+    "normalization, gamma alone": (lambda: layers.BatchNormalization(), (4,), [("*/gamma", None)]),
+    "normalization, layer": (
+        lambda: layers.LayerNormalization(),
+        (5, 4),
+        [("*/gamma", fl.at[1:]), ("*/beta", fl.at[0])],
+    ),
+    "normalization, group": (lambda: layers.GroupNormalization(2), (5, 4), [("*", fl.units([3]))]),
+    "normalization, rms": (lambda: layers.RMSNormalization(), (5, 4), [("*", fl.units([3]))]),
+}
+
+
+def network(case):
+    make, shape, freezes = CASES[case]
+    keras.utils.set_random_seed(0)
+    layer = make()
+    layer.name = "split"
+    whole = isinstance(layer, layers.Embedding)
+    inputs = keras.Input(shape, dtype="int32" if whole else None)
+    model = keras.Model(inputs, layers.Dense(2, name="out")(layers.Flatten()(layer(inputs))))
+    for weight in model.weights:
+        if weight.trainable:
+            weight.assign(RANDOM.uniform(0.3, 1, size=tuple(weight.shape)))
+    for glob, where in freezes:
+        fl.freeze(model, glob.replace("*", "split/*" if glob == "*" else "split", 1), where)
+    random = np.random.default_rng(1)
+    x = random.integers(0, 8, (16, *shape)) if whole else random.normal(size=(16, *shape))
+    return model, x.astype("int32" if whole else "float32"), random.normal(size=(16, 2))
+
+
+def count(variables):
+    return sum(int(np.prod(v.shape)) for v in variables)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_outputs_parameters_and_training_are_the_same(case, tmp_path):
+    model, x, y = network(case)
+    before = array(model(x))
+    plain = fl.to_stock(model)
+    np.testing.assert_allclose(array(plain(x)), before, rtol=1e-5, atol=1e-6)
+    assert count(plain.trainable_variables) == count(model.trainable_variables)
+    plain.save(tmp_path / "plain.keras")
+    again = keras.saving.load_model(tmp_path / "plain.keras")
+    assert_same_bits(array(again(x)), array(plain(x)))
+    for one in (model, again):
+        # The tokens of a table are met several times, see the note of `to_stock`.
+        kind = keras.optimizers.SGD if case.startswith("embedding") else keras.optimizers.AdamW
+        compile_for_test(one, kind(0.01))
+        for _ in range(5):
+            one.train_on_batch(x, y)
+    assert np.abs(array(model(x)) - before).max() > 1e-3
+    np.testing.assert_allclose(array(again(x)), array(model(x)), rtol=1e-3, atol=1e-4)
+
+
+def test_only_stock_layers_are_in_it(tmp_path):
+    model, x, _ = network("conv, filters")
+    plain = fl.to_stock(model)
+    plain.save(tmp_path / "plain.keras")
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", array(model(x)))
+    script = (
+        "import sys\n"
+        "sys.modules['frostline'] = None\n"  # an import of it raises
+        "import keras, numpy as np\n"
+        f"model = keras.saving.load_model({str(tmp_path / 'plain.keras')!r})\n"
+        f"x, y = np.load({str(tmp_path / 'x.npy')!r}), np.load({str(tmp_path / 'y.npy')!r})\n"
+        "found = keras.ops.convert_to_numpy(keras.ops.stop_gradient(model(x)))\n"
+        "np.testing.assert_allclose(found, y, rtol=1e-4, atol=1e-5)\n"
+    )
+    other = {"jax": "torch", "torch": "tensorflow", "tensorflow": "jax"}
+    assert_script_ends(script, KERAS_BACKEND=other[keras.backend.backend()])
+
+
+def test_names_tell_the_parts():
+    model, _, _ = network("dense, columns")
+    plain = fl.to_stock(model)
+    assert [layer.name for layer in plain.layers][1] == "split"
+    inner = plain.get_layer("split")
+    assert inner.get_layer("split__trainable").trainable
+    assert not inner.get_layer("split__frozen").trainable
+    assert inner.get_layer("split__frozen").units == 2
+
+
+def test_nested_shared_and_several():
+    shared = layers.Dense(4, activation="tanh", name="shared")
+    first, second = keras.Input((4,)), keras.Input((4,))
+    block = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="inner")], name="block")
+    total = layers.Add()([shared(first), shared(second)])
+    model = keras.Model([first, second], [block(total), shared(total)])
+    fl.freeze(model, "shared/*", fl.units([1]))
+    fl.freeze(model, "block/inner/kernel", fl.at[0])
+    plain = fl.to_stock(model)
+    x = [RANDOM.normal(size=(2, 4)).astype("float32") for _ in range(2)]
+    for one, other in zip(plain(x), model(x), strict=True):
+        np.testing.assert_allclose(array(one), array(other), rtol=1e-5, atol=1e-6)
+    assert count(plain.trainable_variables) == count(model.trainable_variables)
+    # What was split is another model; the given one is as it was.
+    assert fl.frozen_mask(shared.kernel)[:, 1].all()
+    assert type(plain.get_layer("shared")) is type(model)
+
+
+def test_a_sequential_model_stays_one():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="a"), layers.Dropout(0.5)])
+    fl.freeze(model, "a/kernel", fl.at[0])
+    assert type(fl.to_stock(model)) is keras.Sequential
+
+
+@pytest.mark.parametrize(("coarsen", "frozen"), [("more", 6), (True, 6), ("less", 3)])
+def test_single_entries_are_made_coarser_where_asked(coarsen, frozen):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="a", use_bias=False)])
+    fl.freeze(model, "a/kernel", fl.at[0] | fl.at[1, 2])
+    with pytest.raises(fl.UnsupportedError, match=r"a/kernel: .*4 of 12 entries.*coarsen='more'"):
+        fl.to_stock(model)
+    plain = fl.to_stock(model, coarsen=cast(Any, coarsen))
+    assert count(plain.non_trainable_variables) == frozen
+    x = RANDOM.normal(size=(2, 4)).astype("float32")
+    np.testing.assert_allclose(array(plain(x)), array(model(x)), rtol=1e-5, atol=1e-6)
+
+
+class Own(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.inner = layers.Dense(2)
+
+    def call(self, x):
+        return self.inner(x)
+
+
+def test_what_has_no_equal_is_refused():
+    own = Own()
+    own(np.ones((1, 3), "float32"))
+    with pytest.raises(fl.TargetError, match="runs code of its own"):
+        fl.to_stock(own)
+    with pytest.raises(fl.TargetError, match="not a Keras model"):
+        fl.to_stock(layers.Dense(2))
+    recurrent = keras.Sequential([keras.Input((4, 3)), layers.LSTM(2, name="lstm")])
+    fl.freeze(recurrent, "lstm/*/bias")
+    with pytest.raises(fl.UnsupportedError, match=r"lstm/lstm_cell/bias: .*no equal.*got LSTM"):
+        fl.to_stock(recurrent)
+    normed = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(3, kernel_constraint="unit_norm", name="normed")]
+    )
+    fl.freeze(normed, "normed/kernel", fl.at[0])
+    with pytest.raises(fl.UnsupportedError, match="normed/kernel: UnitNorm looks at both parts"):
+        fl.to_stock(normed)
+    masked = keras.Sequential([keras.Input((4,)), layers.Embedding(5, 2, mask_zero=True)])
+    fl.freeze(masked, "*", fl.tokens([0]))
+    with pytest.raises(fl.UnsupportedError, match="the mask that it makes does not pass"):
+        fl.to_stock(masked)
+    with pytest.raises(fl.UnsupportedError, match="coarsen='a bit'"):
+        fl.to_stock(
+            keras.Sequential([keras.Input((4,)), layers.Dense(3)]), coarsen=cast(Any, "a bit")
+        )
