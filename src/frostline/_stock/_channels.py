@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from frostline._split import is_block
 from frostline._stock._linear import linear
 from frostline._stock._masks import Masks, along_axis
 from frostline._stock._pieces import in_parts, part_name, parts_of, vector
@@ -102,7 +103,7 @@ def _rows(ids: Any, layer: Any, table: np.ndarray, frozen: np.ndarray, part: Any
         found[trainable] = part(table[rows], trainable=trainable)
     ids = ops.cast(ids, "int32")
     first, last = int(trains[0]), int(trains[-1]) + 1
-    if last - first == trains.size:
+    if is_block(trains):
         # A block of rows is told by its edges, without a list of places.
         hit = ops.logical_and(ids >= first, ids < last)
         of_trainable = ops.clip(ids - first, 0, trains.size - 1)

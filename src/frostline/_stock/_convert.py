@@ -134,15 +134,15 @@ def _models(model: Any) -> list[Any]:
 
 def _taken_apart(layer: Any, model: str, coarsen: Coarsen) -> keras.Model:
     path = f"{model}/{layer.name}"
-    base = getattr(type(layer), "_frostline_base", type(layer))
-    rule = next((rule for kinds, rule in _RULES if base in kinds), None)
     masks = Masks(layer, path, coarsen)
+    rule = next((rule for kinds, rule in _RULES if masks.kind in kinds), None)
     if rule is None:
         first = next(f for f in unique(walk(layer)) if plan_of(f.variable) is not None)
         known = sorted(kind.__name__ for kinds, _ in _RULES for kind in kinds)
         raise UnsupportedError(
-            f"{path}/{first.path}: this layer has no equal in stock layers; got {base.__name__}. "
-            f"Unfreeze it, or keep the model partly frozen. Known are {', '.join(known)}."
+            f"{path}/{first.path}: this layer has no equal in stock layers; "
+            f"got {masks.kind.__name__}. Unfreeze it, or keep the model partly frozen. "
+            f"Known are {', '.join(known)}."
         )
     shape = layer.get_build_config()["input_shape"]
     dtype = "int32" if isinstance(layer, keras.layers.Embedding) else layer.compute_dtype

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from frostline._equation import Equation
 from frostline._stock._masks import Masks, along_axis
 from frostline._stock._pieces import part_name, parts_of, put_together, taken, vector
 
@@ -111,7 +112,7 @@ def _bias_inside(
         status = not frozen.flat[0]
         has_part = any(trainable is status for trainable, _ in parts_of(along))
         return {status: bias} if has_part and (frozen == frozen.flat[0]).all() else {}
-    axis = _bias_axis(layer, roles)
+    axis = _bias_axis(layer, roles.outputs)
     if axis is None:
         return {}
     expected = np.repeat(along, roles.repeats)
@@ -127,16 +128,13 @@ def _bias_inside(
     }
 
 
-def _bias_axis(layer: Any, roles: Axes) -> int | None:
+def _bias_axis(layer: Any, outputs: int) -> int | None:
     """Which axis of the bias runs along that axis of the outputs, None for none."""
     if not isinstance(layer, keras.layers.EinsumDense):
         return 0
-    output = layer.equation.split("->")[1].replace("...", "")
-    letter = output[roles.outputs]  # negative: counted from the end
-    if letter not in (layer.bias_axes or ""):
-        return None
-    first = min(output.index(letter) for letter in layer.bias_axes)
-    return output.index(letter) - first
+    equation = Equation.parse(layer.equation)
+    letter = equation.output[outputs]  # negative: counted from the end
+    return equation.axis(letter, "bias", layer.bias_axes)
 
 
 def _shifted(y: Any, layer: Any, masks: Masks) -> Any:

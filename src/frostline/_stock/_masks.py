@@ -9,6 +9,7 @@ import numpy as np
 
 from frostline._errors import UnsupportedError
 from frostline._freeze import frozen_mask
+from frostline._plan import AxisPlan, EntriesPlan, plan_from_mask
 
 Coarsen = bool | Literal["more", "less"]
 _BY_ENTRY = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
@@ -35,7 +36,7 @@ class Masks:
     def frozen(self, name: str) -> np.ndarray:
         """The mask of a weight, whole positions along one axis."""
         mask = frozen_mask(self._variable(name))
-        if not _is_simple(mask):
+        if isinstance(plan_from_mask(mask), EntriesPlan):
             if not self.coarsen:
                 raise self.error(
                     name,
@@ -85,13 +86,8 @@ class Masks:
 
 def along_axis(mask: np.ndarray) -> int | None:
     """The axis whose whole positions a mask freezes; None where it freezes all or nothing."""
-    if mask.size == 0 or (mask == mask.flat[0]).all():
-        return None
-    for axis in range(mask.ndim):
-        first = np.moveaxis(mask, axis, 0).reshape(mask.shape[axis], -1)
-        if (first == first[:, :1]).all():
-            return axis
-    raise ValueError("not whole positions along one axis")
+    plan = plan_from_mask(mask)
+    return plan.axis if isinstance(plan, AxisPlan) else None
 
 
 def coarsened(mask: np.ndarray, *, more: bool) -> np.ndarray:
@@ -102,11 +98,3 @@ def coarsened(mask: np.ndarray, *, more: bool) -> np.ndarray:
         along = mask.any(others, keepdims=True) if more else mask.all(others, keepdims=True)
         candidates.append(np.broadcast_to(along, mask.shape))
     return min(candidates, key=lambda one: int((one != mask).sum()))
-
-
-def _is_simple(mask: np.ndarray) -> bool:
-    try:
-        along_axis(mask)
-    except ValueError:
-        return False
-    return True

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from frostline._split import is_block, slice_along
+
 TRAINABLE, FROZEN = "trainable", "frozen"
 
 
@@ -26,12 +28,9 @@ def parts_of(frozen: np.ndarray) -> list[tuple[bool, np.ndarray]]:
 def taken(x: Any, axis: int, positions: np.ndarray) -> Any:
     """Some positions of a symbolic tensor along an axis, sorted; `x` itself for all of them."""
     axis %= len(x.shape)
-    first, last = int(positions[0]), int(positions[-1]) + 1
-    if last - first != positions.size:
-        return ops.take(x, positions, axis=axis)
-    if positions.size == x.shape[axis]:
-        return x
-    return x[(slice(None),) * axis + (slice(first, last),)]
+    if is_block(positions):
+        return slice_along(x, axis, int(positions[0]), int(positions[-1]) + 1)
+    return ops.take(x, positions, axis=axis)
 
 
 def put_together(
