@@ -15,7 +15,7 @@ from frostline._errors import (
 )
 from frostline._freeze import Change, Changes, freeze, frozen_mask, is_frozen, unfreeze
 from frostline._selections import Selection, at, everything, mask, nothing, zeros
-from frostline._stock import to_stock
+from frostline._stock import Split, find_splits, from_stock, merge_stock, to_stock
 from frostline._structure import heads, tokens, units
 from frostline.report import Row, Summary, summary
 
@@ -33,18 +33,22 @@ __all__ = [
     "ScheduleError",
     "Selection",
     "SelectionError",
+    "Split",
     "Summary",
     "TargetError",
     "UnsupportedError",
     "at",
     "callbacks",
     "everything",
+    "find_splits",
     "freeze",
+    "from_stock",
     "frozen",
     "frozen_mask",
     "heads",
     "is_frozen",
     "mask",
+    "merge_stock",
     "nothing",
     "summary",
     "thawed",

@@ -12,6 +12,7 @@ import json
 import os
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -209,6 +210,32 @@ def backed_up_epoch(backup: keras.callbacks.BackupAndRestore) -> int | None:
         return epoch - 1 if backup.save_freq == "epoch" else epoch
     # Killed between the two files of the first backup.
     return 0 if os.path.exists(backup._weights_path) else None
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a symbolic tensor came about: output `index` of `operation(*args, **kwargs)`.
+
+    `node` numbers the calls of the operation.
+    """
+
+    operation: Any
+    node: int
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    index: int
+
+    def again(self, *first: Any) -> Any:
+        """The same call with other first arguments."""
+        made = self.operation(*first, *self.args[len(first) :], **self.kwargs)
+        return made[self.index] if isinstance(made, (list, tuple)) else made
+
+
+def call_of(tensor: Any) -> Call:
+    """The call that made a symbolic tensor: no public way leads from a tensor to it."""
+    operation, node, index = tensor._keras_history
+    arguments = operation._inbound_nodes[node].arguments
+    return Call(operation, node, tuple(arguments.args), arguments.kwargs, index)
 
 
 untracked = DotNotTrackScope

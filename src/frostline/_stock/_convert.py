@@ -7,8 +7,7 @@ from typing import Any
 
 import keras
 
-from frostline import _keras
-from frostline._errors import NotBuiltError, TargetError, UnsupportedError
+from frostline._errors import UnsupportedError
 from frostline._stock._channels import (
     NORMALIZATION,
     SEPARABLE,
@@ -18,6 +17,7 @@ from frostline._stock._channels import (
 )
 from frostline._stock._linear import LINEAR, linear
 from frostline._stock._masks import Coarsen, Masks
+from frostline._stock._rebuild import check_rebuildable, models, rebuilt
 from frostline._tree import unique, walk
 from frostline._view import plan_of
 
@@ -67,53 +67,28 @@ def to_stock(model: keras.Model, *, coarsen: Coarsen = False) -> keras.Model:
         >>> [v.path for v in plain.trainable_variables]
         ['hidden__trainable/kernel', 'hidden__trainable/bias']
     """
-    _check(model)
+    check_rebuildable(model)
     if coarsen not in (False, True, "more", "less"):
         raise UnsupportedError(
             f"{model.name}: `coarsen` says whether to freeze more or less; got coarsen={coarsen!r}."
             " Pass 'more', 'less' or nothing."
         )
-    copies: list[tuple[Any, Any]] = []
-
-    def clone(layer: Any) -> Any:
-        if any(plan_of(found.variable) is not None for found in walk(layer)):
-            return _taken_apart(layer, model.name, coarsen)
-        copy = type(layer).from_config(layer.get_config())
-        copies.append((layer, copy))
-        return copy
-
     _check_masks(model)
-    made = keras.models.clone_model(model, clone_function=clone, recursive=True)
-    if not made.built:
-        made.build(model.input_shape)
-    for layer, copy in copies:
-        copy.set_weights(layer.get_weights())
-    return made
 
+    def replacement(layer: Any) -> Any:
+        if not isinstance(layer, keras.layers.Layer) or isinstance(layer, keras.Model):
+            return None
+        if all(plan_of(found.variable) is None for found in walk(layer)):
+            return None
+        return taken_apart(layer, model.name, coarsen)
 
-def _check(model: Any) -> None:
-    if not isinstance(model, keras.Model):
-        raise TargetError(
-            f"model: not a Keras model; got {type(model).__name__}. Put the layer into one: "
-            "`keras.Sequential([keras.Input(shape), layer])`."
-        )
-    for inner in _models(model):
-        if not _keras.serializes_children(inner):
-            raise TargetError(
-                f"{inner.name}: a subclassed model runs code of its own, in which no layer can be "
-                f"replaced; got {type(inner).__name__}. Write it as a functional model, or keep it "
-                "partly frozen."
-            )
-    if not model.built or not any(True for _ in walk(model)):
-        raise NotBuiltError(
-            f"{model.name}: no weights yet; got built={model.built}. Build it first."
-        )
+    return rebuilt(model, replacement)
 
 
 def _check_masks(model: Any) -> None:
     """Refuse what would lose the mask of a sequence: no operation between two parts hands it on."""
     frozen = [found for found in walk(model) if plan_of(found.variable) is not None]
-    for inner in _models(model):
+    for inner in models(model):
         for layer in inner.layers:
             masking = isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False)
             if masking and frozen:
@@ -124,15 +99,8 @@ def _check_masks(model: Any) -> None:
                 )
 
 
-def _models(model: Any) -> list[Any]:
-    found = [model]
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            found += _models(layer)
-    return found
-
-
-def _taken_apart(layer: Any, model: str, coarsen: Coarsen) -> keras.Model:
+def taken_apart(layer: Any, model: str, coarsen: Coarsen = False) -> keras.Model:
+    """A functional model of stock layers that stands for a partly frozen one."""
     path = f"{model}/{layer.name}"
     masks = Masks(layer, path, coarsen)
     rule = next((rule for kinds, rule in _RULES if masks.kind in kinds), None)

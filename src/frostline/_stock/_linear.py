@@ -16,7 +16,7 @@ import numpy as np
 
 from frostline._equation import Equation
 from frostline._stock._masks import Masks, along_axis
-from frostline._stock._pieces import part_name, parts_of, put_together, taken, vector
+from frostline._stock._pieces import part_name, parts_of, put_together, spread, taken, vector
 
 _CONV = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _TRANSPOSED = (
@@ -46,7 +46,7 @@ def linear(x: Any, layer: Any, masks: Masks) -> Any:
     name = layer.name
     kernel = masks.frozen("kernel")
     axis = along_axis(kernel)
-    roles = None if axis is None else _axes(layer, axis)
+    roles = None if axis is None else axes_of(layer, axis)
     if axis is not None and roles is None:
         raise masks.error("kernel", f"axis {axis} is neither one of the inputs nor of the outputs")
     if axis is None:
@@ -95,9 +95,7 @@ def _joined(outputs: list[Any], places: list[np.ndarray], roles: Axes | None, na
         return outputs[0]
     if roles.outputs is None:
         return keras.layers.Add(name=f"{name}__add")(outputs)
-    n = roles.repeats
-    spread = [(at[:, None] * n + np.arange(n)).reshape(-1) for at in places]
-    return put_together(outputs, spread, roles.outputs, name)
+    return put_together(outputs, [spread(at, roles.repeats) for at in places], roles.outputs, name)
 
 
 def _bias_inside(
@@ -112,7 +110,7 @@ def _bias_inside(
         status = not frozen.flat[0]
         has_part = any(trainable is status for trainable, _ in parts_of(along))
         return {status: bias} if has_part and (frozen == frozen.flat[0]).all() else {}
-    axis = _bias_axis(layer, roles.outputs)
+    axis = bias_axis(layer, roles.outputs)
     if axis is None:
         return {}
     expected = np.repeat(along, roles.repeats)
@@ -121,14 +119,12 @@ def _bias_inside(
         return {}
     masks.check_divisible("bias", axis)
     return {
-        trainable: np.take(
-            bias, (at[:, None] * roles.repeats + np.arange(roles.repeats)).reshape(-1), axis
-        )
+        trainable: np.take(bias, spread(at, roles.repeats), axis)
         for trainable, at in parts_of(along)
     }
 
 
-def _bias_axis(layer: Any, outputs: int) -> int | None:
+def bias_axis(layer: Any, outputs: int) -> int | None:
     """Which axis of the bias runs along that axis of the outputs, None for none."""
     if not isinstance(layer, keras.layers.EinsumDense):
         return 0
@@ -140,10 +136,10 @@ def _bias_axis(layer: Any, outputs: int) -> int | None:
 def _shifted(y: Any, layer: Any, masks: Masks) -> Any:
     """A bias of its own, frozen in other places than the kernel."""
     bias = masks.value("bias")
-    first = _channels(layer)
+    first, note = _channels(layer), ""
     if isinstance(layer, keras.layers.EinsumDense):
-        # The bias lies along the last axes of the outputs.
-        first = len(y.shape) - bias.ndim
+        # The bias lies along the last axes of the outputs. Its shape alone doesn't tell which.
+        first, note = len(y.shape) - bias.ndim, f"_{layer.bias_axes}"
     masks.check_by_entry("bias")
     added = vector(
         y,
@@ -151,6 +147,7 @@ def _shifted(y: Any, layer: Any, masks: Masks) -> Any:
         first,
         bias,
         masks.frozen("bias"),
+        note,
         dtype=masks.config()["dtype"],
         kernel_regularizer=layer.bias_regularizer,
         kernel_constraint=layer.bias_constraint,
@@ -175,7 +172,7 @@ def _channels(layer: Any) -> int:
     return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
 
 
-def _axes(layer: Any, axis: int) -> Axes | None:
+def axes_of(layer: Any, axis: int) -> Axes | None:
     """What an axis of the kernel is; None where a split along it is none of the layer."""
     if isinstance(layer, keras.layers.EinsumDense):
         return _einsum_axes(layer, axis)

@@ -25,6 +25,11 @@ def parts_of(frozen: np.ndarray) -> list[tuple[bool, np.ndarray]]:
     return [(trainable, positions) for trainable, positions in found if positions.size]
 
 
+def spread(positions: np.ndarray, repeats: int) -> np.ndarray:
+    """The outputs of some positions, where each has several."""
+    return (positions[:, None] * repeats + np.arange(repeats)).reshape(-1)
+
+
 def taken(x: Any, axis: int, positions: np.ndarray) -> Any:
     """Some positions of a symbolic tensor along an axis, sorted; `x` itself for all of them."""
     axis %= len(x.shape)
@@ -62,12 +67,13 @@ def vector(
     axis: int,
     values: np.ndarray,
     frozen: np.ndarray,
+    note: str = "",
     **options: Any,
 ) -> Any:
     """A weight of its own, some of it trained, in a shape that broadcasts to `y` from `axis` on.
 
     No stock layer has a scale or an offset alone, but a `Dense` kernel that meets the number 1 is
-    any vector.
+    any vector. `note` ends the name of the last layer.
     """
     ones = ops.ones_like(y[(slice(None), *(0,) * (len(y.shape) - 2), slice(0, 1))])
     flat = values.reshape(-1)
@@ -88,4 +94,4 @@ def vector(
     first = axis % len(y.shape) - 1
     shape[first : first + values.ndim] = values.shape
     whole = in_parts(frozen.reshape(-1), -1, name, part)
-    return keras.layers.Reshape(shape, name=f"{name}__reshape")(whole)
+    return keras.layers.Reshape(shape, name=f"{name}__reshape{note}")(whole)

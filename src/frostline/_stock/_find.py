@@ -1,0 +1,202 @@
+"""Layers that somebody split by hand."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from frostline import _keras
+from frostline._errors import UnsupportedError
+from frostline._stock._graph import WEIGHT, Core, core_of
+from frostline._stock._masks import Masks
+from frostline._stock._rebuild import check_rebuildable, models
+from frostline._stock._recognize import is_split
+from frostline._stock._whole import whole
+
+# What parts may differ in: how they began, and what their frozen ones never use.
+_BEGUN = ("name", "trainable", "kernel_initializer", "bias_initializer", "embeddings_initializer")
+_TRAINED = (
+    *(f"{weight}_regularizer" for weight in ("kernel", "bias", "depthwise", "embeddings")),
+    *(f"{weight}_constraint" for weight in ("kernel", "bias", "depthwise", "embeddings")),
+)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A layer that was split by hand: see `find_splits`."""
+
+    name: str
+    """Of the layer that it would be: what the parts' names begin with, or that of the operation
+    that puts them together. `dataclasses.replace(split, name="head")` gives another."""
+    kind: str
+    """The class of that layer, as `Dense`."""
+    frozen: tuple[str, ...]
+    """Names of the layers that are not trainable."""
+    trainable: tuple[str, ...]
+    """Names of those that are."""
+    axis: int
+    """The axis of the weight along which it is split."""
+    core: Core = field(repr=False, compare=False)
+
+    def layer(self, *, freezing: bool) -> Any:
+        """The whole layer, built, partly frozen where `freezing`."""
+        made = whole(self.core, lambda layer: not layer.trainable)
+        return made.layer(self.name, self.core.source.shape, freezing=freezing)
+
+
+def find_splits(model: keras.Model) -> list[Split]:
+    """The layers of a model that were split by hand to freeze a part of each.
+
+    Layers of one class with the same input, some frozen and some trainable, whose outputs are
+    concatenated; or those given slices of it, whose outputs are added up. They are listed where one
+    partly frozen layer would do the same: with equal options, an activation that acts entry by
+    entry, and no other use of what lies between. `Dense`, `EinsumDense`, convolutions, and the
+    columns of an `Embedding`.
+
+    Args:
+        model: A built functional model, nested ones included.
+
+    Returns:
+        What was found, in the order of the model, for `from_stock(model, splits)`. What `to_stock`
+        made is not among it: `from_stock` knows it by its names.
+
+    Raises:
+        TargetError: `model` is not a model, or is a subclass, whose call can't be looked into.
+        NotBuiltError: It has no weights yet.
+
+    Example:
+        >>> import keras, frostline as fl
+        >>> x = keras.Input((3,))
+        >>> old = keras.layers.Dense(4, name="head_old", trainable=False)
+        >>> new = keras.layers.Dense(2, name="head_new")
+        >>> model = keras.Model(x, keras.layers.Concatenate()([old(x), new(x)]))
+        >>> fl.find_splits(model)
+        [Split(name='head', kind='Dense', frozen=('head_old',), trainable=('head_new',), axis=1)]
+        >>> fl.summary(fl.from_stock(model, fl.find_splits(model)))["head/kernel"].frozen
+        12
+    """
+    check_rebuildable(model)
+    found = []
+    for inner in models(model):
+        if not is_split(inner) and not isinstance(inner, keras.Sequential):
+            found += _splits(inner)
+    return found
+
+
+def _splits(model: Any) -> Iterator[Split]:
+    graph = _Graph(model.outputs)
+    names = {operation.name for operation in model.operations}
+    found, within = [], set()
+    for operation in reversed(model.operations):
+        for tensor in graph.outputs.get(id(operation), ()):
+            core = core_of(tensor) if id(operation) not in within else None
+            if core is not None and graph.is_closed(core) and _would_be_one(core):
+                within |= {id(one) for one in core.operations}
+                found.append(_split(core, names))
+    return reversed(found)
+
+
+def _split(core: Core, names: set[str]) -> Split:
+    layers = [part.layer for part in core.parts]
+    shared = os.path.commonprefix([layer.name for layer in layers])  # noqa: RUF071 - characters
+    name = shared.rstrip("_-./ ")
+    gone = {operation.name for operation in core.operations}
+    if not name or name in names - gone:
+        name = core.operations[-1].name
+    assert core.axis is not None
+    return Split(
+        name,
+        core.kind.__name__,
+        tuple(layer.name for layer in layers if not layer.trainable),
+        tuple(layer.name for layer in layers if layer.trainable),
+        core.axis,
+        core,
+    )
+
+
+class _Graph:
+    """How often each tensor is used and each operation called."""
+
+    def __init__(self, outputs: list[Any]) -> None:
+        self.uses: Counter[int] = Counter(id(tensor) for tensor in outputs)
+        self.calls: Counter[int] = Counter()
+        self.outputs: dict[int, list[Any]] = {}
+        seen: set[int] = set()
+        nodes: set[tuple[int, int]] = set()
+        waiting = list(outputs)
+        while waiting:
+            tensor = waiting.pop()
+            if id(tensor) in seen:
+                continue
+            seen.add(id(tensor))
+            call = _keras.call_of(tensor)
+            self.outputs.setdefault(id(call.operation), []).append(tensor)
+            if (id(call.operation), call.node) in nodes:
+                continue
+            nodes.add((id(call.operation), call.node))
+            self.calls[id(call.operation)] += 1
+            given = keras.tree.flatten([list(call.args), dict(call.kwargs)])
+            given = [one for one in given if isinstance(one, keras.KerasTensor)]
+            self.uses.update(map(id, given))
+            waiting += given
+
+    def is_closed(self, core: Core) -> bool:
+        """Whether nothing else uses what lies between."""
+        if any(self.calls[id(operation)] != 1 for operation in core.operations):
+            return False
+        inner = [self.outputs[id(operation)] for operation in core.operations[:-1]]
+        return all(self.uses[id(tensor)] == 1 for tensors in inner for tensor in tensors)
+
+
+def _would_be_one(core: Core) -> bool:
+    """Whether one layer, partly frozen, does what the parts do."""
+    layers = [part.layer for part in core.parts]
+    trained = [layer for layer in layers if layer.trainable]
+    if core.roles is None or core.axis is None or len(trained) in (0, len(layers)):
+        return False
+
+    def differ(some: list[Any], ignored: tuple[str, ...]) -> bool:
+        told = [
+            {k: v for k, v in (one.get_config() | core.size).items() if k not in ignored}
+            for one in some
+        ]
+        return any(one != told[0] for one in told)
+
+    summed = core.roles.outputs is None
+    ignored = (*_BEGUN, *(("use_bias", "bias_axes") if summed else ()))
+    if differ(trained, ignored) or differ(layers, (*ignored, *_TRAINED)):
+        return False
+    biases = len(core.with_bias)
+    if biases > 1 if summed else biases and core.bias_axis is None:
+        return False
+    activation = getattr(layers[0], "activation", keras.activations.linear)
+    if activation is not keras.activations.linear and (summed or not _by_entry(activation)):
+        return False
+    regular = getattr(layers[0], "activity_regularizer", None) is None
+    return regular and _is_divisible(trained[0], core)
+
+
+def _is_divisible(layer: Any, core: Core) -> bool:
+    """Whether no penalty or constraint looks at both parts at once."""
+    masks = Masks(layer, layer.name, coarsen=False)
+    try:
+        masks.check_divisible(WEIGHT[core.kind], core.axis or 0)
+        if core.bias_axis is not None:
+            masks.check_divisible("bias", core.bias_axis)
+    except UnsupportedError:
+        return False
+    return True
+
+
+def _by_entry(activation: Any) -> bool:
+    """Whether a function acts entry by entry, seen by what it makes of a part of some numbers."""
+    x = np.linspace(-3, 3, 8, dtype="float32").reshape(1, 8)
+    whole, part = (np.array(ops.convert_to_numpy(activation(one))) for one in (x, x[:, :3]))
+    return whole.shape == x.shape and bool(np.allclose(whole[:, :3], part, rtol=1e-5))

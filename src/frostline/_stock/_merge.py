@@ -1,0 +1,174 @@
+"""From a model of stock layers back to one with whole layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from frostline._errors import SelectionError, UnsupportedError
+from frostline._stock._convert import taken_apart
+from frostline._stock._find import Split
+from frostline._stock._pieces import part_name
+from frostline._stock._rebuild import check_rebuildable, models, operations, rebuilt
+from frostline._stock._recognize import is_split, whole_of
+
+
+def from_stock(model: keras.Model, splits: Sequence[Split] = ()) -> keras.Model:
+    """A partly frozen model of one that `to_stock` made: the way back, exact.
+
+    Args:
+        model: A model from `to_stock`, trained or loaded since, or any functional one.
+        splits: Layers that were split by hand and shall be one again, from `find_splits(model)`.
+
+    Returns:
+        A new model, in which each frozen and trainable pair is one layer again, frozen where the
+        pair was. All weights are copies; compiled anew if `model` is compiled.
+
+    Raises:
+        TargetError: `model` is not a model, or is a subclass, whose call Keras can't rewire.
+        UnsupportedError: It has no pair, or one that was changed by hand, or a frozen part that is
+            trainable now.
+        SelectionError: A split is of another model.
+
+    Example:
+        >>> import keras, frostline as fl
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, name="hidden")])
+        >>> _ = fl.freeze(model, "hidden/*", fl.units([0, 1]))
+        >>> plain = fl.to_stock(model)
+        >>> again = fl.from_stock(plain)
+        >>> fl.frozen_mask(again.get_layer("hidden").bias).tolist()
+        [True, True, False, False]
+    """
+    return _merged(model, splits, freezing=True)
+
+
+def merge_stock(model: keras.Model, splits: Sequence[Split] = ()) -> keras.Model:
+    """The plain model of one that `to_stock` made: whole layers, all of them trainable.
+
+    Like `from_stock`, with nothing frozen, and whatever parts are trainable by now.
+
+    Args:
+        model: A model from `to_stock`, trained or loaded since, or any functional one.
+        splits: Layers that were split by hand and shall be one again, from `find_splits(model)`.
+
+    Returns:
+        A new model without a trace of the split. All weights are copies.
+
+    Raises:
+        TargetError: `model` is not a model, or is a subclass, whose call Keras can't rewire.
+        UnsupportedError: It has no pair, or one that was changed by hand.
+        SelectionError: A split is of another model.
+
+    Example:
+        >>> import keras, frostline as fl
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, name="hidden")])
+        >>> _ = fl.freeze(model, "hidden/*", fl.units([0, 1]))
+        >>> plain = fl.to_stock(model)
+        >>> [v.path for v in fl.merge_stock(plain).trainable_variables]
+        ['hidden/kernel', 'hidden/bias']
+    """
+    return _merged(model, splits, freezing=False)
+
+
+def _merged(model: Any, splits: Sequence[Split], *, freezing: bool) -> keras.Model:
+    check_rebuildable(model)
+    known = {id(operation) for inner in models(model) for operation in operations(inner)}
+    for split in splits:
+        if id(split.core.operations[-1]) not in known:
+            raise SelectionError(
+                f"{model.name}: a split is of the model it was found in; got {split}. "
+                "Ask `fl.find_splits` of this model."
+            )
+    by_hand = {id(split.core.operations[-1]): split for split in splits}
+    passing = {id(one) for split in splits for one in split.core.operations[:-1]}
+    found: list[str] = [split.name for split in splits]
+
+    def replacement(operation: Any) -> Any:
+        if id(operation) in passing:
+            return _pass_on(operation)
+        if id(operation) in by_hand:
+            return _in_place(by_hand[id(operation)].layer(freezing=freezing))
+        if isinstance(operation, keras.Model) and is_split(operation):
+            found.append(operation.name)
+            return _whole_layer(operation, model.name, freezing=freezing)
+        return None
+
+    made = rebuilt(model, replacement)
+    if not found:
+        raise UnsupportedError(
+            f"{model.name}: no layer in two parts as `to_stock` makes them; got "
+            f"{len(model.layers)} layers. Pass `splits=fl.find_splits(model)` to put together what "
+            "was split by hand."
+        )
+    return made
+
+
+def _pass_on(operation: Any) -> Any:
+    """In the place of what a whole layer needs no more: what goes in, for each thing that came out.
+
+    An operation on several tensors is given the same one several times.
+    """
+    count = len(keras.tree.flatten(operation.output))
+    return lambda *given, **_: [keras.tree.flatten(given)[0]] * count
+
+
+def _in_place(layer: Any) -> Any:
+    """A layer in the place of an operation on its parts, each of which passes on what goes in."""
+    return lambda *given, **_: layer(keras.tree.flatten(given)[0])
+
+
+def _whole_layer(part: Any, model: str, *, freezing: bool) -> Any:
+    path = f"{model}/{part.name}"
+    whole = whole_of(part)
+    if whole is not None:
+        shape = part.inputs[0].shape
+        layer = whole.layer(part.name, shape)
+        if _config(taken_apart(layer, model)) == _config(part):
+            if freezing:
+                _check_flags(part, path)
+            else:
+                layer = whole.layer(part.name, shape, freezing=False)
+            layer.trainable = part.trainable
+            return layer
+    raise UnsupportedError(
+        f"{path}: named like a layer in two parts, and not what `to_stock` makes; got "
+        f"{', '.join(layer.name for layer in part.layers)}. Make it again with `fl.to_stock`, or "
+        "give it another name."
+    )
+
+
+def _check_flags(part: Any, path: str) -> None:
+    """Refuse to freeze what was set free, and the other way: nobody would know which is meant."""
+    for trainable in (True, False) if part.trainable else (False,):
+        named = part_name("", trainable=trainable)
+        for layer in part.layers:
+            if layer.name.endswith(named) and layer.trainable is not trainable:
+                raise UnsupportedError(
+                    f"{path}/{layer.name}: trainable is not what the name says; got "
+                    f"trainable={layer.trainable}. Set it to {trainable}, or call "
+                    "`fl.merge_stock` to have all of the layer trainable."
+                )
+
+
+def _config(model: keras.Model) -> Any:
+    """What a small model says of itself, but for the names of operations and what is trainable."""
+    config = model.get_config()
+    layers = {layer.name for layer in model.layers}
+    names = {
+        one["name"]: f"operation {place}"
+        for place, one in enumerate(config["layers"])
+        if one["name"] not in layers
+    }
+
+    def plain(entry: Any) -> Any:
+        if isinstance(entry, dict):
+            if entry.get("class_name") in ("__numpy__", "__tensor__"):
+                return entry["config"]["value"]  # what was loaded is a tensor
+            return {key: plain(one) for key, one in entry.items() if key != "trainable"}
+        if isinstance(entry, (list, tuple)):
+            return [plain(one) for one in entry]
+        return names.get(entry, entry) if isinstance(entry, str) else entry
+
+    return plain(config)

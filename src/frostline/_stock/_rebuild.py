@@ -1,0 +1,89 @@
+"""A copy of a model with other layers in the place of some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+from frostline import _keras
+from frostline._errors import NotBuiltError, TargetError
+from frostline._tree import walk
+
+
+def check_rebuildable(model: Any) -> None:
+    """Refuse what is no built model, or whose call is code that can't be rewired."""
+    if not isinstance(model, keras.Model):
+        raise TargetError(
+            f"model: not a Keras model; got {type(model).__name__}. Put the layer into one: "
+            "`keras.Sequential([keras.Input(shape), layer])`."
+        )
+    for inner in models(model):
+        if not _keras.serializes_children(inner):
+            raise TargetError(
+                f"{inner.name}: a subclassed model runs code of its own, in which no layer can be "
+                f"replaced; got {type(inner).__name__}. Write it as a functional model, or keep it "
+                "as it is."
+            )
+    if not model.built or not any(True for _ in walk(model)):
+        raise NotBuiltError(
+            f"{model.name}: no weights yet; got built={model.built}. Build it first."
+        )
+
+
+def models(model: keras.Model) -> Iterator[keras.Model]:
+    """A model and all that are nested in it."""
+    yield model
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from models(layer)
+
+
+def operations(model: Any) -> list[Any]:
+    """The layers and other operations of a model itself."""
+    return model.layers if isinstance(model, keras.Sequential) else model.operations
+
+
+def rebuilt(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Model:
+    """A copy of a model and its weights, compiled anew if it is compiled.
+
+    `replacement(operation)` gives what stands in the place of a layer, a nested model or another
+    operation of the graph, None for a copy of it.
+    """
+    copies: list[tuple[Any, Any]] = []
+    done: dict[int, Any] = {}
+
+    def clone(operation: Any) -> Any:
+        if id(operation) not in done:
+            made = replacement(operation)
+            done[id(operation)] = copied(operation) if made is None else made
+        return done[id(operation)]
+
+    def copied(operation: Any) -> Any:
+        if isinstance(operation, keras.Model):
+            copy = cloned(operation)
+            if not operation.trainable:
+                copy.trainable = False  # True would reach down to what is frozen
+            return copy
+        copy = type(operation).from_config(operation.get_config())
+        if isinstance(operation, keras.layers.Layer):
+            copies.append((operation, copy))
+        return copy
+
+    def cloned(inner: keras.Model) -> keras.Model:
+        if isinstance(inner, keras.Sequential):
+            return keras.models.clone_model(inner, clone_function=clone)
+        return keras.models.clone_model(inner, clone_function=clone, call_function=_called)
+
+    made = cloned(model)
+    if not made.built:
+        made.build(model.input_shape)
+    for layer, copy in copies:
+        copy.set_weights(layer.get_weights())
+    return made
+
+
+def _called(operation: Any, *args: Any, mask: Any = None, **kwargs: Any) -> Any:
+    """Call what stands in the place of a nested model, which alone was told of no mask."""
+    return operation(*args, **kwargs) if mask is None else operation(*args, mask=mask, **kwargs)

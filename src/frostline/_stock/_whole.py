@@ -1,0 +1,67 @@
+"""A layer in one piece, put together from its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from frostline._freeze import freeze
+from frostline._selections import mask
+from frostline._stock._graph import WEIGHT, Core, value
+
+
+@dataclass
+class Whole:
+    """A layer in one piece: its class and config, its numbers, and True where they are frozen."""
+
+    kind: type
+    config: dict[str, Any]
+    values: dict[str, np.ndarray]
+    frozen: dict[str, np.ndarray]
+    state: dict[str, np.ndarray] = field(default_factory=dict)
+    """What no gradient moves, as running means."""
+
+    def layer(self, name: str, shape: Any, *, freezing: bool = True) -> Any:
+        """The layer, built for inputs of `shape`, partly frozen where `freezing`."""
+        layer = self.kind.from_config(self.config | {"name": name, "trainable": True})
+        layer.build(shape)
+        for key, numbers in (self.values | self.state).items():
+            variable = getattr(layer, key)
+            variable.assign(numbers.reshape(variable.shape))
+        for key, where in self.frozen.items():
+            if freezing and where.any():
+                variable = getattr(layer, key)
+                freeze(layer, variable, mask(where.reshape(variable.shape)))
+        return layer
+
+
+def whole(core: Core, frozen: Callable[[Any], bool]) -> Whole:
+    """The layer whose parts make a `Core`; `frozen(layer)` says which of them are frozen.
+
+    Its options are those of a part that trains, and its bias is what the parts have of one.
+    """
+    layers = [part.layer for part in core.parts]
+    config = dict(next((one for one in layers if not frozen(one)), layers[0]).get_config())
+    for layer in [part.layer for part in core.with_bias][:1]:
+        own = layer.get_config()
+        config |= {key: own[key] for key in ("use_bias", "bias_axes") if key in own}
+    key = WEIGHT[core.kind]
+    made = Whole(core.kind, config | core.size, {}, {})
+    values = [value(getattr(layer, key)) for layer in layers]
+    made.values[key] = core.joined(values)
+    made.frozen[key] = core.joined(_flags(values, layers, frozen))
+    if core.with_bias:
+        having = [part.layer for part in core.with_bias]
+        values = [value(layer.bias) for layer in having]
+        made.values["bias"] = core.joined_bias(values)
+        made.frozen["bias"] = core.joined_bias(_flags(values, having, frozen))
+    return made
+
+
+def _flags(
+    values: list[np.ndarray], layers: list[Any], frozen: Callable[[Any], bool]
+) -> list[np.ndarray]:
+    return [np.full(v.shape, frozen(layer)) for v, layer in zip(values, layers, strict=True)]
