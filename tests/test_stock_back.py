@@ -69,9 +69,8 @@ def test_nested_shared_and_in_a_sequential_model():
     for one, other in zip(again(x), model(x), strict=True):
         assert_same_bits(array(one), array(other))
     assert type(again.get_layer("block")) is keras.Sequential
-    told = [
-        {row.path: row.frozen for row in fl.summary(one).rows if row.frozen} for one in (again, model)
-    ]
+    rows = [[row for row in fl.summary(one).rows if row.frozen] for one in (again, model)]
+    told = [{row.path: row.frozen for row in found} for found in rows]
     assert told[0] == told[1]
     assert len(told[0]) == 3
 
