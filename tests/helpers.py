@@ -153,6 +153,7 @@ def compile_for_test(model: keras.Model, optimizer: Any = None, **compiling: Any
     model.compile(optimizer, "mse", **compiling)
 
 
+@keras.saving.register_keras_serializable("tests")
 class DenseAdamW(keras.optimizers.AdamW):
     """AdamW that is given whole gradients on TensorFlow too.
 

@@ -14,10 +14,10 @@ from test_stock import CASES, network
 RANDOM = np.random.default_rng(0)
 
 
-def weights(model):
+def weights(model) -> dict[str, keras.Variable]:
     layer = model.get_layer("split")
-    found = {name: getattr(layer, name, None) for name in dir(layer)}
-    return {name: one for name, one in found.items() if isinstance(one, keras.Variable)}
+    found = ((name, getattr(layer, name, None)) for name in dir(layer))
+    return {name: one for name, one in found if isinstance(one, keras.Variable)}
 
 
 def assert_same_weights(one, other):
