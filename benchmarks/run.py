@@ -81,8 +81,9 @@ def _freezing() -> str:
 
 def _here(task: str, jit: str, rest: str):
     """One task in this process, whose backend is set."""
-    from benchmarks import measure
-    from benchmarks.cases import CASES
+    from benchmarks import cases, measure, stock
+
+    known = [*cases.CASES, *stock.CASES]
 
     if task == "list":
         return [
@@ -93,10 +94,10 @@ def _here(task: str, jit: str, rest: str):
                 "batch": case.batch,
                 "memory": case.memory,
             }
-            for case in CASES
+            for case in known
         ]
     name, variant = json.loads(rest)
-    case = next(case for case in CASES if case.name == name)
+    case = next(case for case in known if case.name == name)
     if task == "memory":
         return measure.temporaries(case, variant, jit=jit == "jit")
     return measure.times(case, jit=jit == "jit")

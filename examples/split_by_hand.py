@@ -2,10 +2,14 @@
 
 The first two units of a hidden layer shall stay, the other four shall train. Splitting the layer by
 hand does that, in a model of another architecture. Freezing in place gives the same numbers in the
-model that one had. And `trainable = False` on a layer's *output*, often tried, freezes nothing.
+model that one had. `fl.to_stock` writes the split model by machine, for where frostline is not
+installed, and `fl.find_splits` finds one that was written by hand, so that it can move over. And
+`trainable = False` on a layer's *output*, often tried, freezes nothing.
 
 Run it: `python examples/split_by_hand.py` (KERAS_BACKEND picks the backend).
 """
+
+import dataclasses
 
 import keras
 import numpy as np
@@ -19,9 +23,19 @@ def value(variable):
     return np.array(keras.ops.convert_to_numpy(variable))
 
 
-def stock_model():
+def weights(model):
+    hidden, output = model.get_layer("hidden"), model.get_layer("output")
+    return [value(v) for v in (hidden.kernel, hidden.bias, output.kernel, output.bias)]
+
+
+def largest_difference(some, others):
+    return max(float(np.abs(a - b).max()) for a, b in zip(some, others, strict=True))
+
+
+def stock_model(*, output_trainable=True):
     inputs = keras.Input((INPUTS,))
     hidden = keras.layers.Dense(UNITS, activation="tanh", name="hidden")(inputs)
+    hidden.trainable = output_trainable  # does nothing: it lands on a tensor, which nobody asks
     return keras.Model(inputs, keras.layers.Dense(1, name="output")(hidden))
 
 
@@ -31,14 +45,6 @@ def split_model():
     kept = keras.layers.Dense(KEPT, activation="tanh", name="kept", trainable=False)
     trained = keras.layers.Dense(UNITS - KEPT, activation="tanh", name="trained")
     hidden = keras.layers.Concatenate()([kept(inputs), trained(inputs)])
-    return keras.Model(inputs, keras.layers.Dense(1, name="output")(hidden))
-
-
-def output_model():
-    """What does not work: the attribute lands on a tensor, which nobody asks."""
-    inputs = keras.Input((INPUTS,))
-    hidden = keras.layers.Dense(UNITS, activation="tanh", name="hidden")(inputs)
-    hidden.trainable = False
     return keras.Model(inputs, keras.layers.Dense(1, name="output")(hidden))
 
 
@@ -57,41 +63,36 @@ def main():
     kernel, bias, *output = start = [value(v) for v in stock.weights]
 
     by_hand = split_model()
-    kept, trained = by_hand.get_layer("kept"), by_hand.get_layer("trained")
-    kept.set_weights([kernel[:, :KEPT], bias[:KEPT]])
-    trained.set_weights([kernel[:, KEPT:], bias[KEPT:]])
-    by_hand.get_layer("output").set_weights(output)
+    by_hand.set_weights([kernel[:, :KEPT], bias[:KEPT], kernel[:, KEPT:], bias[KEPT:], *output])
     train(by_hand)
-    split = [
-        np.concatenate([value(a), value(b)], axis=-1)
-        for a, b in ((kept.kernel, trained.kernel), (kept.bias, trained.bias))
-    ]
-    split += [value(v) for v in by_hand.get_layer("output").weights]
+    (found,) = fl.find_splits(by_hand)  # old code moves over: one layer again
+    split = weights(fl.from_stock(by_hand, [dataclasses.replace(found, name="hidden")]))
 
     fl.freeze(stock, "hidden/*", fl.at[..., :KEPT])  # the same, in the model one had
-    train(stock)
-    hidden, head = stock.get_layer("hidden"), stock.get_layer("output")
-    in_place = [value(v) for v in (hidden.kernel, hidden.bias, head.kernel, head.bias)]
+    by_machine = fl.to_stock(stock)  # and in stock layers again, made in one line
+    for model in (stock, by_machine):
+        train(model)
+    in_place, back = weights(stock), weights(fl.from_stock(by_machine))
 
-    difference = max(float(np.abs(a - b).max()) for a, b in zip(split, in_place, strict=True))
-    kept_same_bits = kernel[:, :KEPT].tobytes() == in_place[0][:, :KEPT].tobytes()
-    moved = float(np.abs(in_place[0][:, KEPT:] - kernel[:, KEPT:]).max())
-    print("hidden kernel, split by hand:", split[0].round(4), sep="\n")
+    result = {
+        "difference": largest_difference(split, in_place),
+        "by_machine": largest_difference(back, in_place),
+        "kept_same_bits": kernel[:, :KEPT].tobytes() == in_place[0][:, :KEPT].tobytes(),
+        "moved": float(np.abs(in_place[0][:, KEPT:] - kernel[:, KEPT:]).max()),
+    }
     print("hidden kernel, frozen in place:", in_place[0].round(4), sep="\n")
-    print(f"largest difference over all weights: {difference:.1e}")
-    print(f"kept units have the same bits: {kept_same_bits}; the others moved by {moved:.4f}")
+    print(f"largest difference over all weights: {result['difference']:.1e}")
+    print(f"kept units have the same bits: {result['kept_same_bits']}", end="; ")
+    print(f"the others moved by {result['moved']:.4f}")
+    print(f"`fl.to_stock`, trained, and back: differs by {result['by_machine']:.1e}")
+    print(f"`fl.find_splits`: {found}")
 
-    attempt = output_model()
+    attempt = stock_model(output_trainable=False)
     attempt.set_weights(start)
     train(attempt)
-    drift = float(np.abs(value(attempt.get_layer("hidden").kernel) - kernel).max())
-    print(f"`Z.trainable = False` on the output: the kernel drifted by {drift:.4f}")
-    return {
-        "difference": difference,
-        "kept_same_bits": kept_same_bits,
-        "moved": moved,
-        "drift": drift,
-    }
+    result["drift"] = float(np.abs(value(attempt.get_layer("hidden").kernel) - kernel).max())
+    print(f"`Z.trainable = False` on the output: the kernel drifted by {result['drift']:.4f}")
+    return result
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ INVARIANTS = {
     6: "a failed call changes nothing",
     7: "callbacks and contexts do what they say",
     8: "a fast path equals the generic one",
+    9: "stock layers are the same model, and the way back is exact",
 }
 
 
@@ -660,4 +661,64 @@ PATHS = [
     ),
 ]
 
-MUTATIONS = [*BITS, *REST, *SAME, *SLOTS, *FILES, *FAILED, *CALLBACKS, *PATHS]
+_THERE = "test_stock.py::test_outputs_parameters_and_training_are_the_same"
+_BACK = "test_stock_back.py::test_the_way_back_is_exact"
+
+STOCK = [
+    Mutation(
+        "parts that lie side by side in the order of the parts",
+        9,
+        "_stock/_pieces.py",
+        "    return ops.take(whole, order, axis=axis)",
+        "    return whole",
+        (f"{_THERE}[dense, scattered columns]",),
+        "torch",
+    ),
+    Mutation(
+        "each part has the bias of the other",
+        9,
+        "_stock/_linear.py",
+        "        status = not frozen.flat[0]",
+        "        status = bool(frozen.flat[0])",
+        (f"{_THERE}[dense, rows and bias]",),
+        "torch",
+    ),
+    Mutation(
+        "the numbers of a weight are put together in the order of the parts",
+        9,
+        "_stock/_graph.py",
+        "    return np.take(whole, np.argsort(np.concatenate(places)), axis)",
+        "    return whole",
+        (f"{_BACK}[dense, scattered columns]",),
+        "torch",
+    ),
+    Mutation(
+        "a frozen part that was set free is frozen again in silence",
+        9,
+        "_stock/_merge.py",
+        "            if layer.name.endswith(named) and layer.trainable is not trainable:",
+        "            if False:",
+        ("test_stock_back.py::test_what_was_set_free_is_not_frozen_in_silence",),
+        "torch",
+    ),
+    Mutation(
+        "what looks like a split is taken for one",
+        9,
+        "_stock/_merge.py",
+        "        if _config(taken_apart(self.layer, model)) != _config(self.part):",
+        "        if False:",
+        ("test_stock_back.py::test_what_was_changed_by_hand_is_told",),
+        "torch",
+    ),
+    Mutation(
+        "a softmax over each part is one over the whole",
+        9,
+        "_stock/_find.py",
+        "    return whole.shape == x.shape and bool(np.allclose(whole[:, :3], part, rtol=1e-5))",
+        "    return True",
+        ("test_stock_back.py::test_what_one_layer_would_not_do_is_not_listed[softmax]",),
+        "torch",
+    ),
+]
+
+MUTATIONS = [*STOCK, *BITS, *REST, *SAME, *SLOTS, *FILES, *FAILED, *CALLBACKS, *PATHS]

@@ -54,6 +54,7 @@ def test_bias_only_frozen_equals_the_custom_layer_at_each_epoch(capsys):
 def test_split_by_hand_equals_frozen_in_place_and_the_output_attribute_does_nothing(capsys):
     result = load("split_by_hand").main()
     assert result["difference"] < 1e-5
+    assert result["by_machine"] < 1e-5
     assert result["kept_same_bits"] is True
     assert result["moved"] > 0.05
     assert result["drift"] > 0.05

@@ -143,3 +143,22 @@ def test_live_objects_are_found():
     assert model.optimizer.__dict__[_keras.EXCLUSIONS] == {key}
     model.optimizer._use_weight_decay(listed[0])
     assert _keras.EXCLUSIONS_CACHE in model.optimizer.__dict__
+
+
+def test_the_call_behind_a_symbolic_tensor():
+    x = keras.Input((4,))
+    first, second = keras.ops.split(x, 2, axis=-1)
+    taken = keras.ops.take(second, [1, 0], axis=-1)
+    call = _keras.call_of(taken)
+    assert call.args[0] is second
+    assert call.args[1] == [1, 0]
+    assert (call.node, call.index) == (0, 0)
+    split = _keras.call_of(second)
+    assert (split.index, _keras.call_of(first).index) == (1, 0)
+    again = split.again(keras.ops.convert_to_tensor([[1, 2, 3, 4]]))
+    assert keras.ops.convert_to_numpy(again).tolist() == [[3, 4]]
+    assert _keras.call_of(x).args == ()
+    layer = keras.layers.Dense(2)
+    for given in (x, x + 1):
+        layer(given)
+    assert [_keras.call_of(layer(x)).node, layer._inbound_nodes[1].operation] == [2, layer]

@@ -69,6 +69,8 @@ def test_nested_shared_and_in_a_sequential_model():
     for one, other in zip(again(x), model(x), strict=True):
         assert_same_bits(array(one), array(other))
     assert type(again.get_layer("block")) is keras.Sequential
+    inner, was = (one.get_layer("block").get_layer("inner") for one in (again, model))
+    assert inner.kernel.path == was.kernel.path == "block/inner/kernel"
     rows = [[row for row in fl.summary(one).rows if row.frozen] for one in (again, model)]
     told = [{row.path: row.frozen for row in found} for found in rows]
     assert told[0] == told[1]
@@ -104,19 +106,33 @@ def test_what_was_set_free_is_not_frozen_in_silence():
 
 def test_what_is_no_split_is_told():
     x = keras.Input((4,))
-    one = layers.Dense(3, name="odd__trainable")(x)
-    odd = keras.Model(x, layers.Dropout(0.5)(one), name="odd")
-    model = keras.Model(x, odd(x))
+    odd = layers.Dropout(0.5)(layers.Dense(3, name="odd__trainable")(x))
+    odd = keras.Model(x, odd, name="odd")
+    model = keras.Model(x, odd(x), name="model")
     for back in (fl.from_stock, fl.merge_stock):
         with pytest.raises(fl.UnsupportedError, match="model/odd: named like a layer in two parts"):
-            back(keras.Model(x, odd(x), name="model"))
-    # Inside a model that looks like one: a dropout between the parts is none of `to_stock`'s.
-    changed = keras.Model(x, layers.Dense(2)(x), name="plain")
+            back(model)
+    plain = keras.Model(x, layers.Dense(2)(x), name="plain")
     with pytest.raises(fl.UnsupportedError, match=r"plain: no layer in two parts.*find_splits"):
-        fl.from_stock(changed)
+        fl.from_stock(plain)
     with pytest.raises(fl.TargetError, match="not a Keras model"):
-        fl.from_stock(layers.Dense(2))
+        fl.from_stock(layers.Dense(2))  # type: ignore[arg-type]
     assert not fl.find_splits(model)
+
+
+def test_what_was_changed_by_hand_is_told():
+    # Two parts of one input, with names that fit, and another rate of dilation in one of them.
+    x = keras.Input((8, 3))
+    parts = [
+        layers.Conv1D(2, 2, padding="same", name="conv__frozen", trainable=False)(x),
+        layers.Conv1D(2, 2, padding="same", dilation_rate=2, name="conv__trainable")(x),
+    ]
+    joint = layers.Concatenate(name="conv__concatenate")(parts)
+    changed = keras.Model(x, joint, name="conv")
+    model = keras.Model(x, changed(x), name="model")
+    for back in (fl.from_stock, fl.merge_stock):
+        with pytest.raises(fl.UnsupportedError, match=r"model/conv: .*not what `to_stock` makes"):
+            back(model)
 
 
 def head(**options):

@@ -18,7 +18,7 @@ from frostline._stock._graph import WEIGHT, Core, core_of
 from frostline._stock._masks import Masks
 from frostline._stock._rebuild import check_rebuildable, models
 from frostline._stock._recognize import is_split
-from frostline._stock._whole import whole
+from frostline._stock._whole import Whole, whole
 
 # What parts may differ in: how they began, and what their frozen ones never use.
 _BEGUN = ("name", "trainable", "kernel_initializer", "bias_initializer", "embeddings_initializer")
@@ -45,10 +45,9 @@ class Split:
     """The axis of the weight along which it is split."""
     core: Core = field(repr=False, compare=False)
 
-    def layer(self, *, freezing: bool) -> Any:
-        """The whole layer, built, partly frozen where `freezing`."""
-        made = whole(self.core, lambda layer: not layer.trainable)
-        return made.layer(self.name, self.core.source.shape, freezing=freezing)
+    def whole(self) -> Whole:
+        """The layer in one piece."""
+        return whole(self.core, lambda layer: not layer.trainable)
 
 
 def find_splits(model: keras.Model) -> list[Split]:
@@ -79,8 +78,9 @@ def find_splits(model: keras.Model) -> list[Split]:
         >>> model = keras.Model(x, keras.layers.Concatenate()([old(x), new(x)]))
         >>> fl.find_splits(model)
         [Split(name='head', kind='Dense', frozen=('head_old',), trainable=('head_new',), axis=1)]
-        >>> fl.summary(fl.from_stock(model, fl.find_splits(model)))["head/kernel"].frozen
-        12
+        >>> moved = fl.from_stock(model, fl.find_splits(model))
+        >>> fl.frozen_mask(moved.get_layer("head").bias).tolist()
+        [True, True, True, True, False, False]
     """
     check_rebuildable(model)
     found = []

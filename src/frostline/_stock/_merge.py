@@ -8,11 +8,13 @@ from typing import Any
 import keras
 
 from frostline._errors import SelectionError, UnsupportedError
+from frostline._freeze import unfreeze
 from frostline._stock._convert import taken_apart
 from frostline._stock._find import Split
 from frostline._stock._pieces import part_name
 from frostline._stock._rebuild import check_rebuildable, models, operations, rebuilt
 from frostline._stock._recognize import is_split, whole_of
+from frostline._stock._whole import Whole
 
 
 def from_stock(model: keras.Model, splits: Sequence[Split] = ()) -> keras.Model:
@@ -67,7 +69,7 @@ def merge_stock(model: keras.Model, splits: Sequence[Split] = ()) -> keras.Model
         >>> _ = fl.freeze(model, "hidden/*", fl.units([0, 1]))
         >>> plain = fl.to_stock(model)
         >>> [v.path for v in fl.merge_stock(plain).trainable_variables]
-        ['hidden/kernel', 'hidden/bias']
+        ['sequential/hidden/kernel', 'sequential/hidden/bias']
     """
     return _merged(model, splits, freezing=False)
 
@@ -83,16 +85,18 @@ def _merged(model: Any, splits: Sequence[Split], *, freezing: bool) -> keras.Mod
             )
     by_hand = {id(split.core.operations[-1]): split for split in splits}
     passing = {id(one) for split in splits for one in split.core.operations[:-1]}
-    found: list[str] = [split.name for split in splits]
+    found: list[_Found] = []
 
     def replacement(operation: Any) -> Any:
         if id(operation) in passing:
             return _pass_on(operation)
         if id(operation) in by_hand:
-            return _in_place(by_hand[id(operation)].layer(freezing=freezing))
+            split = by_hand[id(operation)]
+            found.append(_Found(split.whole(), split.name))
+            return _in_place(found[-1].layer)
         if isinstance(operation, keras.Model) and is_split(operation):
-            found.append(operation.name)
-            return _whole_layer(operation, model.name, freezing=freezing)
+            found.append(_Found(_whole(operation, model.name), operation.name, operation))
+            return found[-1].layer
         return None
 
     made = rebuilt(model, replacement)
@@ -102,7 +106,30 @@ def _merged(model: Any, splits: Sequence[Split], *, freezing: bool) -> keras.Mod
             f"{len(model.layers)} layers. Pass `splits=fl.find_splits(model)` to put together what "
             "was split by hand."
         )
+    for one in found:
+        one.fill(model.name, freezing=freezing)
     return made
+
+
+class _Found:
+    """A layer in one piece, to be filled when the model that it is put into is built."""
+
+    def __init__(self, whole: Whole, name: str, part: Any = None) -> None:
+        self.whole, self.part = whole, part
+        self.layer = whole.layer(name)
+
+    def fill(self, model: str, *, freezing: bool) -> None:
+        if self.part is None:
+            self.whole.fill(self.layer, freezing=freezing)
+            return
+        self.whole.fill(self.layer)
+        if _config(taken_apart(self.layer, model)) != _config(self.part):
+            raise _is_none(self.part, model)
+        if freezing:
+            _check_flags(self.part, f"{model}/{self.part.name}")
+        else:
+            unfreeze(self.layer)
+        self.layer.trainable = self.part.trainable
 
 
 def _pass_on(operation: Any) -> Any:
@@ -119,21 +146,16 @@ def _in_place(layer: Any) -> Any:
     return lambda *given, **_: layer(keras.tree.flatten(given)[0])
 
 
-def _whole_layer(part: Any, model: str, *, freezing: bool) -> Any:
-    path = f"{model}/{part.name}"
+def _whole(part: Any, model: str) -> Whole:
     whole = whole_of(part)
-    if whole is not None:
-        shape = part.inputs[0].shape
-        layer = whole.layer(part.name, shape)
-        if _config(taken_apart(layer, model)) == _config(part):
-            if freezing:
-                _check_flags(part, path)
-            else:
-                layer = whole.layer(part.name, shape, freezing=False)
-            layer.trainable = part.trainable
-            return layer
-    raise UnsupportedError(
-        f"{path}: named like a layer in two parts, and not what `to_stock` makes; got "
+    if whole is None:
+        raise _is_none(part, model)
+    return whole
+
+
+def _is_none(part: Any, model: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"{model}/{part.name}: named like a layer in two parts, and not what `to_stock` makes; got "
         f"{', '.join(layer.name for layer in part.layers)}. Make it again with `fl.to_stock`, or "
         "give it another name."
     )

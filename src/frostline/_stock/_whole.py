@@ -24,10 +24,12 @@ class Whole:
     state: dict[str, np.ndarray] = field(default_factory=dict)
     """What no gradient moves, as running means."""
 
-    def layer(self, name: str, shape: Any, *, freezing: bool = True) -> Any:
-        """The layer, built for inputs of `shape`, partly frozen where `freezing`."""
-        layer = self.kind.from_config(self.config | {"name": name, "trainable": True})
-        layer.build(shape)
+    def layer(self, name: str) -> Any:
+        """The layer, not built: the model that it is put into gives its weights their paths."""
+        return self.kind.from_config(self.config | {"name": name, "trainable": True})
+
+    def fill(self, layer: Any, *, freezing: bool = True) -> None:
+        """Give the built layer its numbers, and freeze what is frozen of them where `freezing`."""
         for key, numbers in (self.values | self.state).items():
             variable = getattr(layer, key)
             variable.assign(numbers.reshape(variable.shape))
@@ -35,7 +37,6 @@ class Whole:
             if freezing and where.any():
                 variable = getattr(layer, key)
                 freeze(layer, variable, mask(where.reshape(variable.shape)))
-        return layer
 
 
 def whole(core: Core, frozen: Callable[[Any], bool]) -> Whole:
