@@ -175,6 +175,20 @@ def test_only_stock_layers_are_in_it(tmp_path):
     assert_script_ends(script, KERAS_BACKEND=other[keras.backend.backend()])
 
 
+def test_training_it_leaves_the_given_model_as_it_was():
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dropout(0.5)(layers.BatchNormalization(name="norm")(x)))
+    fl.freeze(model, "norm/*", fl.units([0]))
+    data = RANDOM.normal(size=(16, 4)).astype("float32")
+    before, seed = array(model(data)), array(model.layers[-1].seed_generator.state)
+    plain = fl.to_stock(model)
+    assert_same_bits(array(plain.layers[-1].seed_generator.state), seed)
+    compile_for_test(plain)
+    plain.fit(data, data, verbose=0)  # JAX gives away what was passed in
+    assert_same_bits(array(model(data)), before)
+    assert_same_bits(array(model.layers[-1].seed_generator.state), seed)
+
+
 def test_names_tell_the_parts():
     model, _, _ = network("dense, columns")
     plain = fl.to_stock(model)

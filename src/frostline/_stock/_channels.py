@@ -45,7 +45,7 @@ def normalization(x: Any, layer: Any, masks: Masks) -> Any:
     y = plain(x)
     for name in ("moving_mean", "moving_variance"):
         if hasattr(layer, name):
-            getattr(plain, name).assign(getattr(layer, name))
+            getattr(plain, name).assign(masks.value(name))
     if rms:
         plain.scale.assign(np.ones(values["gamma"].shape))
     for key, merge in (("gamma", keras.layers.Multiply), ("beta", keras.layers.Add)):

@@ -46,7 +46,7 @@ def operations(model: Any) -> list[Any]:
 
 
 def rebuilt(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Model:
-    """A copy of a model and its weights, compiled anew if it is compiled.
+    """A copy of a model, its weights and the state of its random numbers, compiled anew if it is.
 
     `replacement(operation)` gives what stands in the place of a layer, a nested model or another
     operation of the graph, None for a copy of it.
@@ -81,7 +81,15 @@ def rebuilt(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Mode
         made.build(model.input_shape)
     for layer, copy in copies:
         copy.set_weights(layer.get_weights())
+        for seed, other in zip(_seeds(layer), _seeds(copy), strict=True):
+            other.assign(keras.ops.convert_to_numpy(seed.value))  # JAX would give it away
     return made
+
+
+def _seeds(layer: Any) -> list[Any]:
+    """The state of what a layer draws at random, which is no weight."""
+    weights = {id(variable) for variable in layer.weights}
+    return [variable for variable in layer.variables if id(variable) not in weights]
 
 
 def _called(operation: Any, *args: Any, mask: Any = None, **kwargs: Any) -> Any:
