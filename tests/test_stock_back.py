@@ -291,6 +291,17 @@ def test_several_splits_nested_and_renamed():
         fl.from_stock(one, splits)
 
 
+def test_sequences_of_unknown_length():
+    x = keras.Input((None, 6))
+    split = columns(x)[0]
+    last = layers.Add()([split[:, -1:], ops.take(split, [7], axis=1)])
+    model = keras.Model(x, ops.take(last, [0, 0], axis=1))
+    again = fl.from_stock(model, fl.find_splits(model))
+    data = RANDOM.normal(size=(2, 9, 6)).astype("float32")
+    np.testing.assert_allclose(array(again(data)), array(model(data)), rtol=1e-5, atol=1e-6)
+    assert fl.frozen_mask(again.get_layer("head").bias).tolist() == [True] * 3 + [False] * 2
+
+
 def test_what_to_stock_made_is_known_by_its_names():
     model, _, _ = network("dense, columns")
     assert not fl.find_splits(fl.to_stock(model))

@@ -151,7 +151,7 @@ def _ordered(outputs: Any) -> tuple[Any, tuple[int, np.ndarray] | None]:
     if found is None:
         return outputs, None
     joint, axis, positions = found
-    if sorted(positions) != list(range(joint.shape[axis])):
+    if not _is_all(positions, joint.shape[axis]):
         return outputs, None
     return joint, (axis, positions)
 
@@ -178,9 +178,14 @@ def _inputs(branches: Sequence[Any]) -> tuple[Any, int | None, list[np.ndarray],
         return None
     source, axis, _ = next(one for one in found if one)
     taken = [one[2] for one in found if one]
-    if sorted(np.concatenate(taken)) != list(range(source.shape[axis])):
+    if not _is_all(np.concatenate(taken), source.shape[axis]):
         return None
     return source, axis, taken, [_operation(one) for one in given]
+
+
+def _is_all(positions: np.ndarray, length: int) -> bool:
+    """Whether each position of an axis is there once."""
+    return np.array_equal(np.sort(positions), np.arange(length))
 
 
 def _axis(
@@ -212,10 +217,15 @@ def _indexed(tensor: Any) -> tuple[Any, int, np.ndarray] | None:
     # Axes of unknown length have two positions, so that one that is cut shows.
     shape = [length or 2 for length in source.shape]
     labels = np.arange(np.prod(shape), dtype="int32").reshape(shape)
-    found = ops.convert_to_numpy(call.again(ops.convert_to_tensor(labels)))
+    try:
+        found = ops.convert_to_numpy(call.again(ops.convert_to_tensor(labels)))
+    except Exception:  # each backend has its own for a position beyond those two
+        return None
     if found.ndim != labels.ndim or not found.size:
         return None
     for axis in range(1, labels.ndim):
+        if source.shape[axis] is None:
+            continue
         along = np.moveaxis(labels, axis, 0).reshape(shape[axis], -1)[:, 0]
         wanted = np.moveaxis(found, axis, 0).reshape(found.shape[axis], -1)[:, 0]
         positions = np.searchsorted(along, wanted).clip(max=along.size - 1)
