@@ -120,6 +120,15 @@ def test_what_is_no_split_is_told():
     assert not fl.find_splits(model)
 
 
+@pytest.mark.parametrize("odd", ["norm__normalization", "norm__shifted", "norm__activation"])
+def test_what_only_has_the_names_is_told(odd):
+    x = keras.Input((4,))
+    y = layers.Dense(4, name="norm__frozen")(layers.Dense(4, name=odd)(x))
+    model = keras.Model(x, keras.Model(x, y, name="norm")(x), name="model")
+    with pytest.raises(fl.UnsupportedError, match="model/norm: named like a layer in two parts"):
+        fl.from_stock(model)
+
+
 def test_what_was_changed_by_hand_is_told():
     # Two parts of one input, with names that fit, and another rate of dilation in one of them.
     x = keras.Input((8, 3))

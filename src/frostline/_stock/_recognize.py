@@ -16,8 +16,10 @@ from frostline._stock._whole import Whole, whole
 
 
 def is_split(model: keras.Model) -> bool:
-    """Whether its layers are named as those of one that was taken apart."""
-    return any(layer.name.startswith(f"{model.name}__") for layer in model.layers)
+    """Whether it has layers that are named as the parts of one that was taken apart."""
+    ends = tuple(part_name("", trainable=trainable) for trainable in (True, False))
+    names = [layer.name for layer in model.layers]
+    return any(name.startswith(f"{model.name}__") and name.endswith(ends) for name in names)
 
 
 def whole_of(model: Any) -> Whole | None:
