@@ -149,7 +149,7 @@ def _in_place(layer: Any) -> Any:
 def _whole(part: Any, model: str) -> Whole:
     try:
         whole = whole_of(part)
-    except (AttributeError, LookupError, StopIteration, TypeError, ValueError):
+    except (AttributeError, LookupError, NotImplementedError, StopIteration, TypeError, ValueError):
         whole = None  # something is missing of what `to_stock` makes
     if whole is None:
         raise _is_none(part, model)
