@@ -1,6 +1,8 @@
 """From stock Keras layers back to partly frozen ones."""
 
 import dataclasses
+import warnings
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -152,7 +154,7 @@ def head(**options):
 def columns(x, merge=None, **options):
     old = layers.Dense(3, name="head_old", trainable=False, **options)
     new = layers.Dense(2, name="head_new", **options)
-    y = (merge or layers.Concatenate())([old(x), new(x)])
+    y = (merge or layers.Concatenate)()([old(x), new(x)])
     return y, np.s_[:, :3]
 
 
@@ -174,6 +176,21 @@ def rows(x):
     return old(x[:, :3]) + new(x[:, 3:]), np.s_[:3]
 
 
+def three_rows(x):
+    made = [
+        layers.Dense(3, name=f"head_{i}", trainable=i == 1, use_bias=i == 1, activation="linear")
+        for i in range(3)
+    ]
+    y = [layer(x[:, 2 * i : 2 * i + 2]) for i, layer in enumerate(made)]
+    return y[0] + y[1] + y[2], np.s_[[0, 1, 4, 5]]
+
+
+def with_activation_layers(x):
+    old = layers.Dense(3, layers.LeakyReLU(), name="head_old", trainable=False)
+    new = layers.Dense(2, layers.LeakyReLU(), name="head_new")
+    return layers.Concatenate()([old(x), new(x)]), np.s_[:, :3]
+
+
 def rows_by_split(x):
     first, second = ops.split(x, 2, axis=-1)
     old = layers.Dense(3, name="head_old", use_bias=False)
@@ -193,7 +210,16 @@ def without_a_common_name(x):
     return layers.Concatenate(name="head")([base(x), extra(x)]), np.s_[:, :3]
 
 
-HANDMADE = [columns, three_parts, in_other_order, rows, rows_by_split, filters]
+HANDMADE = [
+    columns,
+    with_activation_layers,
+    three_parts,
+    in_other_order,
+    rows,
+    three_rows,
+    rows_by_split,
+    filters,
+]
 
 
 @pytest.mark.parametrize("make", [*HANDMADE, without_a_common_name])
@@ -231,6 +257,13 @@ def used_twice(x):
     return layers.Concatenate()([old(x), between]), between
 
 
+def one_variable(x):
+    y = columns(x)[0]
+    bias = keras.Model(x, y).get_layer("head_new").bias
+    bias.trainable = False
+    return y
+
+
 def called_twice(x):
     old, new = layers.Dense(6, trainable=False), layers.Dense(6)
     return layers.Concatenate()([old(x), new(x), new(old(x))])
@@ -264,6 +297,10 @@ NOT_ONE = {
         [head(trainable=False)(x), layers.EinsumDense("ab,bc->ac", 3, bias_axes="c")(x)]
     ),
     "along the batch": lambda x: ops.concatenate([head(trainable=False)(x), head()(x)], axis=0),
+    "halves": lambda x: columns(x, activation="glu")[0],
+    "weights of its own": lambda x: columns(x, activation=layers.PReLU())[0],
+    "another dtype": lambda x: columns(x, lambda: layers.Concatenate(dtype="float16"))[0],
+    "the flag of one variable": one_variable,
     "used twice": used_twice,
     "called twice": called_twice,
 }
@@ -296,7 +333,7 @@ def test_several_splits_nested_and_renamed():
     # One of them alone: the other stays as it was.
     one = fl.from_stock(model, splits[:1])
     assert len(fl.find_splits(one)) == 1
-    with pytest.raises(fl.SelectionError, match=r"model: a split is of the model it was found in"):
+    with pytest.raises(fl.SelectionError, match="model: the model has no such split"):
         fl.from_stock(one, splits)
 
 
@@ -309,6 +346,68 @@ def test_sequences_of_unknown_length():
     data = RANDOM.normal(size=(2, 9, 6)).astype("float32")
     np.testing.assert_allclose(array(again(data)), array(model(data)), rtol=1e-5, atol=1e-6)
     assert fl.frozen_mask(again.get_layer("head").bias).tolist() == [True] * 3 + [False] * 2
+
+
+def test_a_mask_comes_by():
+    x = keras.Input((5, 6))
+    masked = layers.Masking()(x)
+    model = keras.Model(x, layers.GRU(2)(columns(masked, lambda: ops_concatenate)[0]))
+    assert not fl.find_splits(model)
+    inner_x = keras.Input((5, 6))
+    inner = keras.Model(inner_x, columns(inner_x, lambda: ops_concatenate)[0])
+    assert len(fl.find_splits(inner)) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras: a nested model hands on no mask
+        nested = keras.Model(x, layers.GRU(2)(inner(masked)))
+    assert not fl.find_splits(nested)
+
+
+def ops_concatenate(tensors):
+    return ops.concatenate(tensors, axis=-1)
+
+
+def two_heads():
+    x = keras.Input((6,))
+    old, new = layers.Dense(3, name="head_a", trainable=False), layers.Dense(2, name="head_b")
+    return keras.Model(x, [columns(x)[0], layers.Concatenate()([old(x), new(x)])], name="model")
+
+
+def test_names_of_splits():
+    model = two_heads()
+    splits = fl.find_splits(model)
+    assert len({split.name for split in splits}) == 2
+    again = fl.from_stock(model, iter(splits))
+    assert sum(row.frozen for row in fl.summary(again).rows) == 2 * 3 * 7
+    for name in ("same", "a/b", "", 3, None):
+        renamed = [dataclasses.replace(split, name=name) for split in splits]
+        with pytest.raises(fl.SelectionError, match="a layer's name is text without a slash"):
+            fl.from_stock(model, renamed)
+    assert fl.from_stock(model, splits[:1]).get_layer(splits[0].name) is not None
+
+
+def test_splits_that_are_none_or_no_longer():
+    model = two_heads()
+    splits = fl.find_splits(model)
+    for odd in ("head", 3, fl.find_splits):
+        with pytest.raises(fl.SelectionError, match="model: no list of splits"):
+            fl.from_stock(model, cast(Any, odd))
+    with pytest.raises(fl.SelectionError, match="model: no split; got 'head'"):
+        fl.from_stock(model, cast(Any, ["head"]))
+    with pytest.raises(fl.SelectionError, match="has no such split, or no longer"):
+        fl.from_stock(model, [dataclasses.replace(splits[0], axis=0)])
+    model.trainable = True
+    with pytest.raises(fl.SelectionError, match="has no such split, or no longer"):
+        fl.from_stock(model, splits)
+
+
+def test_a_merged_model_has_nothing_frozen_anywhere():
+    x = keras.Input((6,))
+    model = keras.Model(x, layers.Dense(2, name="out")(columns(x)[0]))
+    fl.freeze(model, "out/kernel", fl.at[0])
+    made = fl.merge_stock(model, fl.find_splits(model))
+    assert not any(row.frozen for row in fl.summary(made).rows)
+    assert type(made.get_layer("out")) is layers.Dense
+    assert fl.frozen_mask(model.get_layer("out").kernel)[0].all()
 
 
 def test_what_to_stock_made_is_known_by_its_names():

@@ -238,6 +238,17 @@ def call_of(tensor: Any) -> Call:
     return Call(operation, node, tuple(arguments.args), arguments.kwargs, index)
 
 
+def mask_of(tensor: Any) -> Any:
+    """The mask of a sequence that travels with a symbolic tensor, None for none."""
+    return _backend.get_keras_mask(tensor)
+
+
+def compiled_with(model: keras.Model) -> list[Any]:
+    """What a model was compiled with: its public config has names in the place of functions."""
+    config = getattr(model, "_compile_config", None)
+    return keras.tree.flatten(config.config) if config is not None else []
+
+
 untracked = DotNotTrackScope
 """A context in which attributes that are set are not taken for state of their object."""
 

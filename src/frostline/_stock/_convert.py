@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 
-from frostline._errors import UnsupportedError
+from frostline._errors import SelectionError, UnsupportedError
+from frostline._stock._calls import input_shape, masked, shapes
 from frostline._stock._channels import (
     NORMALIZATION,
     SEPARABLE,
@@ -17,7 +18,7 @@ from frostline._stock._channels import (
 )
 from frostline._stock._linear import LINEAR, linear
 from frostline._stock._masks import Coarsen, Masks
-from frostline._stock._rebuild import check_rebuildable, models, rebuilt
+from frostline._stock._rebuild import check_rebuildable, rebuilt
 from frostline._tree import unique, walk
 from frostline._view import plan_of
 
@@ -51,13 +52,17 @@ def to_stock(model: keras.Model, *, coarsen: Coarsen = False) -> keras.Model:
     Raises:
         TargetError: `model` is not a model, or is a subclass, whose call Keras can't rewire.
         NotBuiltError: It has no weights yet.
-        UnsupportedError: A frozen layer or its freeze has no equal in stock layers.
+        UnsupportedError: A frozen layer or its freeze has no equal in stock layers, or Keras can't
+            copy another layer or what the model is compiled with.
+        SelectionError: `coarsen` is none of these.
 
     Note:
         Where an output is added up from two parts it may differ in its last digits. The frozen
         layer's penalty (`kernel_regularizer`) is a constant that Keras leaves out of the loss.
         On TensorFlow a stock `Embedding` gives a token that occurs twice two gradients, which
-        Keras's optimizers square one by one; a partly frozen one gives their sum.
+        Keras's optimizers square one by one; a partly frozen one gives their sum. A bias or a scale
+        by itself is a variable named `kernel`: `exclude_from_weight_decay(var_names=["bias"])` of
+        an optimizer does not find it.
 
     Example:
         >>> import keras, frostline as fl
@@ -69,38 +74,32 @@ def to_stock(model: keras.Model, *, coarsen: Coarsen = False) -> keras.Model:
     """
     check_rebuildable(model)
     if coarsen not in (False, True, "more", "less"):
-        raise UnsupportedError(
+        raise SelectionError(
             f"{model.name}: `coarsen` says whether to freeze more or less; got coarsen={coarsen!r}."
             " Pass 'more', 'less' or nothing."
         )
-    _check_masks(model)
+    with_mask, known = masked(model), shapes(model)
 
     def replacement(layer: Any) -> Any:
         if not isinstance(layer, keras.layers.Layer) or isinstance(layer, keras.Model):
             return None
-        if all(plan_of(found.variable) is None for found in walk(layer)):
+        frozen = [found.path for found in walk(layer) if plan_of(found.variable) is not None]
+        if not frozen:
             return None
-        return taken_apart(layer, model.name, coarsen)
+        path = f"{model.name}/{layer.name}"
+        if id(layer) in with_mask:
+            raise UnsupportedError(
+                f"{path}/{frozen[0]}: the mask of a sequence comes by this layer, and does not "
+                f"pass the operations between two parts; got {type(layer).__name__}. "
+                "Keep the model partly frozen."
+            )
+        return taken_apart(layer, model.name, input_shape(layer, known, path), coarsen)
 
     return rebuilt(model, replacement)
 
 
-def _check_masks(model: Any) -> None:
-    """Refuse what would lose the mask of a sequence: no operation between two parts hands it on."""
-    frozen = [found for found in walk(model) if plan_of(found.variable) is not None]
-    for inner in models(model):
-        for layer in inner.layers:
-            masking = isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False)
-            if masking and frozen:
-                raise UnsupportedError(
-                    f"{model.name}/{layer.name}: the mask that it makes does not pass the "
-                    f"operations between two parts; got {type(layer).__name__} and "
-                    f"{frozen[0].path} frozen. Keep the model partly frozen."
-                )
-
-
-def taken_apart(layer: Any, model: str, coarsen: Coarsen = False) -> keras.Model:
-    """A functional model of stock layers that stands for a partly frozen one."""
+def taken_apart(layer: Any, model: str, shape: Any, coarsen: Coarsen = False) -> keras.Model:
+    """A functional model of stock layers that stands for a partly frozen one, called on `shape`."""
     path = f"{model}/{layer.name}"
     masks = Masks(layer, path, coarsen)
     rule = next((rule for kinds, rule in _RULES if masks.kind in kinds), None)
@@ -112,7 +111,12 @@ def taken_apart(layer: Any, model: str, coarsen: Coarsen = False) -> keras.Model
             f"got {masks.kind.__name__}. Unfreeze it, or keep the model partly frozen. "
             f"Known are {', '.join(known)}."
         )
-    shape = layer.get_build_config()["input_shape"]
+    activation = getattr(layer, "activation", None)
+    if getattr(activation, "variables", None):
+        raise UnsupportedError(
+            f"{path}: its activation has weights of its own; got {type(activation).__name__}. "
+            "Make it a layer that follows, or keep the model partly frozen."
+        )
     dtype = "int32" if isinstance(layer, keras.layers.Embedding) else layer.compute_dtype
     inputs = keras.Input(tuple(shape)[1:], dtype=dtype, name=f"{layer.name}__input")
     made = keras.Model(inputs, rule(inputs, layer, masks), name=layer.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from frostline import _keras
 from frostline._errors import UnsupportedError
+from frostline._stock._calls import Calls, masked
 from frostline._stock._graph import WEIGHT, Core, core_of
 from frostline._stock._masks import Masks
 from frostline._stock._rebuild import check_rebuildable, models
@@ -33,8 +33,9 @@ class Split:
     """A layer that was split by hand: see `find_splits`."""
 
     name: str
-    """Of the layer that it would be: what the parts' names begin with, or that of the operation
-    that puts them together. `dataclasses.replace(split, name="head")` gives another."""
+    """Of the layer that it would be: the name that was given to the operation that puts the parts
+    together, else what their names begin with. `dataclasses.replace(split, name="head")` gives
+    another."""
     kind: str
     """The class of that layer, as `Dense`."""
     frozen: tuple[str, ...]
@@ -83,36 +84,44 @@ def find_splits(model: keras.Model) -> list[Split]:
         [True, True, True, True, False, False]
     """
     check_rebuildable(model)
+    with_mask = masked(model)
     found = []
     for inner in models(model):
         if not is_split(inner) and not isinstance(inner, keras.Sequential):
-            found += _splits(inner)
+            found += _splits(inner, with_mask)
     return found
 
 
-def _splits(model: Any) -> Iterator[Split]:
-    graph = _Graph(model.outputs)
+def _splits(model: Any, with_mask: set[int]) -> Iterator[Split]:
+    calls = Calls(model)
     names = {operation.name for operation in model.operations}
-    found, within = [], set()
+    found: list[Split] = []
+    within = set(with_mask)
     for operation in reversed(model.operations):
-        for tensor in graph.outputs.get(id(operation), ()):
+        for tensor in calls.outputs.get(id(operation), ()):
             core = core_of(tensor) if id(operation) not in within else None
-            if core is not None and graph.is_closed(core) and _would_be_one(core):
+            if core is None or within.intersection(map(id, core.operations)):
+                continue
+            if _is_closed(core, calls) and _would_be_one(core):
                 within |= {id(one) for one in core.operations}
                 found.append(_split(core, names))
+                names.add(found[-1].name)
     return reversed(found)
+
+
+def _is_closed(core: Core, calls: Calls) -> bool:
+    """Whether nothing else uses what lies between."""
+    if any(calls.calls[id(operation)] != 1 for operation in core.operations):
+        return False
+    inner = [calls.outputs[id(operation)] for operation in core.operations[:-1]]
+    return all(calls.uses[id(tensor)] == 1 for tensors in inner for tensor in tensors)
 
 
 def _split(core: Core, names: set[str]) -> Split:
     layers = [part.layer for part in core.parts]
-    shared = os.path.commonprefix([layer.name for layer in layers])  # noqa: RUF071 - characters
-    name = shared.rstrip("_-./ ")
-    gone = {operation.name for operation in core.operations}
-    if not name or name in names - gone:
-        name = core.operations[-1].name
     assert core.axis is not None
     return Split(
-        name,
+        _name(core, names),
         core.kind.__name__,
         tuple(layer.name for layer in layers if not layer.trainable),
         tuple(layer.name for layer in layers if layer.trainable),
@@ -121,38 +130,16 @@ def _split(core: Core, names: set[str]) -> Split:
     )
 
 
-class _Graph:
-    """How often each tensor is used and each operation called."""
-
-    def __init__(self, outputs: list[Any]) -> None:
-        self.uses: Counter[int] = Counter(id(tensor) for tensor in outputs)
-        self.calls: Counter[int] = Counter()
-        self.outputs: dict[int, list[Any]] = {}
-        seen: set[int] = set()
-        nodes: set[tuple[int, int]] = set()
-        waiting = list(outputs)
-        while waiting:
-            tensor = waiting.pop()
-            if id(tensor) in seen:
-                continue
-            seen.add(id(tensor))
-            call = _keras.call_of(tensor)
-            self.outputs.setdefault(id(call.operation), []).append(tensor)
-            if (id(call.operation), call.node) in nodes:
-                continue
-            nodes.add((id(call.operation), call.node))
-            self.calls[id(call.operation)] += 1
-            given = keras.tree.flatten([list(call.args), dict(call.kwargs)])
-            given = [one for one in given if isinstance(one, keras.KerasTensor)]
-            self.uses.update(map(id, given))
-            waiting += given
-
-    def is_closed(self, core: Core) -> bool:
-        """Whether nothing else uses what lies between."""
-        if any(self.calls[id(operation)] != 1 for operation in core.operations):
-            return False
-        inner = [self.outputs[id(operation)] for operation in core.operations[:-1]]
-        return all(self.uses[id(tensor)] == 1 for tensors in inner for tensor in tensors)
+def _name(core: Core, names: set[str]) -> str:
+    """What somebody called the whole, else what the parts' names begin with, else Keras's name."""
+    joint = core.operations[-1]
+    automatic = re.sub(r"(?<!^)(?=[A-Z])", "_", type(joint).__name__).lower()
+    if not re.fullmatch(rf"{automatic}(_\d+)?", joint.name):
+        return joint.name
+    shared = os.path.commonprefix([part.layer.name for part in core.parts])  # noqa: RUF071 - letters
+    name = shared.rstrip("_-./ ")
+    gone = {operation.name for operation in core.operations}
+    return joint.name if not name or name in names - gone else name
 
 
 def _would_be_one(core: Core) -> bool:
@@ -161,12 +148,13 @@ def _would_be_one(core: Core) -> bool:
     trained = [layer for layer in layers if layer.trainable]
     if core.roles is None or core.axis is None or len(trained) in (0, len(layers)):
         return False
+    if any(v.trainable is not one.trainable for one in layers for v in one.weights):
+        return False
+    if keras.backend.standardize_dtype(core.outputs.dtype) != layers[0].compute_dtype:
+        return False
 
     def differ(some: list[Any], ignored: tuple[str, ...]) -> bool:
-        told = [
-            {k: v for k, v in (one.get_config() | core.size).items() if k not in ignored}
-            for one in some
-        ]
+        told = [_options(one, core.size, ignored) for one in some]
         return any(one != told[0] for one in told)
 
     summed = core.roles.outputs is None
@@ -183,6 +171,16 @@ def _would_be_one(core: Core) -> bool:
     return regular and _is_divisible(trained[0], core)
 
 
+def _options(layer: Any, size: dict[str, Any], ignored: tuple[str, ...]) -> dict[str, Any]:
+    """The config of a layer, but for some of it and the name of an activation that is a layer."""
+    told = {k: v for k, v in (layer.get_config() | size).items() if k not in ignored}
+    activation = told.get("activation")
+    if isinstance(activation, dict) and isinstance(activation.get("config"), dict):
+        inner = {k: v for k, v in activation["config"].items() if k != "name"}
+        told["activation"] = activation | {"config": inner}
+    return told
+
+
 def _is_divisible(layer: Any, core: Core) -> bool:
     """Whether no penalty or constraint looks at both parts at once."""
     masks = Masks(layer, layer.name, coarsen=False)
@@ -197,6 +195,11 @@ def _is_divisible(layer: Any, core: Core) -> bool:
 
 def _by_entry(activation: Any) -> bool:
     """Whether a function acts entry by entry, seen by what it makes of a part of some numbers."""
+    if getattr(activation, "variables", None):
+        return False  # numbers of its own, of each part others
     x = np.linspace(-3, 3, 8, dtype="float32").reshape(1, 8)
-    whole, part = (np.array(ops.convert_to_numpy(activation(one))) for one in (x, x[:, :3]))
+    try:
+        whole, part = (np.array(ops.convert_to_numpy(activation(one))) for one in (x, x[:, :3]))
+    except Exception:  # somebody's code: it may want another shape
+        return False
     return whole.shape == x.shape and bool(np.allclose(whole[:, :3], part, rtol=1e-5))

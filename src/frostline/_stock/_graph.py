@@ -45,6 +45,8 @@ class Core:
     """The tensor that goes in."""
     operations: tuple[Any, ...]
     """All that a whole layer stands for; the last one gives what comes out."""
+    outputs: Any
+    """The tensor that comes out."""
 
     @property
     def kind(self) -> type:
@@ -108,8 +110,10 @@ def core_of(outputs: Any) -> Core | None:
         given = _given(joint)
         none = np.arange(0)
         part = Part(call.operation, none, none)
-        return None if given is None or order else Core((part,), None, None, given, (part.layer,))
-    branches = _branches(call)
+        if given is None or order:
+            return None
+        return Core((part,), None, None, given, (part.layer,), outputs)
+    branches, sums = _branches(call)
     classes = {type(_operation(branch)) for branch in branches}
     if len(classes) != 1 or not classes <= WEIGHT.keys():
         return None
@@ -117,7 +121,7 @@ def core_of(outputs: Any) -> Core | None:
     if inputs is None:
         return None
     source, in_axis, taken, indexing = inputs
-    operations = [*indexing, *map(_operation, branches), *operations]
+    operations = [*indexing, *map(_operation, branches), *sums, *operations]
     out_axis = None
     made: list[np.ndarray] = taken
     if isinstance(call.operation, kinds.side_by_side):
@@ -142,7 +146,8 @@ def core_of(outputs: Any) -> Core | None:
     if any(not np.array_equal(a, b) for a, b in zip(expected, made, strict=True)):
         return None
     parts = zip(layers, taken or made, made, strict=True)
-    return Core(tuple(Part(*part) for part in parts), axis, roles, source, tuple(operations))
+    made_of = tuple(Part(*part) for part in parts)
+    return Core(made_of, axis, roles, source, tuple(operations), outputs)
 
 
 def _ordered(outputs: Any) -> tuple[Any, tuple[int, np.ndarray] | None]:
@@ -156,13 +161,25 @@ def _ordered(outputs: Any) -> tuple[Any, tuple[int, np.ndarray] | None]:
     return joint, (axis, positions)
 
 
-def _branches(call: _keras.Call) -> list[Any]:
-    """The tensors that an operation adds up or lays side by side."""
-    if not isinstance(call.operation, (*_kinds().side_by_side, *_kinds().sum)):
-        return []
+def _branches(call: _keras.Call) -> tuple[list[Any], list[Any]]:
+    """The tensors that an operation adds up or lays side by side, and the sums on the way."""
+    kinds = _kinds()
+    if not isinstance(call.operation, (*kinds.side_by_side, *kinds.sum)):
+        return [], []
     first = call.args[0] if call.args else ()
-    branches = list(first) if isinstance(first, (list, tuple)) else list(call.args)
-    return branches if all(isinstance(one, keras.KerasTensor) for one in branches) else []
+    given = list(first) if isinstance(first, (list, tuple)) else list(call.args)
+    if not all(isinstance(one, keras.KerasTensor) for one in given):
+        return [], []
+    branches, sums = [], []
+    for one in given:
+        inner = _keras.call_of(one)
+        if isinstance(call.operation, kinds.sum) and isinstance(inner.operation, kinds.sum):
+            found, below = _branches(inner)  # a + b + c
+            branches += found
+            sums += [*below, inner.operation]
+        else:
+            branches.append(one)
+    return branches, sums
 
 
 def _inputs(branches: Sequence[Any]) -> tuple[Any, int | None, list[np.ndarray], list[Any]] | None:

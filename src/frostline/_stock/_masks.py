@@ -35,7 +35,10 @@ class Masks:
 
     def frozen(self, name: str) -> np.ndarray:
         """The mask of a weight, whole positions along one axis."""
-        mask = frozen_mask(self._variable(name))
+        variable = self._variable(name)
+        mask = frozen_mask(variable)
+        if self.layer.trainable and not variable.trainable:
+            mask = np.ones_like(mask)  # by its own flag
         if isinstance(plan_from_mask(mask), EntriesPlan):
             if not self.coarsen:
                 raise self.error(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -10,14 +12,14 @@ import keras
 from frostline._errors import SelectionError, UnsupportedError
 from frostline._freeze import unfreeze
 from frostline._stock._convert import taken_apart
-from frostline._stock._find import Split
+from frostline._stock._find import Split, find_splits
 from frostline._stock._pieces import part_name
 from frostline._stock._rebuild import check_rebuildable, models, operations, rebuilt
 from frostline._stock._recognize import is_split, whole_of
 from frostline._stock._whole import Whole
 
 
-def from_stock(model: keras.Model, splits: Sequence[Split] = ()) -> keras.Model:
+def from_stock(model: keras.Model, splits: Iterable[Split] = ()) -> keras.Model:
     """A partly frozen model of one that `to_stock` made: the way back, exact.
 
     Args:
@@ -32,7 +34,8 @@ def from_stock(model: keras.Model, splits: Sequence[Split] = ()) -> keras.Model:
         TargetError: `model` is not a model, or is a subclass, whose call Keras can't rewire.
         UnsupportedError: It has no pair, or one that was changed by hand, or a frozen part that is
             trainable now.
-        SelectionError: A split is of another model.
+        SelectionError: A split is of another model, or the model has changed since, or its name is
+            another layer's.
 
     Example:
         >>> import keras, frostline as fl
@@ -46,7 +49,7 @@ def from_stock(model: keras.Model, splits: Sequence[Split] = ()) -> keras.Model:
     return _merged(model, splits, freezing=True)
 
 
-def merge_stock(model: keras.Model, splits: Sequence[Split] = ()) -> keras.Model:
+def merge_stock(model: keras.Model, splits: Iterable[Split] = ()) -> keras.Model:
     """The plain model of one that `to_stock` made: whole layers, all of them trainable.
 
     Like `from_stock`, with nothing frozen, and whatever parts are trainable by now.
@@ -56,12 +59,14 @@ def merge_stock(model: keras.Model, splits: Sequence[Split] = ()) -> keras.Model
         splits: Layers that were split by hand and shall be one again, from `find_splits(model)`.
 
     Returns:
-        A new model without a trace of the split. All weights are copies.
+        A new model without a trace of the split. All weights are copies; compiled anew if `model`
+        is compiled.
 
     Raises:
         TargetError: `model` is not a model, or is a subclass, whose call Keras can't rewire.
         UnsupportedError: It has no pair, or one that was changed by hand.
-        SelectionError: A split is of another model.
+        SelectionError: A split is of another model, or the model has changed since, or its name is
+            another layer's.
 
     Example:
         >>> import keras, frostline as fl
@@ -74,15 +79,9 @@ def merge_stock(model: keras.Model, splits: Sequence[Split] = ()) -> keras.Model
     return _merged(model, splits, freezing=False)
 
 
-def _merged(model: Any, splits: Sequence[Split], *, freezing: bool) -> keras.Model:
+def _merged(model: Any, splits: Iterable[Split], *, freezing: bool) -> keras.Model:
     check_rebuildable(model)
-    known = {id(operation) for inner in models(model) for operation in operations(inner)}
-    for split in splits:
-        if id(split.core.operations[-1]) not in known:
-            raise SelectionError(
-                f"{model.name}: a split is of the model it was found in; got {split}. "
-                "Ask `fl.find_splits` of this model."
-            )
+    splits = _checked(model, splits)
     by_hand = {id(split.core.operations[-1]): split for split in splits}
     passing = {id(one) for split in splits for one in split.core.operations[:-1]}
     found: list[_Found] = []
@@ -108,7 +107,50 @@ def _merged(model: Any, splits: Sequence[Split], *, freezing: bool) -> keras.Mod
         )
     for one in found:
         one.fill(model.name, freezing=freezing)
+    if not freezing:
+        unfreeze(made)
     return made
+
+
+def _checked(model: Any, splits: Any) -> list[Split]:
+    """The splits as the model has them now, each with the name that was asked for."""
+    splits = [splits] if isinstance(splits, Split) else splits
+    do = "Pass what `fl.find_splits(model)` lists of this model."
+    if isinstance(splits, str) or not isinstance(splits, Iterable):
+        raise SelectionError(f"{model.name}: no list of splits; got splits={splits!r}. {do}")
+    splits = list(splits)
+    present = {id(one.core.operations[-1]): one for one in find_splits(model)} if splits else {}
+    checked = []
+    for split in splits:
+        if not isinstance(split, Split):
+            raise SelectionError(f"{model.name}: no split; got {split!r}. {do}")
+        now = present.get(id(split.core.operations[-1]))
+        if now is None or dataclasses.replace(now, name=split.name) != split:
+            raise SelectionError(
+                f"{model.name}: the model has no such split, or no longer; got {split}. {do}"
+            )
+        checked.append(dataclasses.replace(now, name=split.name))
+    _check_names(model, checked)
+    return checked
+
+
+def _check_names(model: Any, splits: Sequence[Split]) -> None:
+    """Refuse names that Keras would refuse, or that two layers would have."""
+    gone = {id(one) for split in splits for one in split.core.operations}
+    for inner in models(model):
+        every = operations(inner)
+        own = {id(one) for one in every}
+        names = Counter(one.name for one in every if id(one) not in gone)
+        within = [split for split in splits if id(split.core.operations[-1]) in own]
+        names.update(str(split.name) for split in within)
+        for split in within:
+            fits = isinstance(split.name, str) and split.name and "/" not in split.name
+            if not fits or names[split.name] > 1:
+                raise SelectionError(
+                    f"{inner.name}: a layer's name is text without a slash, and no other layer's; "
+                    f"got name={split.name!r} for {' and '.join(split.frozen + split.trainable)}. "
+                    'Give another: `dataclasses.replace(split, name="head")`.'
+                )
 
 
 class _Found:
@@ -123,12 +165,11 @@ class _Found:
             self.whole.fill(self.layer, freezing=freezing)
             return
         self.whole.fill(self.layer)
-        if _config(taken_apart(self.layer, model)) != _config(self.part):
+        again = taken_apart(self.layer, model, self.part.inputs[0].shape)
+        if _config(again) != _config(self.part):
             raise _is_none(self.part, model)
         if freezing:
             _check_flags(self.part, f"{model}/{self.part.name}")
-        else:
-            unfreeze(self.layer)
         self.layer.trainable = self.part.trainable
 
 
@@ -169,10 +210,11 @@ def _check_flags(part: Any, path: str) -> None:
     for trainable in (True, False) if part.trainable else (False,):
         named = part_name("", trainable=trainable)
         for layer in part.layers:
-            if layer.name.endswith(named) and layer.trainable is not trainable:
+            flags = [layer.trainable, *(v.trainable for v in layer.weights)]
+            if layer.name.endswith(named) and (not trainable) in flags:
                 raise UnsupportedError(
                     f"{path}/{layer.name}: trainable is not what the name says; got "
-                    f"trainable={layer.trainable}. Set it to {trainable}, or call "
+                    f"trainable={not trainable}. Set it to {trainable}, or call "
                     "`fl.merge_stock` to have all of the layer trainable."
                 )
 

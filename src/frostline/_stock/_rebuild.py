@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
 from frostline import _keras
-from frostline._errors import NotBuiltError, TargetError
+from frostline._errors import FrostlineError, NotBuiltError, TargetError, UnsupportedError
 from frostline._tree import walk
 
 
@@ -66,7 +67,11 @@ def rebuilt(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Mode
             if not operation.trainable:
                 copy.trainable = False  # True would reach down to what is frozen
             return copy
-        copy = type(operation).from_config(operation.get_config())
+        if isinstance(operation, keras.layers.Lambda):
+            # Its code is here already, and no file's.
+            copy = type(operation).from_config(operation.get_config(), safe_mode=False)
+        else:
+            copy = type(operation).from_config(operation.get_config())
         if isinstance(operation, keras.layers.Layer):
             copies.append((operation, copy))
         return copy
@@ -76,14 +81,42 @@ def rebuilt(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Mode
             return keras.models.clone_model(inner, clone_function=clone)
         return keras.models.clone_model(inner, clone_function=clone, call_function=_called)
 
-    made = cloned(model)
+    try:
+        with keras.saving.custom_object_scope(_own_objects(model)):
+            made = cloned(model)
+    except FrostlineError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UnsupportedError(
+            f"{model.name}: Keras can't make a copy of it; got {type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0]} Give each layer, and what the model is compiled "
+            "with, a config: `@keras.saving.register_keras_serializable()`."
+        ) from error
     if not made.built:
         made.build(model.input_shape)
     for layer, copy in copies:
-        copy.set_weights(layer.get_weights())
-        for seed, other in zip(_seeds(layer), _seeds(copy), strict=True):
-            other.assign(keras.ops.convert_to_numpy(seed.value))  # JAX would give it away
+        _fill(copy, layer)
     return made
+
+
+def _own_objects(model: keras.Model) -> dict[str, Any]:
+    """Functions and classes that a model was compiled with, by name: they need no registration."""
+    found = {}
+    for one in _keras.compiled_with(model):
+        known = one if isinstance(one, type) or inspect.isfunction(one) else type(one)
+        if known.__module__ != "builtins":
+            found[known.__name__] = known
+    return found
+
+
+def _fill(copy: Any, layer: Any) -> None:
+    """Give a copy of a layer what no config holds."""
+    copy.set_weights(layer.get_weights())
+    for seed, other in zip(_seeds(layer), _seeds(copy), strict=True):
+        other.assign(keras.ops.convert_to_numpy(seed.value))  # JAX would give it away
+    for variable, other in zip(layer.weights, copy.weights, strict=True):
+        if other.trainable and not variable.trainable:
+            other.trainable = False
 
 
 def _seeds(layer: Any) -> list[Any]:
