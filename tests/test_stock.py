@@ -272,6 +272,13 @@ def test_what_has_no_equal_is_refused():
         )
 
 
+def test_a_grouped_convolution_is_refused():
+    model = keras.Sequential([keras.Input((6, 4)), layers.Conv1D(4, 2, groups=2, name="conv")])
+    fl.freeze(model, "conv/*", fl.units([0]))
+    with pytest.raises(fl.UnsupportedError, match=r"conv/kernel: its channels are in 2 groups"):
+        fl.to_stock(model)
+
+
 def test_a_mask_that_does_not_reach_a_frozen_layer_is_none_of_its_business():
     ids = keras.Input((5,), dtype="int32")
     masked = layers.Embedding(8, 3, mask_zero=True)(ids)

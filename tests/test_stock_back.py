@@ -395,7 +395,7 @@ def test_splits_that_are_none_or_no_longer():
         fl.from_stock(model, cast(Any, ["head"]))
     with pytest.raises(fl.SelectionError, match="has no such split, or no longer"):
         fl.from_stock(model, [dataclasses.replace(splits[0], axis=0)])
-    model.trainable = True
+    model.get_layer("head_old").trainable = True
     with pytest.raises(fl.SelectionError, match="has no such split, or no longer"):
         fl.from_stock(model, splits)
 

@@ -47,6 +47,8 @@ def linear(x: Any, layer: Any, masks: Masks) -> Any:
     kernel = masks.frozen("kernel")
     axis = along_axis(kernel)
     roles = None if axis is None else axes_of(layer, axis)
+    if axis is not None and getattr(layer, "groups", 1) != 1:
+        raise masks.error("kernel", f"its channels are in {layer.groups} groups")
     if axis is not None and roles is None:
         raise masks.error("kernel", f"axis {axis} is neither one of the inputs nor of the outputs")
     if axis is None:
