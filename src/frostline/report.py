@@ -143,7 +143,7 @@ class Summary:
     @property
     def _total(self) -> tuple[str, ...]:
         counts = f"{self.frozen:,} / {self.size:,}"
-        share = _percent(self.frozen, self.size)
+        share = percent(self.frozen, self.size)
         return ("total", "", counts, share, "", _count(self.slots_saved))
 
     def _table(self, width: int, *, ascii_only: bool) -> Table:
@@ -213,10 +213,11 @@ def summary(target: Any) -> Summary:
     """
     found = unique(weights_of(target))
     slots = _slots(target)
-    return Summary(target.name, tuple(_row(weight, slots) for weight in found))
+    return Summary(target.name, tuple(row_of(weight, slots) for weight in found))
 
 
-def _row(weight: Found, slots: int | None) -> Row:
+def row_of(weight: Found, slots: int | None = None) -> Row:
+    """The row of one weight; `slots` is how many values an optimizer keeps for each entry."""
     variable = weight.variable
     plan = plan_of(variable)
     frozen = 0 if plan is None else plan.frozen_count
@@ -249,7 +250,7 @@ def _slots(target: Any) -> int | None:
 
 def _cells(row: Row) -> tuple[str, ...]:
     kind = row.kind if row.trains or row.kind == "whole" else f"{row.kind} (layer off)".strip()
-    counts, share = f"{row.frozen:,} / {row.size:,}", _percent(row.frozen, row.size)
+    counts, share = f"{row.frozen:,} / {row.size:,}", percent(row.frozen, row.size)
     return (row.path, str(row.shape), counts, share, kind, _count(row.slots_saved))
 
 
@@ -267,7 +268,7 @@ def _layout(lines: list[tuple[str, ...]], width: int) -> tuple[list[int], bool]:
     return shown, False
 
 
-def _percent(frozen: int, size: int) -> str:
+def percent(frozen: int, size: int) -> str:
     """The share, and 0% and 100% only where that is exact."""
     share = frozen / size if size else 0.0
     if 0 < frozen < size and not 0.0005 <= share < 0.9995:
