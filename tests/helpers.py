@@ -256,3 +256,15 @@ def gradients_of_penalty(layer: Any, x: Any) -> list[Any]:
     inputs = torch.tensor(x, requires_grad=True)
     (by_input,) = torch.autograd.grad(layer(inputs).sum(), inputs, create_graph=True)
     return list(torch.autograd.grad((by_input**2).sum(), [v.value for v in variables]))
+
+
+def maps(figure: Any) -> list[Any]:
+    """The axes with a weight on them: a colour bar has no title."""
+    return [axes for axes in figure.axes if axes.get_title("left")]
+
+
+def image(axes: Any, gid: str) -> Any:
+    """What an image holds, None where there is no such image."""
+    found = [image.get_array() for image in axes.images if image.get_gid() == gid]
+    assert len(found) <= 1
+    return found[0] if found else None

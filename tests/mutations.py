@@ -21,6 +21,7 @@ INVARIANTS = {
     7: "callbacks and contexts do what they say",
     8: "a fast path equals the generic one",
     9: "stock layers are the same model, and the way back is exact",
+    10: "a map hides no entry",
 }
 
 
@@ -721,4 +722,71 @@ STOCK = [
     ),
 ]
 
-MUTATIONS = [*STOCK, *BITS, *REST, *SAME, *SLOTS, *FILES, *FAILED, *CALLBACKS, *PATHS]
+PLOTS = [
+    Mutation(
+        "a leak is an entry that moved by some distance",
+        10,
+        "_plots/_cells.py",
+        "        differs = _bits(then) != _bits(now)",
+        "        differs = then != now",
+        ("test_plots.py::test_a_frozen_entry_that_moved_is_a_leak",),
+        "torch",
+    ),
+    Mutation(
+        "a cell is the average of its entries",
+        10,
+        "_plots/_cells.py",
+        "np.maximum.reduceat(apart.max(axis=0)",
+        "np.maximum.reduceat(apart.mean(axis=0)",
+        ("test_plots_cells.py::test_a_cell_says_what_is_true_of_its_entries",),
+        "torch",
+    ),
+    Mutation(
+        "a cell that is frozen nearly whole has the colour of a whole one",
+        10,
+        "_plots/_panel.py",
+        "[-1, _EXACT, 0.25, 0.5, 0.75, 1 - _EXACT, 2]",
+        "[-1, 0.1, 0.25, 0.5, 0.75, 0.9, 2]",
+        ("test_plots.py::test_one_entry_of_a_large_weight_has_a_colour_of_its_own",),
+        "torch",
+    ),
+    Mutation(
+        "cells smaller than a pixel",
+        10,
+        "plots.py",
+        "(min(most, MOST) for most in pixels(laid.rows, laid.columns))",
+        "(MOST, MOST)",
+        ("test_plots.py::test_flat_weights_have_no_more_cells_than_pixels",),
+        "torch",
+    ),
+    Mutation(
+        "a leak beyond the limit is not drawn",
+        10,
+        "plots.py",
+        "        kept = panels if panel.leaked else others",
+        "        kept = panels",
+        ("test_plots.py::test_a_leak_is_drawn_before_others",),
+        "torch",
+    ),
+    Mutation(
+        "what leaked is drawn as what moved",
+        10,
+        "_plots/_panel.py",
+        """        ("leaked", drift.leaked, LEAK),
+""",
+        "",
+        ("test_plots.py::test_one_leaked_entry_of_a_large_weight_is_in_the_image",),
+        "torch",
+    ),
+    Mutation(
+        "heads lie across each other",
+        10,
+        "_plots/_arrange.py",
+        "key=lambda axis: (axis != heads, axis)",
+        "key=lambda axis: axis",
+        ("test_plots_cells.py::test_heads_of_a_kernel_that_has_features_first",),
+        "torch",
+    ),
+]
+
+MUTATIONS = [*STOCK, *BITS, *REST, *SAME, *SLOTS, *FILES, *FAILED, *CALLBACKS, *PATHS, *PLOTS]

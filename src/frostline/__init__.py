@@ -4,9 +4,11 @@ from frostline import callbacks
 from frostline._contexts import frozen, thawed
 from frostline._errors import (
     AuditError,
+    DependencyError,
     FrostlineError,
     NotBuiltError,
     PathError,
+    PlotError,
     RestoreError,
     ScheduleError,
     SelectionError,
@@ -17,6 +19,7 @@ from frostline._freeze import Change, Changes, freeze, frozen_mask, is_frozen, u
 from frostline._selections import Selection, at, everything, mask, nothing, zeros
 from frostline._stock import Split, find_splits, from_stock, merge_stock, to_stock
 from frostline._structure import heads, tokens, units
+from frostline.plots import plot, plot_drift, snapshot
 from frostline.report import Row, Summary, summary
 
 __version__ = "0.1.0"
@@ -25,9 +28,11 @@ __all__ = [
     "AuditError",
     "Change",
     "Changes",
+    "DependencyError",
     "FrostlineError",
     "NotBuiltError",
     "PathError",
+    "PlotError",
     "RestoreError",
     "Row",
     "ScheduleError",
@@ -50,6 +55,9 @@ __all__ = [
     "mask",
     "merge_stock",
     "nothing",
+    "plot",
+    "plot_drift",
+    "snapshot",
     "summary",
     "thawed",
     "to_stock",

@@ -25,7 +25,7 @@ class NotBuiltError(FrostlineError, ValueError):
 
 
 class TargetError(FrostlineError, TypeError):
-    """The object given is not a layer, a model or a variable that can be frozen."""
+    """The object given is not of the kind asked for: a layer, a model, a variable, ..."""
 
 
 class UnsupportedError(FrostlineError, TypeError):
@@ -42,3 +42,11 @@ class ScheduleError(FrostlineError, ValueError):
 
 class AuditError(FrostlineError, RuntimeError):
     """A frozen entry of a weight is not what it was."""
+
+
+class PlotError(FrostlineError, ValueError):
+    """What is to be drawn does not fit together."""
+
+
+class DependencyError(FrostlineError, ImportError):
+    """A package that an extra of frostline brings is not installed."""

@@ -1,0 +1,338 @@
+"""Maps of what is frozen in each weight and of what moved, drawn with matplotlib."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from frostline._errors import DependencyError, PathError, PlotError, TargetError
+from frostline._plan import AxisPlan
+from frostline._plots._arrange import Arrangement, arrangement
+from frostline._plots._cells import MOST, Drift, Grid, drift, frozen_share
+from frostline._tree import Found, select, unique, weights_of
+from frostline._view import plan_of
+from frostline.report import percent, row_of
+
+if TYPE_CHECKING:  # matplotlib is an extra, and slow to import
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from frostline._plots._panel import Panel
+
+Pixels = Callable[..., tuple[int, int]]
+"""The two sides of a map -> the pixels down and across."""
+
+_LISTED = 3  # paths in a message
+
+
+def plot(model: Any, weights: Any = "*", *, ax: Axes | None = None, limit: int = 48) -> Figure:
+    """Draw what is frozen of each weight, one map a weight.
+
+    Inputs run down and outputs run across; a vector is a strip, the window of a convolution is
+    drawn for each pair of channels, heads and gates lie side by side. A weight with more entries
+    than pixels is drawn in cells, at most 512 along a side, whose colour says whether none, a part
+    or all of their entries are frozen: a single one shows.
+
+    Args:
+        model: A built layer or model.
+        weights: Which weights, as in `freeze`: a glob on the path, a regex, a variable, a list.
+        ax: Axes of matplotlib to draw one weight on. A new figure by default.
+        limit: How many weights are drawn at most. The figure says how many are not.
+
+    Returns:
+        A `matplotlib.figure.Figure`, of which pyplot knows nothing: a notebook shows it,
+        `figure.savefig("frozen.png")` keeps it. With `ax`, the figure of those axes.
+
+    Raises:
+        DependencyError: matplotlib is not installed.
+        TargetError: `model` is not a layer or model, or `ax` no plain axes of matplotlib.
+        NotBuiltError: `model` has no weights yet.
+        PathError: No weight is named by `weights`, or several are and there is one `ax`.
+        PlotError: `limit` is not a positive integer.
+
+    Example:
+        >>> import keras, frostline as fl
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 4))
+        >>> _ = fl.freeze(layer, "kernel", fl.at[:, 0])
+        >>> figure = fl.plot(layer)
+        >>> [axes.get_title("left") for axes in figure.axes]
+        ['kernel', 'bias']
+    """
+    page = _drawing("plot", ax, limit)
+    chosen = _chosen(model, weights, ax)
+    rows = [row_of(weight) for weight in chosen]
+    shown = chosen[:limit]
+    pixels = functools.partial(page.pixels, axes=ax, weights=len(shown))
+    panels = [_frozen_panel(weight, pixels) for weight in shown]
+    if ax is not None:
+        return page.on_axes(panels[0], ax)
+    frozen, size = sum(row.frozen for row in rows), sum(row.size for row in rows)
+    title = f"{model.name}: {frozen:,} of {size:,} entries frozen ({percent(frozen, size)})"
+    return page.page(panels, title, _notes(len(shown), len(chosen)))
+
+
+def plot_drift(
+    before: Any, after: Any, weights: Any = "*", *, ax: Axes | None = None, limit: int = 48
+) -> Figure:
+    """Draw how far each entry moved between two states of a model, one map a weight.
+
+    The colour of a cell is the largest `|after - before|` in it, on one logarithmic scale for all
+    weights. What is equal to the last bit has a colour of its own, and so has what became NaN or
+    infinite. What is frozen is hatched. A frozen entry whose bits changed, were it only the sign of
+    a zero, is marked, and its weight says so in its title. Entries lie as in `plot`.
+
+    Args:
+        before: What `snapshot` gave, any mapping from paths to arrays, or another model with
+            weights of the same paths.
+        after: A built layer or model. What is frozen in it now is what must not have moved.
+        weights: Which weights of `after`, as in `freeze`.
+        ax: Axes of matplotlib to draw one weight on. A new figure by default.
+        limit: How many weights are drawn at most. All are compared, those with a frozen entry that
+            moved come first, and the figure says how many are not drawn.
+
+    Returns:
+        A `matplotlib.figure.Figure`, as `plot` does.
+
+    Raises:
+        DependencyError: matplotlib is not installed.
+        TargetError: `after` is not a layer or model, `before` neither that nor a mapping, or `ax`
+            no plain axes of matplotlib.
+        NotBuiltError: A model has no weights yet.
+        PathError: No weight is named by `weights`, `before` lacks one, two weights have one path,
+            or several are named and there is one `ax`.
+        PlotError: An array has another shape or dtype than its weight, or is its very memory;
+            `limit` is not a positive integer.
+
+    Note:
+        One weight at a time is read, in blocks of rows: needed are two copies of the largest one.
+
+    Example:
+        >>> import keras, frostline as fl
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 4))
+        >>> _ = fl.freeze(layer, "kernel", fl.at[0])
+        >>> before = fl.snapshot(layer)
+        >>> _ = layer.kernel.assign(layer.kernel + 1)
+        >>> fl.plot_drift(before, layer).axes[0].get_title("left").splitlines()
+        ['kernel', '3 frozen entries moved']
+    """
+    page = _drawing("plot_drift", ax, limit)
+    chosen = _chosen(after, weights, ax)
+    _refuse_twice(after, chosen)
+    earlier = _reader(before, chosen)
+    panels: list[Panel] = []
+    others: list[Panel] = []
+    leaked = entries = 0
+    pixels = functools.partial(page.pixels, axes=ax, weights=min(len(chosen), limit))
+    for weight in chosen:
+        panel = _drift_panel(weight, earlier(weight), pixels)
+        leaked += bool(panel.leaked)
+        entries += panel.leaked
+        kept = panels if panel.leaked else others
+        # Of a large model no more is kept than is drawn.
+        if len(kept) < limit:
+            kept.append(panel)
+    if ax is not None:
+        return page.on_axes([*panels, *others][0], ax)
+    order = {weight.path: place for place, weight in enumerate(chosen)}
+    shown = sorted([*panels, *others][:limit], key=lambda panel: order[panel.row.path])
+    said = "no frozen entry moved"
+    if entries:
+        among = f" in {leaked:,} of {len(chosen):,} weights" if len(chosen) > 1 else ""
+        said = page.leaks(entries) + among
+    return page.page(shown, f"{after.name}: {said}", _notes(len(shown), len(chosen)))
+
+
+def snapshot(model: Any, weights: Any = "*") -> dict[str, np.ndarray]:
+    """Copy the weights of a layer or model as they are now, for `plot_drift` later.
+
+    Args:
+        model: A built layer or model.
+        weights: Which weights, as in `freeze`.
+
+    Returns:
+        A dictionary from the path of each weight to an array of its shape and dtype, whatever is
+        frozen of it. `numpy.savez(file, **snapshot)` keeps it, `numpy.load(file)` is one too.
+
+    Raises:
+        TargetError: `model` is not a layer or model.
+        NotBuiltError: `model` has no weights yet.
+        PathError: No weight is named by `weights`, or two different ones have one path.
+
+    Example:
+        >>> import keras, frostline as fl
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 4))
+        >>> {path: array.shape for path, array in fl.snapshot(layer).items()}
+        {'kernel': (4, 3), 'bias': (3,)}
+    """
+    chosen = _chosen(model, weights, None)
+    _refuse_twice(model, chosen)
+    return {weight.path: np.array(_value(weight)) for weight in chosen}
+
+
+def _drawing(function: str, ax: Any, limit: Any) -> Any:
+    """The module that draws, when all that it is given besides weights is good."""
+    try:
+        from matplotlib.axes import Axes
+
+        from frostline._plots import _page
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        raise DependencyError(
+            f"{function}: needs matplotlib, which is not installed; got no module named "
+            f'{error.name!r}. Run: pip install "frostline[plot]"'
+        ) from None
+    if ax is not None and not (isinstance(ax, Axes) and ax.name == "rectilinear"):
+        raise TargetError(
+            f"ax: not the plain axes of a matplotlib figure; got ax={type(ax).__name__}. "
+            f"Pass one of `figure.subplots()`, or leave it out: `fl.{function}` makes a figure."
+        )
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise PlotError(
+            f"limit: a positive number of weights; got limit={limit!r}. "
+            "Leave it out to draw the first 48."
+        )
+    return _page
+
+
+def _chosen(model: Any, weights: Any, ax: Any) -> list[Found]:
+    found = weights_of(model)
+    chosen = select(model, found, weights)
+    if ax is not None and len(chosen) > 1:
+        paths = ", ".join(repr(weight.path) for weight in chosen[:_LISTED])
+        raise PathError(
+            f"{model.name}: one ax holds one weight; got weights={weights!r}, which names "
+            f"{len(chosen)}: {paths}{', ...' * (len(chosen) > _LISTED)}. Name one of them, or "
+            "leave `ax` out."
+        )
+    return chosen
+
+
+def _refuse_twice(model: Any, chosen: Sequence[Found]) -> None:
+    seen: set[str] = set()
+    for weight in chosen:
+        if weight.path in seen:
+            raise PathError(
+                f"{weight.path}: two different weights have this path, and arrays are kept by "
+                f"path; got weights of {model.name}. Give its layers different names."
+            )
+        seen.add(weight.path)
+
+
+def _reader(before: Any, chosen: Iterable[Found]) -> Callable[[Found], np.ndarray]:
+    """What gives the earlier value of a weight; checked for all of them, read one by one."""
+    if isinstance(before, keras.layers.Layer):
+        earlier = unique(weights_of(before))
+        wanted = {weight.path for weight in chosen}
+        _refuse_twice(before, [weight for weight in earlier if weight.path in wanted])
+        found: Mapping[str, Any] = {weight.path: weight for weight in earlier}
+    elif isinstance(before, Mapping):
+        found = before
+    else:
+        raise TargetError(
+            f"before: neither a model nor a mapping from paths to arrays; got "
+            f"before={type(before).__name__}. Take `before = fl.snapshot(model)` before training."
+        )
+    missing = [weight.path for weight in chosen if weight.path not in found]
+    if missing:
+        more = f", and {len(missing) - 1} more are not either" if len(missing) > 1 else ""
+        has = ", ".join(repr(path) for path in list(found)[:_LISTED])
+        raise PathError(
+            f"{missing[0]}: not in `before`{more}; got before with {len(found)} weights "
+            f"({has}{', ...' * (len(found) > _LISTED)}). Name those that both have: "
+            "`weights=[...]`."
+        )
+
+    def read(weight: Found) -> np.ndarray:
+        value = found[weight.path]
+        if not isinstance(value, Found):
+            return np.asarray(value)
+        if value.variable is weight.variable:
+            raise PlotError(
+                f"{weight.path}: before and after are the same weight; got before with "
+                f"{value.variable.path}. Take `before = fl.snapshot(model)` before training."
+            )
+        return _value(value)
+
+    return read
+
+
+def _value(weight: Found) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(weight.variable.value))
+
+
+def _layout(weight: Found, pixels: Pixels) -> tuple[Arrangement, Grid]:
+    laid = arrangement(weight)
+    down, across = (min(most, MOST) for most in pixels(laid.rows, laid.columns))
+    return laid, Grid(laid.rows.edges(down), laid.columns.edges(across))
+
+
+def _frozen(weight: Found) -> np.ndarray:
+    """The mask of a weight, in memory only where it has to be."""
+    plan, shape = plan_of(weight.variable), tuple(weight.variable.shape)
+    if plan is None or plan.kind == "whole":
+        return np.broadcast_to(plan is not None, shape)
+    if isinstance(plan, AxisPlan):
+        along = np.ones(shape[plan.axis], bool)
+        along[plan.positions] = False
+        return np.broadcast_to(along.reshape(-1, *[1] * (len(shape) - plan.axis - 1)), shape)
+    return plan.mask()
+
+
+def _frozen_panel(weight: Found, pixels: Pixels) -> Panel:
+    from frostline._plots._panel import Panel
+
+    laid, grid = _layout(weight, pixels)
+    share = np.zeros(grid.shape)
+    if all(weight.variable.shape):
+        share = frozen_share(laid.lay_out(_frozen(weight)), grid)
+    return Panel(row_of(weight), laid.rows, laid.columns, share)
+
+
+def _drift_panel(weight: Found, before: np.ndarray, pixels: Pixels) -> Panel:
+    from frostline._plots._panel import Panel
+
+    after = _value(weight)
+    before = _fitting(weight, before, after)
+    laid, grid = _layout(weight, pixels)
+    share, moved = np.zeros(grid.shape), Drift.zeros(grid.shape)
+    if after.size:
+        frozen = laid.lay_out(_frozen(weight))
+        share = frozen_share(frozen, grid)
+        moved = drift(laid.lay_out(before), laid.lay_out(after), frozen, grid)
+    return Panel(row_of(weight), laid.rows, laid.columns, share, moved)
+
+
+def _fitting(weight: Found, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    if before.dtype.kind == "V" and before.dtype.itemsize == after.dtype.itemsize:
+        before = before.view(after.dtype)  # a file of NumPy knows no bfloat16
+    if before.shape != after.shape or before.dtype != after.dtype:
+        raise PlotError(
+            f"{weight.path}: bits are compared, so shape and dtype must be the same; got before "
+            f"(shape {before.shape}, dtype {before.dtype}), after (shape {after.shape}, dtype "
+            f"{after.dtype}). Take `before = fl.snapshot(model)` from the same model."
+        )
+    # JAX shares what can not be written to, and that never moves.
+    if before.flags.writeable and np.may_share_memory(before, after):
+        raise PlotError(
+            f"{weight.path}: this array is the memory of the weight itself and moves with it; got "
+            f"before (shape {before.shape}, dtype {before.dtype}). Copy it before training, as "
+            "`fl.snapshot(model)` does."
+        )
+    return before
+
+
+def _notes(shown: int, matched: int) -> list[str]:
+    if shown == matched:
+        return []
+    return [
+        f"{shown:,} of {matched:,} weights are drawn. Name the others with weights=..., or "
+        f"pass limit={matched}."
+    ]
