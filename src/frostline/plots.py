@@ -110,6 +110,8 @@ def plot_drift(
 
     Note:
         One weight at a time is read, in blocks of rows: needed are two copies of the largest one.
+        On PyTorch Keras reads bfloat16 through float32, in which all NaNs of a sign are one: there
+        the payload of a NaN does not count.
 
     Example:
         >>> import keras, frostline as fl

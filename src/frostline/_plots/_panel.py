@@ -19,7 +19,7 @@ from frostline._plots._cells import Drift, Side
 from frostline.report import Row, percent
 
 # Light to dark in yellow, green and blue, told apart with any colour vision and in grey.
-TRAINS, PARTLY, FROZEN = "#fbe7a1", ("#b5d99c", "#86c5a4", "#5aaeae", "#3f93b4"), "#1d4f91"
+TRAINS, PARTLY, FROZEN = "#fbe7a1", ("#8ac9a2", "#62b5ab", "#479fb5", "#3d89b6"), "#1d4f91"
 # Greys and magenta are in no part of viridis; the ring around a leak does not rest on its hue.
 EQUAL, HATCH, NONFINITE, LEAK = "#dfe3e8", "#8d97a3", "#000000", "#f0146e"
 DENSE, SPARSE = "//////", "///"
