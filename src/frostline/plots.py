@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from frostline._errors import DependencyError, PathError, PlotError, TargetError
 from frostline._plan import AxisPlan
 from frostline._plots._arrange import Arrangement, arrangement
 from frostline._plots._cells import MOST, Drift, Grid, drift, frozen_share
-from frostline._tree import Found, select, unique, weights_of
+from frostline._plots._values import fitting, read_value, reader, refuse_twice
+from frostline._tree import Found, select, weights_of
 from frostline._view import plan_of
 from frostline.report import percent, row_of
 
@@ -125,8 +125,8 @@ def plot_drift(
     """
     page = _drawing("plot_drift", ax, limit)
     chosen = _chosen(after, weights, ax)
-    _refuse_twice(after, chosen)
-    earlier = _reader(before, chosen)
+    refuse_twice(after, chosen)
+    earlier = reader(before, chosen)
     panels: list[Panel] = []
     others: list[Panel] = []
     leaked = entries = 0
@@ -174,8 +174,8 @@ def snapshot(model: Any, weights: Any = "*") -> dict[str, np.ndarray]:
         {'kernel': (4, 3), 'bias': (3,)}
     """
     chosen = _chosen(model, weights, None)
-    _refuse_twice(model, chosen)
-    return {weight.path: np.array(_value(weight)) for weight in chosen}
+    refuse_twice(model, chosen)
+    return {weight.path: np.array(read_value(weight)) for weight in chosen}
 
 
 def _drawing(function: str, ax: Any, limit: Any) -> Any:
@@ -217,59 +217,6 @@ def _chosen(model: Any, weights: Any, ax: Any) -> list[Found]:
     return chosen
 
 
-def _refuse_twice(model: Any, chosen: Sequence[Found]) -> None:
-    seen: set[str] = set()
-    for weight in chosen:
-        if weight.path in seen:
-            raise PathError(
-                f"{weight.path}: two different weights have this path, and arrays are kept by "
-                f"path; got weights of {model.name}. Give its layers different names."
-            )
-        seen.add(weight.path)
-
-
-def _reader(before: Any, chosen: Iterable[Found]) -> Callable[[Found], np.ndarray]:
-    """What gives the earlier value of a weight; checked for all of them, read one by one."""
-    if isinstance(before, keras.layers.Layer):
-        earlier = unique(weights_of(before))
-        wanted = {weight.path for weight in chosen}
-        _refuse_twice(before, [weight for weight in earlier if weight.path in wanted])
-        found: Mapping[str, Any] = {weight.path: weight for weight in earlier}
-    elif isinstance(before, Mapping):
-        found = before
-    else:
-        raise TargetError(
-            f"before: neither a model nor a mapping from paths to arrays; got "
-            f"before={type(before).__name__}. Take `before = fl.snapshot(model)` before training."
-        )
-    missing = [weight.path for weight in chosen if weight.path not in found]
-    if missing:
-        more = f", and {len(missing) - 1} more are not either" if len(missing) > 1 else ""
-        has = ", ".join(repr(path) for path in list(found)[:_LISTED])
-        raise PathError(
-            f"{missing[0]}: not in `before`{more}; got before with {len(found)} weights "
-            f"({has}{', ...' * (len(found) > _LISTED)}). Name those that both have: "
-            "`weights=[...]`."
-        )
-
-    def read(weight: Found) -> np.ndarray:
-        value = found[weight.path]
-        if not isinstance(value, Found):
-            return np.asarray(value)
-        if value.variable is weight.variable:
-            raise PlotError(
-                f"{weight.path}: before and after are the same weight; got before with "
-                f"{value.variable.path}. Take `before = fl.snapshot(model)` before training."
-            )
-        return _value(value)
-
-    return read
-
-
-def _value(weight: Found) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(weight.variable.value))
-
-
 def _layout(weight: Found, pixels: Pixels) -> tuple[Arrangement, Grid]:
     laid = arrangement(weight)
     down, across = (min(most, MOST) for most in pixels(laid.rows, laid.columns))
@@ -301,8 +248,8 @@ def _frozen_panel(weight: Found, pixels: Pixels) -> Panel:
 def _drift_panel(weight: Found, before: np.ndarray, pixels: Pixels) -> Panel:
     from frostline._plots._panel import Panel
 
-    after = _value(weight)
-    before = _fitting(weight, before, after)
+    after = read_value(weight)
+    before = fitting(weight, before, after)
     laid, grid = _layout(weight, pixels)
     share, moved = np.zeros(grid.shape), Drift.zeros(grid.shape)
     if after.size:
@@ -310,25 +257,6 @@ def _drift_panel(weight: Found, before: np.ndarray, pixels: Pixels) -> Panel:
         share = frozen_share(frozen, grid)
         moved = drift(laid.lay_out(before), laid.lay_out(after), frozen, grid)
     return Panel(row_of(weight), laid.rows, laid.columns, share, moved)
-
-
-def _fitting(weight: Found, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    if before.dtype.kind == "V" and before.dtype.itemsize == after.dtype.itemsize:
-        before = before.view(after.dtype)  # a file of NumPy knows no bfloat16
-    if before.shape != after.shape or before.dtype != after.dtype:
-        raise PlotError(
-            f"{weight.path}: bits are compared, so shape and dtype must be the same; got before "
-            f"(shape {before.shape}, dtype {before.dtype}), after (shape {after.shape}, dtype "
-            f"{after.dtype}). Take `before = fl.snapshot(model)` from the same model."
-        )
-    # JAX shares what can not be written to, and that never moves.
-    if before.flags.writeable and np.may_share_memory(before, after):
-        raise PlotError(
-            f"{weight.path}: this array is the memory of the weight itself and moves with it; got "
-            f"before (shape {before.shape}, dtype {before.dtype}). Copy it before training, as "
-            "`fl.snapshot(model)` does."
-        )
-    return before
 
 
 def _notes(shown: int, matched: int) -> list[str]:

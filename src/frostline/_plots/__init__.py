@@ -1,1 +1,1 @@
-"""What the plots are made of: `_arrange` and `_cells` are pure, the others draw with matplotlib."""
+"""What the plots are made of: `_panel` and `_page` draw, and alone import matplotlib."""
