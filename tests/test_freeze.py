@@ -331,11 +331,12 @@ def test_an_unfrozen_weight_lies_in_memory_as_before(where, initializer):
         return np.asarray(keras.ops.convert_to_numpy(layer.kernel.value)).strides
 
     before = strides()
-    fl.freeze(layer, "kernel", where)
-    fl.freeze(layer, "kernel", fl.at[1, 1])
-    assert strides() == before
-    fl.unfreeze(layer)
-    assert strides() == before
+    for more in ((), (fl.at[1, 1],)):  # a plan of positions, and one of single entries
+        for frozen in (where, *more):
+            fl.freeze(layer, "kernel", frozen)
+        assert strides() == before
+        fl.unfreeze(layer)
+        assert strides() == before
 
 
 def test_the_old_storage_of_one_weight_at_a_time_is_there(monkeypatch):
