@@ -29,7 +29,7 @@ demo: $(VENV)/dev.stamp ## a short tour; KERAS_BACKEND picks the backend, JAX wh
 test: $(VENV)/dev.stamp ## the suite on each backend; BACKENDS="jax torch", ARGS="-k name -x", WORKERS=0 narrow it
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" -- $(ARGS)
 
-test-full: $(VENV)/dev.stamp ## the suite, the matrix of optimizers, the suite without fast paths, faults: hours
+test-full: $(VENV)/dev.stamp ## the suite, the matrix of optimizers, the suite without fast paths, faults: over an hour
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" --shards 4 -- \
 		-m "full or not full" $(ARGS)
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" --shards 2 -- \
