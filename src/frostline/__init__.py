@@ -1,26 +1,32 @@
 """Freeze any part of a Keras weight, in place and exactly."""
 
-from frostline import callbacks
-from frostline._contexts import frozen, thawed
-from frostline._errors import (
-    AuditError,
-    DependencyError,
-    FrostlineError,
-    NotBuiltError,
-    PathError,
-    PlotError,
-    RestoreError,
-    ScheduleError,
-    SelectionError,
-    TargetError,
-    UnsupportedError,
-)
-from frostline._freeze import Change, Changes, freeze, frozen_mask, is_frozen, unfreeze
-from frostline._selections import Selection, at, everything, mask, nothing, zeros
-from frostline._stock import Split, find_splits, from_stock, merge_stock, to_stock
-from frostline._structure import heads, tokens, units
-from frostline.plots import plot, plot_drift, snapshot
-from frostline.report import Row, Summary, summary
+from typing import TYPE_CHECKING, Any
+
+from frostline import _start
+
+# In the process of the command alone it is not: what needs no Keras there starts at once.
+if _start.with_keras():
+    from frostline import callbacks
+    from frostline._contexts import frozen, thawed
+    from frostline._errors import (
+        AuditError,
+        DependencyError,
+        FrostlineError,
+        NotBuiltError,
+        PathError,
+        PlotError,
+        RestoreError,
+        ScheduleError,
+        SelectionError,
+        TargetError,
+        UnsupportedError,
+    )
+    from frostline._freeze import Change, Changes, freeze, frozen_mask, is_frozen, unfreeze
+    from frostline._selections import Selection, at, everything, mask, nothing, zeros
+    from frostline._stock import Split, find_splits, from_stock, merge_stock, to_stock
+    from frostline._structure import heads, tokens, units
+    from frostline.plots import plot, plot_drift, snapshot
+    from frostline.report import Row, Summary, summary
 
 __version__ = "0.1.0"
 
@@ -66,3 +72,12 @@ __all__ = [
     "units",
     "zeros",
 ]
+
+
+if not TYPE_CHECKING:  # a type checker would believe any name
+
+    def __getattr__(name: str) -> Any:
+        if name in __all__ and name not in globals():
+            _start.whole_library()
+            return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ from frostline import _keras
 from frostline._errors import RestoreError
 from frostline._plan import Plan, plan_from_config
 from frostline._tree import Layer, unique, walk
-from frostline._view import plan_of
+from frostline._view import originals, plan_of
 
 
 def describe(layer: Layer) -> list[dict[str, Any]]:
@@ -21,9 +21,16 @@ def describe(layer: Layer) -> list[dict[str, Any]]:
             weight.owner.__dict__["_frostline_described"] = True
         plan = plan_of(weight.variable)
         if plan is not None:
-            name = weight.variable.name
+            own = originals(_keras.own_variables(weight.owner))
             weights.append(
-                {"index": index, "name": name, "path": weight.path, "plan": plan.to_config()}
+                {
+                    "index": index,
+                    "name": weight.variable.name,
+                    "path": weight.path,
+                    # In its owner, and so in files: without the layer nobody else knows it.
+                    "position": next(i for i, v in enumerate(own) if v is weight.variable),
+                    "plan": plan.to_config(),
+                }
             )
     return weights
 

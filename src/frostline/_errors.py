@@ -50,3 +50,7 @@ class PlotError(FrostlineError, ValueError):
 
 class DependencyError(FrostlineError, ImportError):
     """A package that an extra of frostline brings is not installed."""
+
+
+class FileError(FrostlineError, ValueError):
+    """A file is not what it should be: damaged, of another format, or of another model."""

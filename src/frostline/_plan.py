@@ -253,13 +253,22 @@ def plan_from_config(config: Mapping[str, Any]) -> Plan:
             raise ValueError("an axis plan must leave some positions frozen and some trainable")
         return AxisPlan(shape, axis, tuple(np.flatnonzero(~along).tolist()))
     if kind == "entries":
-        packed = np.frombuffer(zlib.decompress(base64.b64decode(config["frozen"])), dtype=np.uint8)
-        size = math.prod(shape)
-        if len(packed) != -(-size // 8):
-            raise ValueError(f"{len(packed)} bytes of mask do not fit a weight of shape {shape}")
-        frozen = np.unpackbits(packed, count=size).astype(bool)
+        frozen = np.unpackbits(packed_mask(config), count=math.prod(shape)).astype(bool)
         return EntriesPlan(shape, _flat_positions(~frozen))
     raise ValueError(f"unknown kind of plan {kind!r}")
+
+
+def packed_mask(config: Mapping[str, Any]) -> np.ndarray:
+    """The mask of an `EntriesPlan` as its `to_config` wrote it: `uint8[n]`, eight entries a byte."""
+    wanted = -(-math.prod(int(n) for n in config["shape"]) // 8)
+    # Bounded: a damaged or hostile text must not unpack to more than the shape allows.
+    inflate = zlib.decompressobj()
+    packed = inflate.decompress(base64.b64decode(config["frozen"]), wanted + 1)
+    if len(packed) != wanted or not inflate.eof:
+        raise ValueError(
+            f"{len(packed)} bytes of mask do not fit a weight of shape {tuple(config['shape'])}"
+        )
+    return np.frombuffer(packed, dtype=np.uint8)
 
 
 def _flat_positions(mask: np.ndarray) -> np.ndarray:
