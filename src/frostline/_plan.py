@@ -259,7 +259,7 @@ def plan_from_config(config: Mapping[str, Any]) -> Plan:
 
 
 def packed_mask(config: Mapping[str, Any]) -> np.ndarray:
-    """The mask of an `EntriesPlan` as its `to_config` wrote it: `uint8[n]`, eight entries a byte."""
+    """The mask of an `EntriesPlan` in its config: `uint8[n]`, eight entries a byte."""
     wanted = -(-math.prod(int(n) for n in config["shape"]) // 8)
     # Bounded: a damaged or hostile text must not unpack to more than the shape allows.
     inflate = zlib.decompressobj()

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from frostline._errors import DependencyError, PathError, PlotError, TargetError
+from frostline._output import percent
 from frostline._plan import AxisPlan
 from frostline._plots._arrange import Arrangement, arrangement
 from frostline._plots._cells import MOST, Drift, Grid, drift, frozen_share
 from frostline._plots._values import fitting, read_value, reader, refuse_twice
 from frostline._tree import Found, select, weights_of
 from frostline._view import plan_of
-from frostline.report import percent, row_of
+from frostline.report import row_of
 
 if TYPE_CHECKING:  # matplotlib is an extra, and slow to import
     from matplotlib.axes import Axes

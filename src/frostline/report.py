@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from frostline._optimizer import slots_per_weight
+from frostline._output import percent
 from frostline._tree import Found, unique, weights_of
 from frostline._view import plan_of
 
@@ -266,14 +267,6 @@ def _layout(lines: list[tuple[str, ...]], width: int) -> tuple[list[int], bool]:
         if path + sum(needed[p] for p in shown[1:]) + 1 > width:
             shown.remove(place)
     return shown, False
-
-
-def percent(frozen: int, size: int) -> str:
-    """The share, and 0% and 100% only where that is exact."""
-    share = frozen / size if size else 0.0
-    if 0 < frozen < size and not 0.0005 <= share < 0.9995:
-        return "<0.1%" if share < 0.5 else ">99.9%"
-    return f"{share:.1%}"
 
 
 def _count(number: int | None) -> str:

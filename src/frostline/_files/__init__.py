@@ -1,4 +1,4 @@
-"""Model files without their models: what the commands read, compare and check. No Keras, no backend."""
+"""Model files without their models: read, compared and checked with no Keras and no backend."""
 
 from frostline._files._open import ModelFile, Stored, open_file
 

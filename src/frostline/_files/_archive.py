@@ -100,7 +100,7 @@ def weights_member(path: Path, archive: zipfile.ZipFile, file: IO[bytes]) -> Win
         name, extra = struct.unpack("<HH", header[26:30])
         start = info.header_offset + _LOCAL_HEADER + name + extra
         return Window(file, start, info.file_size)
-    unpacked = tempfile.TemporaryFile(suffix=".h5")
+    unpacked = tempfile.TemporaryFile(suffix=".h5")  # noqa: SIM115  # open as long as the window
     try:
         with archive.open(info) as member:
             while block := member.read(BLOCK):

@@ -12,7 +12,7 @@ import numpy as np
 
 from frostline._errors import FileError
 from frostline._files import _archive
-from frostline._files._open import ModelFile, open_file
+from frostline._files._open import ModelFile, open_file, readable
 from frostline._files._pieces import PIECE, pieces
 
 
@@ -55,11 +55,7 @@ def check(path: Path, advance: Callable[[int], None] = lambda done: None) -> Rep
 
 def _damaged_parts(path: Path, advance: Callable[[int], None]) -> Iterator[str]:
     """The members of an archive whose bytes are not those that were written."""
-    try:
-        file = open(path, "rb")
-    except OSError:
-        return  # told when it is opened for its weights
-    with file, _archive.open_archive(path, file) as archive:
+    with readable(path) as file, _archive.open_archive(path, file) as archive:
         for info in archive.infolist():
             try:
                 with archive.open(info) as member:

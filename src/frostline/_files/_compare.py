@@ -272,7 +272,7 @@ def _first(weight: Stored, place: int, before: np.generic, after: np.generic) ->
     was, now = str(before), str(after)
     if was == now:
         # Two NaNs, or bytes without a meaning.
-        was, now = (f"{text} (0x{one.tobytes()[::-1].hex()})" for text, one in (
-            (was, before), (now, after)
-        ))
+        was, now = (
+            f"{text} (0x{one.tobytes()[::-1].hex()})" for text, one in ((was, before), (now, after))
+        )
     return First(weight.path, index, was, now)

@@ -53,7 +53,6 @@ def either(one: Frozen, other: Frozen) -> Frozen:
 
 
 class _Either:
-
     kind = "both"
 
     def __init__(self, one: Frozen, other: Frozen) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class Group:
         return self.place.rpartition("/")[2]
 
 
-def open_hdf5(path: Path, file: IO[bytes]) -> Any:
+def open_hdf5(path: Path, file: Window) -> Any:
     """The HDF5 file in an open file or a part of one."""
     import h5py
 

@@ -99,16 +99,8 @@ def open_file(path: Path, *, faulty: bool = False) -> Iterator[ModelFile]:
     Raises:
         FileError: The file cannot be read, or is not a model file.
     """
-    if path.is_dir():
-        raise FileError(f"{path}: not a file; got a folder. Known are {FORMATS} files.")
     with ExitStack() as stack:
-        try:
-            # Unbuffered: weights are read in large pieces, each once.
-            file = stack.enter_context(open(path, "rb", buffering=0))
-        except OSError as error:
-            raise FileError(
-                f"{path}: the file cannot be read; got {error.strerror or error}. Check its name."
-            ) from None
+        file = stack.enter_context(readable(path))
         opened = _read(path, file, stack)
         if opened.faults and not faulty:
             raise FileError(
@@ -116,6 +108,19 @@ def open_file(path: Path, *, faulty: bool = False) -> Iterator[ModelFile]:
                 f"All that is wrong is told by `frostline verify {path}`."
             )
         yield opened
+
+
+def readable(path: Path) -> IO[bytes]:
+    """A file opened for reading, or the error that says why not."""
+    if path.is_dir():
+        raise FileError(f"{path}: not a file; got a folder. Known are {FORMATS} files.")
+    try:
+        # Unbuffered: weights are read in large pieces, each once.
+        return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise FileError(
+            f"{path}: the file cannot be read; got {error.strerror or error}. Check its name."
+        ) from None
 
 
 def _read(path: Path, file: IO[bytes], stack: ExitStack) -> ModelFile:
@@ -193,6 +198,5 @@ def _told_apart(weights: list[Stored]) -> list[Stored]:
     """Layers of one name keep what tells them apart in the file."""
     paths = Counter(weight.path for weight in weights)
     return [
-        replace(w, path=w.key.replace("/vars/", "/")) if paths[w.path] > 1 else w
-        for w in weights
+        replace(w, path=w.key.replace("/vars/", "/")) if paths[w.path] > 1 else w for w in weights
     ]

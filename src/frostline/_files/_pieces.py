@@ -42,9 +42,7 @@ def pieces(shape: Shape, itemsize: int, limit: int = PIECE) -> Iterator[Piece]:
     inner = math.prod(shape[axis + 1 :])
     step = max(1, limit // (inner * itemsize))
     for place in np.ndindex(shape[:axis]):
-        before = sum(
-            i * math.prod(shape[a + 1 :]) for a, i in enumerate(int(i) for i in place)
-        )
+        before = sum(i * math.prod(shape[a + 1 :]) for a, i in enumerate(int(i) for i in place))
         for row in range(0, shape[axis], step):
             end = min(row + step, shape[axis])
             index = (*(int(i) for i in place), slice(row, end))
@@ -81,7 +79,7 @@ class Bytes:
         size = self._dtype.itemsize
         wanted = (piece.stop - piece.start) * size
         target = buffer[:wanted]
-        view = memoryview(target)
+        view: Any = target
         self._file.seek(self._offset + piece.start * size)
         done = 0
         while done < wanted:

@@ -1,4 +1,4 @@
-"""Tensors of a `.safetensors` file and where they lie: its header is JSON, and the rest is theirs."""
+"""The tensors of a `.safetensors` file and where they lie, as its header of JSON says."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ def _header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
     return header, 8 + length, end
 
 
-def _tensor(
-    path: Path, file: IO[bytes], name: str, entry: Any, start: int, end: int
-) -> Variable:
+def _tensor(path: Path, file: IO[bytes], name: str, entry: Any, start: int, end: int) -> Variable:
     try:
         code, shape, (first, last) = entry["dtype"], entry["shape"], entry["data_offsets"]
         shape = tuple(int(n) for n in shape)

@@ -1,0 +1,120 @@
+"""Freeze and unfreeze in `.keras` files: load, change, write beside, then put in its place."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from frostline._errors import FileError, FrostlineError, SelectionError
+from frostline._files import open_file
+
+
+def refuse_target(model: Path, out: Path, *, force: bool) -> None:
+    """Raise where a file can not be written, before anything is loaded.
+
+    Raises:
+        FileError: `out` is there already and `force` is not given, is not a `.keras` file, or its
+            folder is missing; or `model` is not a whole `.keras` file.
+    """
+    for path in (model, out):
+        if path.suffix != ".keras":
+            raise FileError(
+                f"{path}: only .keras files hold a model with its freeze; got "
+                f"suffix={path.suffix!r}. Save the model with `model.save('name.keras')`."
+            )
+    if not out.parent.is_dir():
+        raise FileError(
+            f"{out}: its folder does not exist; got folder={out.parent}. Make it first."
+        )
+    if out.is_dir():
+        raise FileError(f"{out}: not a file; got a folder. Name a file in it.")
+    if out.exists() and not force:
+        raise FileError(
+            f"{out}: this file exists; got force=False. Add --force to replace it, "
+            "or give another name with -o."
+        )
+    with open_file(model):
+        pass
+
+
+def rewrite(model: Path, weights: Sequence[str], where: Any, out: Path, *, freezing: bool) -> Any:
+    """Change what is frozen in the model of a file, and write it to another.
+
+    Args:
+        model: The `.keras` file to read.
+        weights: Globs on the paths of its weights.
+        where: The selection; None for all entries.
+        out: The file to write. It may be `model`; it is replaced once the new one is whole.
+        freezing: Whether to freeze, or to unfreeze.
+
+    Returns:
+        What changed, as `frostline.freeze` returns it.
+    """
+    from frostline._freeze import freeze, unfreeze
+
+    loaded = _load(model)
+    verb = freeze if freezing else unfreeze
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        changes = verb(loaded, list(weights), where)
+    if caught:
+        # Of a selection that holds no entry: in a program a warning, here a slip of the pen.
+        raise SelectionError(str(caught[0].message))
+    _save(loaded, out)
+    return changes
+
+
+def _load(path: Path) -> Any:
+    import keras
+
+    try:
+        return keras.saving.load_model(path)
+    except FrostlineError:
+        raise
+    except Exception as error:  # whatever the classes in a file raise
+        told = str(error).strip().split("\n")[0]
+        raise FileError(
+            f"{path}: Keras cannot load this model; got {type(error).__name__}: {told} "
+            "A model with classes of your own is frozen in Python, where they are imported: "
+            "`fl.freeze(model, ...)`."
+        ) from None
+
+
+def _save(model: Any, out: Path) -> None:
+    # A link stays one, and what it leads to is replaced.
+    target = Path(os.path.realpath(out))
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.stem}-", suffix=".keras", dir=target.parent
+        )
+    except OSError as error:
+        raise _unwritable(out, error) from None
+    os.close(handle)
+    try:
+        model.save(name)
+        os.chmod(name, _mode(target))
+        os.replace(name, target)
+    except OSError as error:
+        raise _unwritable(out, error) from None
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _mode(target: Path) -> int:
+    """The permissions of the file that is replaced, or those that a new one gets."""
+    if target.exists():
+        return target.stat().st_mode & 0o7777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _unwritable(out: Path, error: OSError) -> FileError:
+    return FileError(
+        f"{out}: cannot be written; got {error.strerror or error}. "
+        "Give another name with -o; nothing was changed."
+    )
