@@ -35,11 +35,16 @@ _OWN: dict[str, tuple[str | tuple[str, str], ...]] = {
     **dict.fromkeys(("LayerNormalization", "GroupNormalization"), _SCALED),
     "BatchNormalization": (*_SCALED, "moving_mean", "moving_variance"),
     "RMSNormalization": ("scale",),
+    **dict.fromkeys(("Attention", "AdditiveAttention"), (("scale", "use_scale"),)),
     "EinsumDense": ("kernel", ("bias", "bias_axes")),
-    "Embedding": ("embeddings",),
+    **dict.fromkeys(("Embedding", "ReversibleEmbedding"), ("embeddings",)),
     "PReLU": ("alpha",),
 }
-_RECURRENT = ("LSTM", "GRU", "SimpleRNN")
+# Each makes a cell of its own kind.
+_RECURRENT = {
+    **{name: f"{name}Cell" for name in ("LSTM", "GRU", "SimpleRNN")},
+    **dict.fromkeys(("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), "ConvLSTMCell"),
+}
 _ATTENTION = ("MultiHeadAttention", "GroupQueryAttention", "GroupedQueryAttention")
 _NOT_LAYERS = ("inbound_nodes", "build_config", "compile_config")
 
@@ -155,7 +160,7 @@ class Names:
         if group.above is not None and group.above.place:
             around, config = self._kind(group.above)
             if around in _RECURRENT and group.attribute == "cell":
-                return f"{around}Cell", config
+                return _RECURRENT[around], config
             if around in _ATTENTION and group.attribute.endswith("_dense"):
                 return "EinsumDense", None
             if around == "Bidirectional" and group.attribute.endswith("ward_layer"):
