@@ -85,11 +85,12 @@ def test_what_a_selection_prints_is_read_back(text):
 
 @given(st.one_of(st.text(max_size=60), st.text(alphabet="at[]0,:~&|()-. zersunil", max_size=30)))
 def test_any_other_text_is_one_error_that_says_where(text):
+    told = ""
     try:
         parse_selection(text)
     except SelectionError as error:
-        assert str(error).startswith("where: ")
-        assert "position" in str(error)
+        told = str(error)
+    assert not told or (told.startswith("where: ") and "position" in told)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker would believe any name
 
     def __getattr__(name: str) -> Any:
-        if name in __all__ and name not in globals():
+        if name in __all__ and not _start.with_keras():
             _start.whole_library()
             return globals()[name]
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,8 @@ from typing import Any
 from frostline._errors import FileError, FrostlineError, SelectionError
 from frostline._files import open_file
 
+_NO_ENTRY = "this selection holds no entry"  # what `freeze` and `unfreeze` warn of
+
 
 def refuse_target(model: Path, out: Path, *, force: bool) -> None:
     """Raise where a file can not be written, before anything is loaded.
@@ -58,12 +60,13 @@ def rewrite(model: Path, weights: Sequence[str], where: Any, out: Path, *, freez
 
     loaded = _load(model)
     verb = freeze if freezing else unfreeze
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        changes = verb(loaded, list(weights), where)
-    if caught:
-        # Of a selection that holds no entry: in a program a warning, here a slip of the pen.
-        raise SelectionError(str(caught[0].message))
+    with warnings.catch_warnings():
+        # In a program a warning, here a slip of the pen.
+        warnings.filterwarnings("error", f".*{_NO_ENTRY}", UserWarning)
+        try:
+            changes = verb(loaded, list(weights), where)
+        except UserWarning as warning:
+            raise SelectionError(str(warning)) from None
     _save(loaded, out)
     return changes
 

@@ -50,6 +50,12 @@ class Group:
         """The last part of the place: an attribute, or a class name where it is in a list."""
         return self.place.rpartition("/")[2]
 
+    @property
+    def in_list(self) -> bool:
+        """Whether it lies in a list of its layer, where Keras names it by its class."""
+        around = "" if self.above is None else self.above.place
+        return self.place.rpartition("/")[0] != around
+
 
 def open_hdf5(path: Path, file: Window) -> Any:
     """The HDF5 file in an open file or a part of one."""
@@ -157,6 +163,7 @@ def _variable(path: Path, dataset: Any, window: Window, name: str) -> Variable:
         and dataset.dtype.isnative
         and dataset.file.userblock_size == 0
     )
+    dtype = dtype.newbyteorder("=")
     source: Source = Slices(dataset, label, dtype)
     if plain and offset is not None:
         size = math.prod(shape) * dtype.itemsize
@@ -166,7 +173,7 @@ def _variable(path: Path, dataset: Any, window: Window, name: str) -> Variable:
                 f"{offset + size} of {window.length}. Take the file from its source again."
             )
         source = Bytes(window.file, label, window.start + offset, dtype)
-    return Variable(dataset.name.rpartition("/")[2], shape, dtype.newbyteorder("="), source)
+    return Variable(dataset.name.rpartition("/")[2], shape, dtype, source)
 
 
 def optimizer_values(hdf5: Any) -> int:

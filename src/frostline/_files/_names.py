@@ -119,7 +119,6 @@ class Names:
         self._layers: dict[str, Described] = {}
         for layer in layers:
             self._layers.setdefault(layer.path, layer)
-        self._no_config = not layers
 
     def of(self, group: Group) -> list[str]:
         """The name of each variable of a group, its key where it has none that is known."""
@@ -165,9 +164,8 @@ class Names:
                 return "EinsumDense", None
             if around == "Bidirectional" and group.attribute.endswith("ward_layer"):
                 return "LSTM", None  # or a GRU, whose cell has variables of the same names
-        if self._no_config and "/" in group.place:
-            listed = re.sub(r"_\d+$", "", group.attribute)
-            return _IN_FILES.get(listed), None
+        if layer is None and group.in_list:
+            return _IN_FILES.get(re.sub(r"_\d+$", "", group.attribute)), None
         return None, None
 
     def missing(self, groups: list[Group]) -> Iterator[str]:

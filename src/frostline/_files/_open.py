@@ -197,6 +197,8 @@ def _in_order(weights: list[Stored], layers: list[Described]) -> list[Stored]:
 def _told_apart(weights: list[Stored]) -> list[Stored]:
     """Layers of one name keep what tells them apart in the file."""
     paths = Counter(weight.path for weight in weights)
-    return [
-        replace(w, path=w.key.replace("/vars/", "/")) if paths[w.path] > 1 else w for w in weights
-    ]
+
+    def place(weight: Stored) -> str:
+        return f"{weight.key.rpartition('/vars/')[0]}/{weight.path.rpartition('/')[2]}"
+
+    return [replace(w, path=place(w)) if paths[w.path] > 1 else w for w in weights]
