@@ -14,7 +14,8 @@ SOURCE = pathlib.Path(frostline.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 PURE = [
     *("_plan.py", "_selections.py", "_algebra.py", "_index.py", "_mask.py", "_errors.py"),
-    "_equation.py",
+    *("_equation.py", "_grammar.py", "_output.py", "_start.py"),
+    *(f"_files/{path.name}" for path in sorted((SOURCE / "_files").glob("*.py"))),
 ]
 
 

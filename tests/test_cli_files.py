@@ -41,9 +41,6 @@ def frozen(tmp_path):
     return tmp_path / "frozen.keras"
 
 
-# -- inspect ------------------------------------------------------------------------------------
-
-
 def test_inspect_lists_each_weight_and_totals_that_add_up(frozen):
     result = invoke("inspect", frozen)
     assert result.exit_code == 0, result.output
@@ -118,9 +115,6 @@ def test_inspect_counts_what_an_optimizer_keeps(tmp_path):
 def test_inspect_of_a_model_whose_classes_nobody_imported(tmp_path):
     frozen_variously(subclassed()).save(tmp_path / "model.keras")
     assert_command(tmp_path, ["inspect", "model.keras"], "recurrent/lstm_cell/kernel", status=0)
-
-
-# -- diff ---------------------------------------------------------------------------------------
 
 
 def test_diff_of_equal_files(frozen):
@@ -223,9 +217,6 @@ def test_diff_refuses_another_architecture(tmp_path, plain):
     assert message.count("\n") == 1
 
 
-# -- verify -------------------------------------------------------------------------------------
-
-
 def test_verify_of_a_whole_file(frozen):
     result = invoke("verify", frozen)
     assert (result.exit_code, result.stdout) == (
@@ -263,9 +254,6 @@ def test_verify_of_a_truncated_file(frozen):
     result = invoke("verify", frozen)
     assert result.exit_code == 1
     assert "not a whole .keras file" in result.stdout
-
-
-# -- freeze and unfreeze ------------------------------------------------------------------------
 
 
 def test_freeze_writes_what_freeze_in_python_does(tmp_path, plain):
@@ -413,9 +401,6 @@ def test_a_model_of_classes_that_nobody_imported(tmp_path):
         ["freeze", "model.keras", "--weights", "*", "-o", "out.keras"],
         "Keras cannot load this model",
     )
-
-
-# -- all of them --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", ["inspect", "diff", "verify"])

@@ -146,15 +146,15 @@ def test_the_module_is_the_command():
 
 
 @pytest.mark.parametrize(
-    ("module", "package"),
+    ("module", "package", "extra"),
     [
-        ("typer", "typer"),
-        ("sklearn.datasets", "scikit-learn"),
-        ("matplotlib.colors", "matplotlib"),
+        ("typer", "typer", "cli"),
+        ("sklearn.datasets", "scikit-learn", "demo"),
+        ("matplotlib.colors", "matplotlib", "demo"),
     ],
     ids=["typer", "scikit-learn", "matplotlib"],
 )
-def test_a_missing_extra_is_one_clear_line(monkeypatch, tmp_path, module, package):
+def test_a_missing_extra_is_one_clear_line(monkeypatch, tmp_path, module, package, extra):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["frostline", "demo"])
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # typer sets it
@@ -164,7 +164,7 @@ def test_a_missing_extra_is_one_clear_line(monkeypatch, tmp_path, module, packag
         cli.main()
     assert stopped.value.code == (
         f"frostline: this command needs {package}, which is not installed. "
-        'Run: pip install "frostline[demo]"'
+        f'Run: pip install "frostline[{extra}]"'
     )
 
 

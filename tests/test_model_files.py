@@ -68,9 +68,6 @@ def assert_file_says_what_the_model_does(path, model):
             assert one.frozen_count == frozen.sum()
 
 
-# -- names, values and freezes ------------------------------------------------------------------
-
-
 @makers
 def test_a_file_says_what_its_model_does(make, tmp_path):
     model = frozen_variously(make())
@@ -194,9 +191,6 @@ def test_the_state_of_an_optimizer_is_counted_and_not_listed(tmp_path):
         assert opened.optimizer_values == 2 + 2 * opened.size
 
 
-# -- reading ------------------------------------------------------------------------------------
-
-
 @given(
     st.lists(st.integers(0, 5), max_size=4).map(tuple),
     st.sampled_from([1, 4, 8]),
@@ -302,9 +296,6 @@ def test_what_is_frozen_of_any_stretch(made, data):
     both = either(frozen, frozen_from_config(plan_from_mask(other).to_config()))  # pyright: ignore
     np.testing.assert_array_equal(both.mask(start, stop), (made | other).ravel()[start:stop])
     assert both.count == (made | other).sum()
-
-
-# -- comparing ----------------------------------------------------------------------------------
 
 
 def compared(one, other, freeze=None):
@@ -459,9 +450,6 @@ def test_other_architectures_are_refused(tmp_path):
     frozen_variously(small()).save(tmp_path / "frozen.keras")
     with pytest.raises(FileError, match="its freeze is of another architecture"):
         compared(tmp_path / "wide.keras", tmp_path / "wide.keras", freeze=tmp_path / "frozen.keras")
-
-
-# -- damaged files ------------------------------------------------------------------------------
 
 
 @pytest.fixture
