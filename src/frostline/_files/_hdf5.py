@@ -126,7 +126,7 @@ def _group(
 ) -> Group:
     import h5py
 
-    # Files of Keras before 3.9 hold no names: the attribute or the class has to do.
+    # Older files of Keras hold no names: the attribute or the class has to do.
     name = name or place.rpartition("/")[2]
     around = "" if above is None or not above.place else f"{above.path}/"
     variables = []

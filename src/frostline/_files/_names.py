@@ -172,7 +172,7 @@ class Names:
         """Layers that have fewer variables in a file than its config says, in words."""
         found = {group.path: group for group in groups}
         if not any(path in found for path in self._layers if path):
-            return  # a file of Keras before 3.9, which holds no names
+            return  # an older file, which holds no names
         shared = {path.rpartition("/")[2] for path in found}
         for path, layer in self._layers.items():
             known = _OWN.get(layer.kind or "")
