@@ -4,6 +4,7 @@ import json
 import math
 import struct
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import keras
@@ -19,7 +20,7 @@ import zoo
 from frostline._errors import FileError
 from frostline._files import open_file
 from frostline._files._check import check
-from frostline._files._compare import compare
+from frostline._files._compare import _read_ahead, compare
 from frostline._files._frozen import either, frozen_from_config
 from frostline._files._names import snake_case
 from frostline._files._pieces import PIECE, pieces
@@ -217,6 +218,20 @@ def test_a_packed_archive_is_read_too(tmp_path):
     assert not check(packed).faults
 
 
+def test_an_archive_with_more_in_its_headers_is_read_too(tmp_path):
+    model = frozen_variously(small())
+    model.save(tmp_path / "model.keras")
+    with (
+        zipfile.ZipFile(tmp_path / "model.keras") as archive,
+        zipfile.ZipFile(tmp_path / "other.keras", "w") as other,
+    ):
+        for name in archive.namelist():
+            info = zipfile.ZipInfo(name)
+            info.extra = b"\x99\x99\x04\x00more"  # as other programs write times and owners
+            other.writestr(info, archive.read(name))
+    assert_file_says_what_the_model_does(tmp_path / "other.keras", model)
+
+
 @pytest.mark.parametrize(
     ("array", "options"),
     [
@@ -355,6 +370,21 @@ def test_the_first_one_in_a_later_piece_has_its_index(tmp_path):
     assert result.first.index == (1400, 7)
     assert result.total("changed") == 2
     assert result.total("frozen_changed") == 1
+
+
+def test_a_piece_stays_while_the_next_is_read(tmp_path):
+    array = np.arange(2.5 * PIECE / 4, dtype="float32")
+    save_file({"w": array}, tmp_path / "t.safetensors")
+    buffers = np.empty((2, 2, PIECE), np.uint8)
+    with open_file(tmp_path / "t.safetensors") as opened, ThreadPoolExecutor(1) as reader:
+        weight = opened.weights[0]
+        count = 0
+        for piece, one, other in _read_ahead(weight, weight, reader, buffers):
+            reader.submit(int).result()  # the next one is read by now
+            assert_same_bits(one, array[piece.start : piece.stop])
+            assert_same_bits(other, one)
+            count += 1
+    assert count == 3
 
 
 def test_signed_zeros_and_payloads_of_nans_are_other_bits(tmp_path):
