@@ -665,6 +665,17 @@ PATHS = [
 _THERE = "test_stock.py::test_outputs_parameters_and_training_are_the_same"
 _BACK = "test_stock_back.py::test_the_way_back_is_exact"
 
+TRACES = [
+    Mutation(
+        "a function compiled for an earlier freeze is run for a later one",
+        2,
+        "_backends/jax.py",
+        "            jax.clear_caches()",
+        "            pass",
+        ("test_native_loops.py::test_a_function_compiled_before_the_freeze_moved",),
+    ),
+]
+
 STOCK = [
     Mutation(
         "parts that lie side by side in the order of the parts",
@@ -789,4 +800,16 @@ PLOTS = [
     ),
 ]
 
-MUTATIONS = [*STOCK, *BITS, *REST, *SAME, *SLOTS, *FILES, *FAILED, *CALLBACKS, *PATHS, *PLOTS]
+MUTATIONS = [
+    *TRACES,
+    *STOCK,
+    *BITS,
+    *REST,
+    *SAME,
+    *SLOTS,
+    *FILES,
+    *FAILED,
+    *CALLBACKS,
+    *PATHS,
+    *PLOTS,
+]

@@ -165,6 +165,34 @@ if BACKEND == "jax":
         for variable, new in zip(model.non_trainable_variables, rest, strict=True):
             variable.assign(new)
 
+    @pytest.mark.parametrize("between", [False, True], ids=["moved", "thawed between"])
+    @pytest.mark.parametrize(
+        ("first", "then"),
+        [(fl.at[0], fl.at[1]), (fl.at[:, 0], fl.at[:, 2]), (fl.at[0, 0], fl.at[1, 2])],
+        ids=["rows", "columns", "entries"],
+    )
+    def test_a_function_compiled_before_the_freeze_moved(first, then, between):
+        model = small()
+
+        @jax.jit
+        def call(trained, rest):
+            return model.stateless_call(trained, rest, X)[0]
+
+        def called():
+            trained = [v.value for v in model.trainable_variables]
+            return np.asarray(call(trained, [v.value for v in model.non_trainable_variables]))
+
+        expected = np.asarray(model(X))
+        before = None
+        for where in (first, then, first):
+            if between:
+                fl.unfreeze(model)
+            fl.freeze(model, "whole/kernel", where)
+            if before is not None and not between:
+                fl.unfreeze(model, "whole/kernel", before & ~where)
+            before = where
+            np.testing.assert_allclose(called(), expected, rtol=1e-5, atol=1e-6)
+
     @pytest.mark.parametrize("make", OPTAX.values(), ids=OPTAX.keys())
     def test_optax(make):
         model = small()

@@ -58,6 +58,11 @@ def apply_plans(plans: Plans, *, within: Layer | None = None) -> None:
     for variable, plan in plans:
         if isinstance(plan, WholePlan):
             backend.forget_gradient(variable)
+    backend.drop_traces(
+        (variable, plan, tracked(variable))
+        for variable, plan in plans
+        if plan is not None and not isinstance(plan, WholePlan)
+    )
     if native:
         kind, path = native[0]
         warnings.warn(

@@ -105,6 +105,14 @@ class Backend:
         del order
         return tensor
 
+    def drop_traces(self, divided: Iterable[tuple[Any, Any, Sequence[Any]]]) -> None:
+        """Forget compiled functions that would run on with the positions of an earlier plan.
+
+        Args:
+            divided: Variables that have a new plan, the plan, and the two parts.
+        """
+        del divided
+
     def dense_gradient(self, tensor: Any) -> Any:
         """The tensor, such that its gradient is one array whatever is done with it."""
         return tensor

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 from jax.sharding import NamedSharding, PartitionSpec
@@ -48,6 +50,20 @@ class JaxBackend(Backend):
                 return seen
         return frozen.value
 
+    def drop_traces(self, divided: Iterable[tuple[Any, Any, Sequence[Any]]]) -> None:
+        # A function that somebody gave to `jax.jit` is run again for arrays of the same shapes, and
+        # holds the positions of the plan that it was traced with. What a weight was divided into
+        # before, under which plan, is kept on it: an earlier freeze counts as the last one does.
+        stale = False
+        for variable, plan, parts in divided:
+            shapes = tuple(tuple(part.shape) for part in parts)
+            told = hash((plan.kind, getattr(plan, "axis", None), _bytes(plan.trainable)))
+            known = variable.__dict__.setdefault("_frostline_divided", {})
+            stale |= known.setdefault(shapes, told) != told
+            known[shapes] = told
+        if stale:
+            jax.clear_caches()
+
     def is_dense(self, value: Any) -> bool:
         return isinstance(value, jax.Array)
 
@@ -88,3 +104,7 @@ class JaxBackend(Backend):
 
         run.defjvp(tangent, symbolic_zeros=True)
         return run(x, self.read(parts.trainable), self.read(parts.frozen))
+
+
+def _bytes(positions: Any) -> bytes:
+    return np.asarray(positions).tobytes()
