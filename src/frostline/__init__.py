@@ -18,6 +18,7 @@ if _start.with_keras():
         RestoreError,
         ScheduleError,
         SelectionError,
+        SummaryError,
         TargetError,
         UnsupportedError,
     )
@@ -46,6 +47,7 @@ __all__ = [
     "SelectionError",
     "Split",
     "Summary",
+    "SummaryError",
     "TargetError",
     "UnsupportedError",
     "at",

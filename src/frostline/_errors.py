@@ -48,8 +48,12 @@ class PlotError(FrostlineError, ValueError):
     """What is to be drawn does not fit together."""
 
 
+class SummaryError(FrostlineError, ValueError):
+    """A summary can not be shown as asked."""
+
+
 class DependencyError(FrostlineError, ImportError):
-    """A package that an extra of frostline brings is not installed."""
+    """A package that frostline does not bring by itself is not installed."""
 
 
 class FileError(FrostlineError, ValueError):

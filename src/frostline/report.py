@@ -2,121 +2,145 @@
 
 from __future__ import annotations
 
-import html
 import io
-import math
+import json
 import sys
-from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
-from rich.box import ASCII, SIMPLE
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.table import Table
 from rich.text import Text
 
+from frostline._errors import DependencyError, SummaryError
 from frostline._optimizer import slots_per_weight
-from frostline._output import percent
-from frostline._tree import Found, unique, weights_of
-from frostline._view import plan_of
+from frostline._report import _html, _table
+from frostline._report._layers import Line, Node, layers_of, lines, printed, tree_of, tree_of_paths
+from frostline._report._numbers import Row, Totals, numbers, row_of
+from frostline._tree import unique, weights_of
 
-_BAR = 10  # characters of a full share
-_PATH = 16  # characters of a path before it folds, where room is short
-_GIVE_WAY = (1, 4, 5)  # columns that a narrow terminal goes without, the first one first
-_UNKNOWN = "slots saved: known for a compiled model whose optimizer treats all entries alike"
+if TYPE_CHECKING:  # pandas is no dependency
+    from pandas import DataFrame  # pyright: ignore[reportMissingImports]
 
-
-@dataclass(frozen=True)
-class Row:
-    """One weight: `frozen` of its `size` entries do not train.
-
-    Attributes:
-        path: The path of the weight below the target.
-        shape: Its shape, a tuple of integers.
-        dtype: Its dtype, `"float32"`.
-        size: How many entries it has.
-        frozen: How many of them are frozen.
-        share: `frozen / size`, 0 to 1.
-        kind: How the frozen entries lie: `"whole"`, `"slab"` (one block along an axis), `"indices"`
-            (positions along an axis), `"entries"`, or `""` where nothing is frozen.
-        slots_saved: Optimizer values that need not exist: none where the layer is off, None where
-            no optimizer is known, or where what it keeps depends on more than a weight's size.
-        trains: False where nothing of the weight moves now: all of it is frozen, or its layer has
-            `trainable = False`, which the table calls "layer off".
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: str
-    size: int
-    frozen: int
-    kind: str
-    slots_saved: int | None
-    trains: bool
-
-    @property
-    def share(self) -> float:
-        """The frozen part of the entries, 0 to 1."""
-        return self.frozen / self.size if self.size else 0.0
+__all__ = ["Row", "Summary", "row_of", "summary"]
 
 
-class Summary:
+class Summary(Totals):
     """What is frozen in a layer or model; printed it is a table.
 
     Attributes:
+        name: The name of the target.
         rows: A tuple with a `Row` for each weight that an optimizer can train, shared ones once.
+        layers: A tuple with a `Summary` for each layer that has several weights in it, named by
+            its path; the rows of a layer are among those of the layers around it.
         size: Entries of all weights: the trainable parameters of the plain model.
         frozen: Entries that are frozen.
         trainable: Entries that are not.
+        trained: Entries that train now: as `trainable`, without the layers that are off.
         share: `frozen / size`, 0 to 1.
+        slots_kept: Values that the optimizer keeps for what trains; None where none is known.
+            What it keeps once, as its step count, does not count.
         slots_saved: Optimizer values that need not exist; None where no optimizer is known.
-        optimizer_bytes_saved: The same in bytes.
+        optimizer_bytes_kept: `slots_kept` in bytes.
+        optimizer_bytes_saved: `slots_saved` in bytes.
+        delta_bytes: Bytes of a file with what trains alone. It holds values, and where a weight
+            trains in part an index of 4 bytes for each position along an axis (one a row, column,
+            filter or head, however long) or for each single entry, of 8 bytes where the weight has
+            2^31 entries or more. What a file format writes around them does not count.
     """
 
-    def __init__(self, name: str, rows: tuple[Row, ...]) -> None:
+    def __init__(
+        self,
+        name: str,
+        rows: tuple[Row, ...],
+        tree: Node | None = None,
+        *,
+        depth: int | None = None,
+        fold: bool = True,
+    ) -> None:
+        super().__init__(rows)
         self.name = name
-        self.rows = rows
+        self._tree = tree_of_paths(name, self.rows) if tree is None else tree
+        self._depth = depth
+        self._fold = fold
 
     @property
-    def size(self) -> int:
-        """Entries of all weights: the trainable parameters of the plain model."""
-        return sum(row.size for row in self.rows)
+    def layers(self) -> tuple[Summary, ...]:
+        """The layers that have several weights in them, the outer ones first."""
+        return tuple(
+            Summary(node.path, node.totals.rows, node, depth=self._depth, fold=self._fold)
+            for node in layers_of(self._tree)
+        )
 
-    @property
-    def frozen(self) -> int:
-        """Entries that are frozen."""
-        return sum(row.frozen for row in self.rows)
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers as plain data, which `json` can write.
 
-    @property
-    def trainable(self) -> int:
-        """Entries that are not frozen."""
-        return self.size - self.frozen
+        Returns:
+            A dictionary with the keys `name`, `size`, `frozen`, `trained`, `share`, `slots_kept`,
+            `slots_saved`, `optimizer_bytes_kept`, `optimizer_bytes_saved` and `delta_bytes`, each
+            the attribute of that name; `layers`, a list of dictionaries with the same numbers and
+            the `path` of a layer and its count of `weights`; and `weights`, a list of dictionaries
+            with the same numbers and `path`, `shape`, `dtype`, `kind` and `trains` of each weight.
+            Whatever the table folds, all are listed. Later versions may add keys.
 
-    @property
-    def share(self) -> float:
-        """The frozen part of all entries, 0 to 1."""
-        return self.frozen / self.size if self.size else 0.0
+        Example:
+            >>> import keras, frostline as fl
+            >>> layer = keras.layers.Dense(3)
+            >>> layer.build((None, 4))
+            >>> _ = fl.freeze(layer, "kernel", fl.at[0])
+            >>> found = fl.summary(layer).to_dict()
+            >>> found["frozen"], found["weights"][0]["shape"], found["weights"][0]["delta_bytes"]
+            (3, [4, 3], 48)
+        """
+        return {
+            "name": self.name,
+            **numbers(self),
+            "layers": [
+                {"path": layer.name, "weights": len(layer.rows), **numbers(layer)}
+                for layer in self.layers
+            ],
+            "weights": [{**_described(row), "shape": list(row.shape)} for row in self.rows],
+        }
 
-    @property
-    def slots_saved(self) -> int | None:
-        """Optimizer values that need not exist, None where no optimizer is known."""
-        saved = [row.slots_saved for row in self.rows]
-        return None if None in saved else sum(s for s in saved if s is not None)
+    def to_json(self, indent: int | None = None) -> str:
+        """`to_dict` as JSON text.
 
-    @property
-    def optimizer_bytes_saved(self) -> int | None:
-        """The same in bytes; Keras keeps slots in the dtype of their weight."""
-        if self.slots_saved is None:
-            return None
-        return sum((row.slots_saved or 0) * _bytes(row.dtype) for row in self.rows)
+        Args:
+            indent: Spaces for each level. One line by default.
+
+        Returns:
+            The text; what is None in the dictionary is `null`.
+        """
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def to_dataframe(self) -> DataFrame:
+        """The weights as a table of pandas, one row a weight.
+
+        Returns:
+            A `pandas.DataFrame` whose columns are the keys of a weight in `to_dict`, with shapes
+            as tuples. Whatever the printed table folds, all weights are in it.
+
+        Raises:
+            DependencyError: pandas is not installed.
+        """
+        try:
+            import pandas  # pyright: ignore[reportMissingImports]
+        except ModuleNotFoundError as error:
+            if error.name != "pandas":
+                raise
+            raise DependencyError(
+                "to_dataframe: needs pandas, which is not installed; got no module named 'pandas'. "
+                "Run: pip install pandas"
+            ) from None
+        return pandas.DataFrame([_described(row) for row in self.rows])
 
     def __str__(self) -> str:
         stream = io.StringIO()
         # No colour system: `FORCE_COLOR` would put escapes into a plain string.
         console = Console(file=stream, force_jupyter=False, color_system=None)
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        console.print(self._table(console.width, ascii_only=not _is_utf(encoding)))
+        for part in self._parts(console.width, ascii_only=not _is_utf(encoding)):
+            console.print(part)
         return "\n".join(line.rstrip() for line in stream.getvalue().rstrip().split("\n"))
 
     def __repr__(self) -> str:
@@ -124,79 +148,47 @@ class Summary:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The table: with bars where there is room, without shapes where there is little."""
-        yield self._table(options.max_width, ascii_only=options.ascii_only)
+        yield from self._parts(options.max_width, ascii_only=options.ascii_only)
 
     def _repr_html_(self) -> str:
-        cells = [_html_row(_cells(row), row.share) for row in self.rows]
-        total = _html_row(self._total, self.share)
-        head = "".join(f"<th style='text-align:left'>{html.escape(h)}</th>" for h in _HEAD)
-        return (
-            "<table style='background:transparent;color:inherit'>"
-            f"<caption>{html.escape(self._title)}</caption>"
-            f"<thead><tr>{head}</tr></thead><tbody>{''.join(cells)}</tbody>"
-            f"<tfoot style='border-top:1px solid currentColor'>{total}</tfoot></table>"
-        )
+        # What lies deeper a notebook opens with a click; of blocks that are alike it has one.
+        listed = sum(line.row is not None for _, line in printed(self._lines, closed=True))
+        notes = _table.notes(self, listed, None, self._fold)
+        return _html.page(_table.title(self.name, self), self._lines, self, notes)
 
-    @property
-    def _title(self) -> str:
-        return f"{self.name}: {self.frozen:,} of {self.size:,} entries frozen"
+    def _parts(self, width: int, *, ascii_only: bool) -> RenderResult:
+        listed = sum(line.row is not None for _, line in printed(self._lines))
+        yield Text(_table.title(self.name, self))
+        yield _table.table(self._lines, self, width, ascii_only=ascii_only)
+        yield Text("\n".join(_table.notes(self, listed, self._depth, self._fold)))
 
-    @property
-    def _total(self) -> tuple[str, ...]:
-        counts = f"{self.frozen:,} / {self.size:,}"
-        share = percent(self.frozen, self.size)
-        return ("total", "", counts, share, "", _count(self.slots_saved))
-
-    def _table(self, width: int, *, ascii_only: bool) -> Table:
-        rows = [_cells(row) for row in self.rows]
-        shown, bars = _layout([_HEAD, self._total, *rows], width)
-        table = Table(
-            title=Text(self._title),
-            title_justify="left",
-            caption=None if self.slots_saved is not None else _UNKNOWN,
-            caption_justify="left",
-            show_footer=True,
-            box=ASCII if ascii_only else SIMPLE,
-            collapse_padding=True,
-            pad_edge=False,
-        )
-        for place in shown:
-            table.add_column(
-                _HEAD[place],
-                footer=self._total[place],
-                justify="right" if place in (2, 3, 5) else "left",
-                # A number in two lines reads as two numbers; a path may fold.
-                no_wrap=place > 0,
-                overflow="fold",
-            )
-        for row, texts in zip(self.rows, rows, strict=True):
-            # Text, since rich reads `[red]` and `:smile:` in a string as markup.
-            cells = [Text(text) for text in texts]
-            if bars:
-                bar = ("#" if ascii_only else "█") * round(row.share * _BAR)
-                cells[3] = Text.assemble((bar, "cyan"), f" {texts[3]:>6}")
-            table.add_row(*(cells[place] for place in shown))
-        return table
+    @cached_property
+    def _lines(self) -> tuple[Line, ...]:
+        return lines(self._tree, self._depth, self._fold)
 
 
-_HEAD = ("weight", "shape", "frozen / size", "share", "kind", "slots saved")
-
-
-def summary(target: Any) -> Summary:
+def summary(target: Any, *, depth: int | None = None, fold: bool = True) -> Summary:
     """Say what is frozen of each weight of a layer or model, in exact numbers.
 
     Args:
-        target: A built layer or model. Where it is a compiled model, the table says how many
-            values its optimizer need not keep.
+        target: A built layer or model. Where it is a compiled model, the table says how many bytes
+            its optimizer keeps, and how many it need not keep.
+        depth: How many layers down the table goes, 1 for those of the target alone. A layer that
+            is not opened has one line with its totals. All the way down by default.
+        fold: Show three or more layers in a row once, with their totals and the first of them, if
+            all numbers in the table are equal for them and their names, up to the numbers in
+            these. `fold=False` lists each.
 
     Returns:
-        A `Summary`: print it for a table, end a notebook cell with it for HTML, or read `.rows`.
-        It takes no time that grows with the size of the weights.
+        A `Summary`: print it for a table, end a notebook cell with it for HTML, or read `.rows`
+        and `.to_dict()`, which hold every weight whatever the table folds. It takes no time that
+        grows with the size of the weights.
 
     Raises:
         TargetError: `target` is not a layer or model.
         NotBuiltError: `target` has no weights yet.
         PathError: `target` has no weights that train.
+        SummaryError: `depth` is not a positive integer.
 
     Note:
         `model.summary()` of Keras counts the variables that there are. It adds up to the same
@@ -212,31 +204,16 @@ def summary(target: Any) -> Summary:
         >>> row.path, row.frozen, row.size, row.share, row.kind, row.slots_saved
         ('hidden/kernel', 6, 12, 0.5, 'slab', 12)
     """
+    if depth is not None and (not isinstance(depth, int) or isinstance(depth, bool) or depth < 1):
+        raise SummaryError(
+            f"depth: a positive number of layers; got depth={depth!r}. "
+            "Leave it out to see every weight."
+        )
     found = unique(weights_of(target))
     slots = _slots(target)
-    return Summary(target.name, tuple(row_of(weight, slots) for weight in found))
-
-
-def row_of(weight: Found, slots: int | None = None) -> Row:
-    """The row of one weight; `slots` is how many values an optimizer keeps for each entry."""
-    variable = weight.variable
-    plan = plan_of(variable)
-    frozen = 0 if plan is None else plan.frozen_count
-    shape = tuple(int(n) for n in variable.shape)
-    kind = "" if plan is None else plan.kind
-    # A wholly frozen variable says of itself that it does not train; its layer knows better.
-    on = weight.owner.trainable if kind == "whole" else variable.trainable
-    on = bool(on and weight.layers[0].trainable)
-    return Row(
-        path=weight.path,
-        shape=shape,
-        dtype=str(variable.dtype),
-        size=math.prod(shape),
-        frozen=frozen,
-        kind=kind,
-        slots_saved=None if slots is None else slots * frozen * on,
-        trains=on and kind != "whole",
-    )
+    rows = tuple(row_of(weight, slots) for weight in found)
+    tree = tree_of(target.name, found, rows)
+    return Summary(target.name, rows, tree, depth=depth, fold=fold)
 
 
 def _slots(target: Any) -> int | None:
@@ -249,42 +226,12 @@ def _slots(target: Any) -> int | None:
         return None
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    kind = row.kind if row.trains or row.kind == "whole" else f"{row.kind} (layer off)".strip()
-    counts, share = f"{row.frozen:,} / {row.size:,}", percent(row.frozen, row.size)
-    return (row.path, str(row.shape), counts, share, kind, _count(row.slots_saved))
-
-
-def _layout(lines: list[tuple[str, ...]], width: int) -> tuple[list[int], bool]:
-    """Which columns fit into `width` characters with no number cut, and whether bars do too."""
-    needed = [max(len(line[place]) for line in lines) + 2 for place in range(len(_HEAD))]
-    shown = list(range(len(_HEAD)))
-    if sum(needed) + _BAR + 2 <= width:
-        return shown, True
-    for place in _GIVE_WAY:
-        # Shapes give way before a path is broken, the rest before a number is.
-        path = needed[0] if place == 1 else min(needed[0], _PATH + 2)
-        if path + sum(needed[p] for p in shown[1:]) + 1 > width:
-            shown.remove(place)
-    return shown, False
-
-
-def _count(number: int | None) -> str:
-    return "?" if number is None else f"{number:,}"
-
-
-def _html_row(cells: tuple[str, ...], share: float) -> str:
-    bar = (
-        "<span style='display:inline-block;height:0.6em;background:currentColor;opacity:0.5;"
-        f"width:{5 * share:.2f}em;margin-right:0.4em'></span>"
-    )
-    inside = [html.escape(cell) for cell in cells]
-    inside[3] = bar + inside[3]
-    return "<tr>" + "".join(f"<td style='text-align:left'>{c}</td>" for c in inside) + "</tr>"
-
-
-def _bytes(dtype: str) -> int:
-    return int(np.dtype("float16" if dtype == "bfloat16" else dtype).itemsize)
+def _described(row: Row) -> dict[str, Any]:
+    return {
+        **{"path": row.path, "shape": row.shape, "dtype": row.dtype},
+        **numbers(row),
+        **{"kind": row.kind, "trains": row.trains},
+    }
 
 
 def _is_utf(encoding: str) -> bool:
