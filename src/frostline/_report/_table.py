@@ -21,7 +21,7 @@ _PATH = 16  # characters of a name before it folds, where room is short
 # What a narrow terminal goes without, the first one first. What is left out here, the lines below
 # the table say of the whole.
 _GIVE_WAY = (DELTA, SAVED, SHAPE, "bars", KIND)
-UNKNOWN = "bytes are known for a compiled model whose optimizer treats all entries alike"
+UNKNOWN = "known for a compiled model, if it treats all entries alike"
 
 
 def table(of: Sequence[Line], totals: Totals, width: int, *, ascii_only: bool) -> Table:
