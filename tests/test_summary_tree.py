@@ -190,7 +190,7 @@ def test_what_is_hidden_is_counted(make, depth):
 
 
 def test_depth_says_how_many_weights_a_layer_has():
-    shown = text(fl.summary(partly(stack), depth=1), width=120)
+    shown = text(fl.summary(partly(stack), depth=1), width=160)
     assert " out (2 weights) " in shown
     assert " block_0 ... block_11 x 12 (168 weights) " in shown
     assert "entries" in next(line for line in shown.splitlines() if "x 12" in line)
@@ -277,16 +277,46 @@ delta: 188 bytes for what trains, values and indices"""
 
 NARROW = """\
 model: 17 of 49 entries frozen, 32 train
-+----------------------------------+
-|weight         |frozen / size|share|
-"""
++------------------------------------------+
+|weight               |frozen / size |share|
+|---------------------+--------------+-----|
+|hidden (2 weights)   |      14 / 35 |40.0%|
+|inner/in (2 weights) |       3 / 12 |25.0%|
+|out/kernel           |        0 / 2 | 0.0%|
+|---------------------+--------------+-----|
+|total                |      17 / 49 |34.7%|
++------------------------------------------+
+optimizer: known for a compiled model, if it
+treats all entries alike
+delta: 188 bytes for what trains, values and
+indices
+folded: 4 of 5 weights; depth=None, fold=False
+lists them"""
 
 FOLDED = """\
-stack: 0 of 7,195 entries frozen, 7,195 train
+stack: 2,433 of 7,195 entries frozen, 4,762 train
 
- weight             frozen / size  share  kind
- ─────────────────────────────────────────────
-"""
+ weight                 frozen / size  share  kind
+ ──────────────────────────────────────────────────────────
+ tokens/embeddings            0 / 160   0.0%
+ block_0 ... block_11   2,424 / 7,008  34.6%
+ x 12
+   each (block_0)           202 / 584  34.6%
+     attention (8           104 / 288  36.1%  entries, slab
+     weights)
+     norm (2 weights)          0 / 16   0.0%
+     up (2 weights)          51 / 144  35.4%  entries, slab
+     down (2 weights)        47 / 136  34.6%  entries, slab
+ out                           9 / 27  33.3%
+   kernel                      8 / 24  33.3%  slab
+   bias                         1 / 3  33.3%  slab
+ ──────────────────────────────────────────────────────────
+ total                  2,433 / 7,195  33.8%
+
+optimizer: 38,096 bytes kept, 19,464 saved
+delta: 36,200 bytes for what trains, values and indices
+folded: 168 of 171 weights; depth=None, fold=False lists
+them"""
 
 
 def small(**options):
