@@ -110,6 +110,13 @@ class Summary(Totals):
 
         Returns:
             The text; what is None in the dictionary is `null`.
+
+        Example:
+            >>> import json, keras, frostline as fl
+            >>> layer = keras.layers.Dense(3)
+            >>> layer.build((None, 4))
+            >>> json.loads(fl.summary(layer).to_json())["trained"]
+            15
         """
         return json.dumps(self.to_dict(), indent=indent)
 
@@ -122,6 +129,16 @@ class Summary(Totals):
 
         Raises:
             DependencyError: pandas is not installed.
+
+        Example:
+            The weights that train in part, without pandas:
+
+            >>> import keras, frostline as fl
+            >>> layer = keras.layers.Dense(3)
+            >>> layer.build((None, 4))
+            >>> _ = fl.freeze(layer, "kernel", fl.at[0])
+            >>> [w["path"] for w in fl.summary(layer).to_dict()["weights"] if 0 < w["share"] < 1]
+            ['kernel']
         """
         try:
             import pandas  # pyright: ignore[reportMissingImports]
@@ -203,6 +220,11 @@ def summary(target: Any, *, depth: int | None = None, fold: bool = True) -> Summ
         >>> row = fl.summary(model).rows[0]
         >>> row.path, row.frozen, row.size, row.share, row.kind, row.slots_saved
         ('hidden/kernel', 6, 12, 0.5, 'slab', 12)
+        >>> hidden = fl.summary(model).layers[0]
+        >>> hidden.name, hidden.frozen, hidden.size, hidden.trained, hidden.delta_bytes
+        ('hidden', 6, 15, 9, 44)
+        >>> hidden.optimizer_bytes_kept, hidden.optimizer_bytes_saved
+        (72, 48)
     """
     if depth is not None and (not isinstance(depth, int) or isinstance(depth, bool) or depth < 1):
         raise SummaryError(

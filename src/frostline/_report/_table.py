@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from rich.box import ASCII, SIMPLE
@@ -112,9 +113,18 @@ def _kind(line: Line) -> str:
 
 
 def _folded(name: str, room: int) -> str:
-    """A path that has no room folds after its slashes."""
-    words = (word.replace("/", "/\n") if len(word) > room else word for word in name.split(" "))
-    return " ".join(words)
+    """A name in lines of `room` characters: a count is not broken, a path after its slashes."""
+    folded: list[str] = []
+    for piece in _pieces(name):
+        if folded and len(folded[-1]) + 1 + len(piece) <= room:
+            folded[-1] += f" {piece}"
+        else:
+            folded.append(piece)
+    return "\n".join(line.replace("/", "/\n") if len(line) > room else line for line in folded)
+
+
+def _pieces(name: str) -> list[str]:
+    return re.split(r"(?<=\.\.\.) | (?=\()", name)
 
 
 def _step(width: int) -> int:
@@ -126,9 +136,9 @@ def _layout(
 ) -> tuple[list[int], bool, int]:
     """Which columns fit with no number cut, whether bars do too, and the room for a name."""
     needed = [max(len(texts[place]) for _, texts in indented) + 2 for place in range(len(HEAD))]
-    # A name of several words may stand in several lines.
+    # What is said of several layers may stand in several lines.
     needed[NAME] = 2 + max(
-        _step(width) * indent + max(map(len, texts[NAME].split())) for indent, texts in indented
+        _step(width) * indent + max(map(len, _pieces(texts[NAME]))) for indent, texts in indented
     )
     bars = True
     for place in _GIVE_WAY:
