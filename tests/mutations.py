@@ -22,6 +22,7 @@ INVARIANTS = {
     8: "a fast path equals the generic one",
     9: "stock layers are the same model, and the way back is exact",
     10: "a map hides no entry",
+    11: "a summary adds up and says what it folds",
 }
 
 
@@ -800,16 +801,85 @@ PLOTS = [
     ),
 ]
 
+SUMMARY = [
+    Mutation(
+        "a block that repeats counts once",
+        11,
+        "_report/_layers.py",
+        "    totals = _totals(nodes)\n",
+        "    totals = _totals(first)\n",
+        ("test_summary_tree.py::test_everything_adds_up",),
+        "torch",
+    ),
+    Mutation(
+        "blocks with another freeze are folded together",
+        11,
+        "_report/_layers.py",
+        "own = tuple(replace(row, path=_last(row.path)) for row in self.own)",
+        "own = tuple((_last(row.path), row.shape) for row in self.own)",
+        ("test_summary_tree.py::test_only_what_is_alike_is_folded",),
+        "torch",
+    ),
+    Mutation(
+        "what is folded is not counted",
+        11,
+        "_report/_table.py",
+        "    if hidden:\n",
+        "    if False:\n",
+        ("test_summary_tree.py::test_what_is_hidden_is_counted",),
+        "torch",
+    ),
+    Mutation(
+        "two layers of one name are one",
+        11,
+        "_report/_layers.py",
+        "[(id(layer), layer.name) for layer",
+        "[(layer.name, layer.name) for layer",
+        ("test_summary_tree.py::test_two_layers_of_one_name_stay_two",),
+        "torch",
+    ),
+    Mutation(
+        "a layer that is off trains",
+        11,
+        "_report/_numbers.py",
+        "return self.size - self.frozen if self.trains else 0",
+        "return self.size - self.frozen",
+        ("test_summary_tree.py::test_bytes_kept_are_those_of_the_optimizer",),
+        "torch",
+    ),
+    Mutation(
+        "an index for each entry of a row",
+        11,
+        "_report/_numbers.py",
+        "return 4 * len(plan.trainable)",
+        "return 4 * (plan.size - plan.frozen_count)",
+        ("test_summary_tree.py::test_bytes_of_a_delta",),
+        "torch",
+    ),
+    Mutation(
+        "a column that does not fit is cut",
+        11,
+        "_report/_table.py",
+        "<= width:\n            break",
+        "<= width + 20:\n            break",
+        (
+            "test_report.py::test_large_numbers_are_never_cut",
+            "test_summary_tree.py::test_a_folded_table",
+        ),
+        "torch",
+    ),
+    Mutation(
+        "a notebook does not say that blocks are folded",
+        11,
+        "report.py",
+        "sum(line.row is not None for _, line in printed(self._lines, closed=True))",
+        "len(self.rows)",
+        ("test_summary_tree.py::test_html_of_what_is_folded",),
+        "torch",
+    ),
+]
+
 MUTATIONS = [
-    *TRACES,
-    *STOCK,
-    *BITS,
-    *REST,
-    *SAME,
-    *SLOTS,
-    *FILES,
-    *FAILED,
-    *CALLBACKS,
-    *PATHS,
-    *PLOTS,
+    *(*BITS, *REST, *TRACES, *SAME, *SLOTS, *FILES, *FAILED, *CALLBACKS, *PATHS),
+    *(*STOCK, *PLOTS, *SUMMARY),
 ]
