@@ -169,7 +169,7 @@ def test_bytes_kept_are_those_of_the_optimizer(make):
     model = partly(make)
     sizes = [int(np.prod(variable.shape)) for variable in model.trainable_variables]
     model.optimizer.build(model.trainable_variables)
-    slots = [slot for slot in model.optimizer.variables if slot.shape]
+    slots = [slot for slot in model.optimizer.variables if tuple(slot.shape)]
     summary = fl.summary(model)
     assert summary.trained == sum(sizes)
     assert summary.optimizer_bytes_kept == 4 * sum(int(np.prod(slot.shape)) for slot in slots)
