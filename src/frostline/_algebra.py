@@ -53,7 +53,7 @@ class Selection(ABC):
         parts, and neither does its complement. In `a | b` the other side then decides alone;
         `a & b` says nothing either.
 
-    Example:
+    Examples:
         >>> import frostline as fl
         >>> ~(fl.at[0] | fl.zeros)
         ~(at[0] | zeros)

@@ -29,7 +29,7 @@ class Mask(Selection):
     Raises:
         SelectionError: The array is not boolean; or, when used, has another shape than the weight.
 
-    Example:
+    Examples:
         >>> import frostline as fl
         >>> fl.mask([[True, False]]) | fl.at[:, 1]
         mask([[True, False]]) | at[:, 1]

@@ -49,7 +49,7 @@ class Zeros(Selection):
 
     The value is read once, when the selection is used.
 
-    Example:
+    Examples:
         >>> import keras, numpy as np, frostline as fl
         >>> layer = keras.layers.Dense(3, use_bias=False)
         >>> layer.build((None, 2))
@@ -106,7 +106,7 @@ class Indexer:
         SelectionError: When written: `None`, a float, a single boolean. When used: an index out of
             range, too many indices, or a boolean array of another shape than the weight's axes.
 
-    Example:
+    Examples:
         >>> import keras, frostline as fl
         >>> layer = keras.layers.Dense(3)
         >>> layer.build((None, 2))

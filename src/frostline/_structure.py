@@ -144,7 +144,7 @@ class Units(_Parts):
         before it train. Says nothing about weights without units, such as the depthwise kernel of a
         separable convolution or the moving statistics of a batch normalization.
 
-    Example:
+    Examples:
         >>> import keras, frostline as fl
         >>> layer = keras.layers.Dense(3)
         >>> layer.build((None, 2))
@@ -218,7 +218,7 @@ class Tokens(_Parts):
     Raises:
         SelectionError: `indices` is of another kind; or, when used, an id is out of range.
 
-    Example:
+    Examples:
         >>> import keras, frostline as fl
         >>> layer = keras.layers.Embedding(4, 2)
         >>> layer.build()
@@ -258,7 +258,7 @@ class Heads(_Parts):
         selected when every query head that reads it is. So `~heads(0)` selects the key/value head
         of query head 0 too, if another query head shares it.
 
-    Example:
+    Examples:
         >>> import keras, frostline as fl
         >>> layer = keras.layers.MultiHeadAttention(num_heads=2, key_dim=1)
         >>> layer.build((None, 5, 3), (None, 5, 3))

@@ -55,7 +55,7 @@ def plot(model: Any, weights: Any = "*", *, ax: Axes | None = None, limit: int =
         PathError: No weight is named by `weights`, or several are and there is one `ax`.
         PlotError: `limit` is not a positive integer.
 
-    Example:
+    Examples:
         >>> import keras, frostline as fl
         >>> layer = keras.layers.Dense(3)
         >>> layer.build((None, 4))
@@ -114,7 +114,7 @@ def plot_drift(
         On PyTorch Keras reads bfloat16 through float32, in which all NaNs of a sign are one: there
         the payload of a NaN does not count.
 
-    Example:
+    Examples:
         >>> import keras, frostline as fl
         >>> layer = keras.layers.Dense(3)
         >>> layer.build((None, 4))
@@ -167,7 +167,7 @@ def snapshot(model: Any, weights: Any = "*") -> dict[str, np.ndarray]:
         NotBuiltError: `model` has no weights yet.
         PathError: No weight is named by `weights`, or two different ones have one path.
 
-    Example:
+    Examples:
         >>> import keras, frostline as fl
         >>> layer = keras.layers.Dense(3)
         >>> layer.build((None, 4))

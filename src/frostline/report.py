@@ -83,7 +83,7 @@ class Summary(Totals):
             with the same numbers and `path`, `shape`, `dtype`, `kind` and `trains` of each weight.
             Whatever the table folds, all are listed. Later versions may add keys.
 
-        Example:
+        Examples:
             >>> import keras, frostline as fl
             >>> layer = keras.layers.Dense(3)
             >>> layer.build((None, 4))
@@ -111,7 +111,7 @@ class Summary(Totals):
         Returns:
             The text; what is None in the dictionary is `null`.
 
-        Example:
+        Examples:
             >>> import json, keras, frostline as fl
             >>> layer = keras.layers.Dense(3)
             >>> layer.build((None, 4))
@@ -130,7 +130,7 @@ class Summary(Totals):
         Raises:
             DependencyError: pandas is not installed.
 
-        Example:
+        Examples:
             The weights that train in part, without pandas:
 
             >>> import keras, frostline as fl

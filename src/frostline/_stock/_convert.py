@@ -64,7 +64,7 @@ def to_stock(model: keras.Model, *, coarsen: Coarsen = False) -> keras.Model:
         by itself is a variable named `kernel`: `exclude_from_weight_decay(var_names=["bias"])` of
         an optimizer does not find it.
 
-    Example:
+    Examples:
         >>> import keras, frostline as fl
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, name="hidden")])
         >>> _ = fl.freeze(model, "hidden/*", fl.units([0, 1]))

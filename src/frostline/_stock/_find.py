@@ -71,7 +71,7 @@ def find_splits(model: keras.Model) -> list[Split]:
         TargetError: `model` is not a model, or is a subclass, whose call can't be looked into.
         NotBuiltError: It has no weights yet.
 
-    Example:
+    Examples:
         >>> import keras, frostline as fl
         >>> x = keras.Input((3,))
         >>> old = keras.layers.Dense(4, name="head_old", trainable=False)

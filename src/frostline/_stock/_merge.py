@@ -37,7 +37,7 @@ def from_stock(model: keras.Model, splits: Iterable[Split] = ()) -> keras.Model:
         SelectionError: A split is of another model, or the model has changed since, or its name is
             another layer's.
 
-    Example:
+    Examples:
         >>> import keras, frostline as fl
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, name="hidden")])
         >>> _ = fl.freeze(model, "hidden/*", fl.units([0, 1]))
@@ -68,7 +68,7 @@ def merge_stock(model: keras.Model, splits: Iterable[Split] = ()) -> keras.Model
         SelectionError: A split is of another model, or the model has changed since, or its name is
             another layer's.
 
-    Example:
+    Examples:
         >>> import keras, frostline as fl
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, name="hidden")])
         >>> _ = fl.freeze(model, "hidden/*", fl.units([0, 1]))
