@@ -35,7 +35,7 @@ def both(
             IN_STOCK: lambda: v.step_of(fl.to_stock(frozen(where)), x, y, jit=jit),
         }
 
-    return Case(name, "In stock layers", builders, rounds=11, memory=True)
+    return Case(name, "In stock layers", builders, rounds=11)
 
 
 def dense(kind: str) -> Case:
