@@ -139,6 +139,23 @@ def test_version_is_printed():
     assert result.output == f"frostline {fl.__version__}\n"
 
 
+@pytest.mark.parametrize("way", ["module", "script"])
+def test_the_command_runs_the_demo_in_a_process_of_its_own(way, tmp_path):
+    """It starts without Keras, and has to bring in the whole library by itself."""
+    script = tmp_path / "frostline"
+    script.write_text("from frostline.cli import main\nmain()\n")
+    start = ["-m", "frostline"] if way == "module" else [str(script)]
+    done = subprocess.run(
+        [sys.executable, *start, "demo", "--epochs", "1", "--out", str(tmp_path / "out.png")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "frozen entries that changed" in done.stdout
+    assert (tmp_path / "out.png").exists()
+
+
 def test_the_module_is_the_command():
     command = [sys.executable, "-m", "frostline", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -35,7 +35,7 @@ def is_command(argv: Sequence[str], started_with: Sequence[str]) -> bool:
 
 def with_keras() -> bool:
     """Whether `import frostline` brings in the whole library, and Keras with it."""
-    return _asked_for or not is_command(sys.argv, sys.orig_argv)
+    return _asked_for or not _quick
 
 
 def whole_library() -> None:
@@ -44,3 +44,7 @@ def whole_library() -> None:
     if not with_keras():
         _asked_for = True
         importlib.reload(sys.modules["frostline"])
+
+
+# Told once, at the first import: the arguments of `python -m frostline` are other ones afterwards.
+_quick = is_command(sys.argv, sys.orig_argv)
