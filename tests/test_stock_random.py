@@ -180,7 +180,8 @@ def train(model, optimizer, x, y):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_outputs_counts_and_what_training_makes_are_the_same(seed):
-    made = Architecture(seed)
+    # PyTorch draws a dropout in the order of memory, and a sum or a concatenation has another one.
+    made = Architecture(seed, dropout=keras.backend.backend() != "torch")
     model = made.freeze()
     x, y = made.data()
     before = weights(model)
