@@ -268,3 +268,20 @@ def image(axes: Any, gid: str) -> Any:
     found = [image.get_array() for image in axes.images if image.get_gid() == gid]
     assert len(found) <= 1
     return found[0] if found else None
+
+
+class TwoOfOnePath(keras.Model):
+    """Two layers of one name, so that their weights have the same paths."""
+
+    def __init__(self):
+        super().__init__(name="model")
+        self.pair = [keras.layers.Dense(3, name="same"), keras.layers.Dense(3, name="same")]
+
+    def call(self, x):
+        return self.pair[1](self.pair[0](x))
+
+
+def two_of_one_path() -> TwoOfOnePath:
+    made = TwoOfOnePath()
+    made(np.zeros((1, 3), "float32"))
+    return made

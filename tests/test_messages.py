@@ -9,7 +9,7 @@ import pytest
 
 import frostline as fl
 from frostline import _apply, _keras, _view
-from helpers import assert_all_same_bits, values
+from helpers import assert_all_same_bits, two_of_one_path, values
 
 
 def model():
@@ -210,16 +210,7 @@ def test_a_variable_of_another_model():
 
 
 def test_one_path_for_two_weights():
-    class Twice(keras.Model):
-        def __init__(self):
-            super().__init__(name="model")
-            self.pair = [keras.layers.Dense(3, name="same"), keras.layers.Dense(3, name="same")]
-
-        def call(self, x):
-            return self.pair[1](self.pair[0](x))
-
-    target = Twice()
-    target(np.zeros((1, 3), "float32"))
+    target = two_of_one_path()
     with pytest.raises(fl.PathError, match=r"2 different weights have this path.*'same/kernel'"):
         fl.freeze(target, "same/kernel")
     assert len(fl.freeze(target, target.pair[0].kernel)) == 1

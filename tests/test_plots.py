@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.testing import assert_array_equal
 
 import frostline as fl
-from helpers import assert_same_bits, image, maps, value, weights
+from helpers import assert_same_bits, image, maps, two_of_one_path, value, weights
 
 
 def dense(inputs=6, units=8, name="hidden"):
@@ -634,16 +634,7 @@ def test_bad_targets(draw):
 
 
 def test_two_weights_of_one_path():
-    class Twice(keras.Model):
-        def __init__(self):
-            super().__init__(name="model")
-            self.pair = [keras.layers.Dense(3, name="same"), keras.layers.Dense(3, name="same")]
-
-        def call(self, x):
-            return self.pair[1](self.pair[0](x))
-
-    target = Twice()
-    target(np.zeros((1, 3), "float32"))
+    target = two_of_one_path()
     assert len(maps(fl.plot(target))) == 4
     with pytest.raises(fl.PathError, match="same/kernel: two different weights have this path"):
         fl.snapshot(target)

@@ -31,6 +31,11 @@ def percent(part: int, whole: int) -> str:
     return f"{share:.1%}"
 
 
+def prints_utf() -> bool:
+    """Whether the standard output takes more than ASCII."""
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+
+
 def show_json(value: Any) -> None:
     """Print plain data as JSON, strictly: no NaN and no infinity."""
     print(json.dumps(value, indent=2, allow_nan=False))
@@ -50,10 +55,9 @@ def show_table(
         total: The last row.
         left: Which columns are text; the others are numbers.
     """
-    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
     table = Table(
         show_footer=True,
-        box=SIMPLE if encoding.startswith("utf") else ASCII,
+        box=SIMPLE if prints_utf() else ASCII,
         pad_edge=False,
         collapse_padding=True,
     )

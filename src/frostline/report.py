@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from frostline._errors import DependencyError, SummaryError
 from frostline._optimizer import slots_per_weight
+from frostline._output import prints_utf
 from frostline._report import _html, _table
 from frostline._report._layers import Line, Node, layers_of, lines, printed, tree_of, tree_of_paths
 from frostline._report._numbers import Row, Totals, numbers, row_of
@@ -155,8 +155,7 @@ class Summary(Totals):
         stream = io.StringIO()
         # No colour system: `FORCE_COLOR` would put escapes into a plain string.
         console = Console(file=stream, force_jupyter=False, color_system=None)
-        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        for part in self._parts(console.width, ascii_only=not _is_utf(encoding)):
+        for part in self._parts(console.width, ascii_only=not prints_utf()):
             console.print(part)
         return "\n".join(line.rstrip() for line in stream.getvalue().rstrip().split("\n"))
 
@@ -254,7 +253,3 @@ def _described(row: Row) -> dict[str, Any]:
         **numbers(row),
         **{"kind": row.kind, "trains": row.trains},
     }
-
-
-def _is_utf(encoding: str) -> bool:
-    return encoding.lower().startswith("utf")

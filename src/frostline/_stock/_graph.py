@@ -91,11 +91,6 @@ def placed(values: Sequence[np.ndarray], places: Sequence[np.ndarray], axis: int
     return np.take(whole, np.argsort(np.concatenate(places)), axis)
 
 
-def value(variable: Any) -> np.ndarray:
-    """The numbers of a variable."""
-    return np.array(ops.convert_to_numpy(variable.value))
-
-
 def core_of(outputs: Any) -> Core | None:
     """The layers that give a symbolic tensor together, or the one that gives it; None for others.
 

@@ -10,6 +10,7 @@ import numpy as np
 from frostline._errors import UnsupportedError
 from frostline._freeze import frozen_mask
 from frostline._plan import AxisPlan, EntriesPlan, plan_from_mask
+from frostline._stock._pieces import value
 
 Coarsen = bool | Literal["more", "less"]
 _BY_ENTRY = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
@@ -31,7 +32,7 @@ class Masks:
         return dict(self.kind.get_config(self.layer))
 
     def value(self, name: str) -> np.ndarray:
-        return np.array(keras.ops.convert_to_numpy(self._variable(name).value))
+        return value(self._variable(name))
 
     def frozen(self, name: str) -> np.ndarray:
         """The mask of a weight, whole positions along one axis."""

@@ -19,6 +19,11 @@ def part_name(name: str, *, trainable: bool) -> str:
     return f"{name}__{TRAINABLE if trainable else FROZEN}"
 
 
+def value(variable: Any) -> np.ndarray:
+    """A copy of the numbers of a variable."""
+    return np.array(ops.convert_to_numpy(variable.value))
+
+
 def parts_of(frozen: np.ndarray) -> list[tuple[bool, np.ndarray]]:
     """Whether it trains, and its positions, for each part of an axis that is not empty."""
     found = [(True, np.flatnonzero(~frozen)), (False, np.flatnonzero(frozen))]

@@ -67,11 +67,9 @@ def rebuilt(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Mode
             if not operation.trainable:
                 copy.trainable = False  # True would reach down to what is frozen
             return copy
-        if isinstance(operation, keras.layers.Lambda):
-            # Its code is here already, and no file's.
-            copy = type(operation).from_config(operation.get_config(), safe_mode=False)
-        else:
-            copy = type(operation).from_config(operation.get_config())
+        # The code of a `Lambda` is here already, and no file's.
+        trusted = {"safe_mode": False} if isinstance(operation, keras.layers.Lambda) else {}
+        copy = type(operation).from_config(operation.get_config(), **trusted)
         if isinstance(operation, keras.layers.Layer):
             copies.append((operation, copy))
         return copy

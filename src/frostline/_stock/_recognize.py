@@ -10,8 +10,8 @@ import numpy as np
 
 from frostline import _keras
 from frostline._stock._channels import NORMALIZATION
-from frostline._stock._graph import Core, core_of, placed, value
-from frostline._stock._pieces import FROZEN, TRAINABLE, part_name
+from frostline._stock._graph import Core, core_of, placed
+from frostline._stock._pieces import FROZEN, TRAINABLE, part_name, value
 from frostline._stock._whole import Whole, whole
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from frostline._freeze import freeze
 from frostline._selections import mask
-from frostline._stock._graph import WEIGHT, Core, value
+from frostline._stock._graph import WEIGHT, Core
+from frostline._stock._pieces import value
 
 
 @dataclass
