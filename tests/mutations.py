@@ -805,7 +805,7 @@ SUMMARY = [
     Mutation(
         "a block that repeats counts once",
         11,
-        "_report/_layers.py",
+        "_summaries/_layers.py",
         "    totals = _totals(nodes)\n",
         "    totals = _totals(first)\n",
         ("test_summary_tree.py::test_everything_adds_up",),
@@ -814,7 +814,7 @@ SUMMARY = [
     Mutation(
         "blocks with another freeze are folded together",
         11,
-        "_report/_layers.py",
+        "_summaries/_layers.py",
         "own = tuple(replace(row, path=_last(row.path)) for row in self.own)",
         "own = tuple((_last(row.path), row.shape) for row in self.own)",
         ("test_summary_tree.py::test_only_what_is_alike_is_folded",),
@@ -823,7 +823,7 @@ SUMMARY = [
     Mutation(
         "what is folded is not counted",
         11,
-        "_report/_table.py",
+        "_summaries/_table.py",
         "    if hidden:\n",
         "    if False:\n",
         ("test_summary_tree.py::test_what_is_hidden_is_counted",),
@@ -832,7 +832,7 @@ SUMMARY = [
     Mutation(
         "two layers of one name are one",
         11,
-        "_report/_layers.py",
+        "_summaries/_layers.py",
         "[(id(layer), layer.name) for layer",
         "[(layer.name, layer.name) for layer",
         ("test_summary_tree.py::test_two_layers_of_one_name_stay_two",),
@@ -841,7 +841,7 @@ SUMMARY = [
     Mutation(
         "a layer that is off trains",
         11,
-        "_report/_numbers.py",
+        "_summaries/_numbers.py",
         "return self.size - self.frozen if self.trains else 0",
         "return self.size - self.frozen",
         ("test_summary_tree.py::test_bytes_kept_are_those_of_the_optimizer",),
@@ -850,7 +850,7 @@ SUMMARY = [
     Mutation(
         "an index for each entry of a row",
         11,
-        "_report/_numbers.py",
+        "_summaries/_numbers.py",
         "return 4 * len(plan.trainable)",
         "return 4 * (plan.size - plan.frozen_count)",
         ("test_summary_tree.py::test_bytes_of_a_delta",),
@@ -859,11 +859,11 @@ SUMMARY = [
     Mutation(
         "a column that does not fit is cut",
         11,
-        "_report/_table.py",
+        "_summaries/_table.py",
         "<= width:\n            break",
         "<= width + 20:\n            break",
         (
-            "test_report.py::test_large_numbers_are_never_cut",
+            "test_summaries.py::test_large_numbers_are_never_cut",
             "test_summary_tree.py::test_a_folded_table",
         ),
         "torch",
@@ -871,7 +871,7 @@ SUMMARY = [
     Mutation(
         "a notebook does not say that blocks are folded",
         11,
-        "report.py",
+        "summaries.py",
         "sum(line.row is not None for _, line in printed(self._lines, closed=True))",
         "len(self.rows)",
         ("test_summary_tree.py::test_html_of_what_is_folded",),

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from keras import layers
 
 import frostline as fl
-from frostline._report._layers import lines, printed, tree_of_paths
-from frostline._report._numbers import NUMBERS, Totals
+from frostline._summaries._layers import lines, printed, tree_of_paths
+from frostline._summaries._numbers import NUMBERS, Totals
 
 SUMS = [name for name in NUMBERS if name != "share"]
 

@@ -27,7 +27,7 @@ if _start.with_keras():
     from frostline._stock import Split, find_splits, from_stock, merge_stock, to_stock
     from frostline._structure import heads, tokens, units
     from frostline.plots import plot, plot_drift, snapshot
-    from frostline.report import Row, Summary, summary
+    from frostline.summaries import Row, Summary, summary
 
 __version__ = "0.1.0"
 

@@ -16,7 +16,7 @@ from frostline._plots._cells import MOST, Drift, Grid, drift, frozen_share
 from frostline._plots._values import fitting, read_value, reader, refuse_twice
 from frostline._tree import Found, select, weights_of
 from frostline._view import plan_of
-from frostline.report import row_of
+from frostline.summaries import row_of
 
 if TYPE_CHECKING:  # matplotlib is an extra, and slow to import
     from matplotlib.axes import Axes

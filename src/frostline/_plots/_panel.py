@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from frostline._output import percent
 from frostline._plots._cells import Drift, Side
-from frostline.report import Row
+from frostline.summaries import Row
 
 # Light to dark in yellow, green and blue, told apart with any colour vision and in grey.
 TRAINS, PARTLY, FROZEN = "#fbe7a1", ("#8ac9a2", "#62b5ab", "#479fb5", "#3d89b6"), "#1d4f91"

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from frostline._output import percent
-from frostline._report._layers import Line, printed
-from frostline._report._numbers import Totals
+from frostline._summaries._layers import Line, printed
+from frostline._summaries._numbers import Totals
 
 HEAD = ("weight", "shape", "frozen / size", "share", "kind", "bytes saved", "delta bytes")
 NAME, SHAPE, COUNTS, SHARE, KIND, SAVED, DELTA = range(len(HEAD))

@@ -14,9 +14,17 @@ from rich.text import Text
 from frostline._errors import DependencyError, SummaryError
 from frostline._optimizer import slots_per_weight
 from frostline._output import prints_utf
-from frostline._report import _html, _table
-from frostline._report._layers import Line, Node, layers_of, lines, printed, tree_of, tree_of_paths
-from frostline._report._numbers import Row, Totals, numbers, row_of
+from frostline._summaries import _html, _table
+from frostline._summaries._layers import (
+    Line,
+    Node,
+    layers_of,
+    lines,
+    printed,
+    tree_of,
+    tree_of_paths,
+)
+from frostline._summaries._numbers import Row, Totals, numbers, row_of
 from frostline._tree import unique, weights_of
 
 if TYPE_CHECKING:  # pandas is no dependency

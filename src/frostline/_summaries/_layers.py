@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from frostline._report._numbers import Row, Totals
+from frostline._summaries._numbers import Row, Totals
 from frostline._tree import Found
 
 _REPEATS = 3  # blocks in a row that are alike and so many are shown once

@@ -6,9 +6,9 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from frostline._report._layers import Line
-from frostline._report._numbers import Totals
-from frostline._report._table import HEAD, NAME, RIGHT, SHAPE, SHARE, cells, has
+from frostline._summaries._layers import Line
+from frostline._summaries._numbers import Totals
+from frostline._summaries._table import HEAD, NAME, RIGHT, SHAPE, SHARE, cells, has
 
 _TABLE = "border-collapse:collapse;background:transparent;color:inherit"
 
