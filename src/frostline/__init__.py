@@ -11,6 +11,7 @@ if _start.with_keras():
     from frostline._errors import (
         AuditError,
         DependencyError,
+        FileError,
         FrostlineError,
         NotBuiltError,
         PathError,
@@ -26,6 +27,15 @@ if _start.with_keras():
     from frostline._selections import Selection, at, everything, mask, nothing, zeros
     from frostline._stock import Split, find_splits, from_stock, merge_stock, to_stock
     from frostline._structure import heads, tokens, units
+    from frostline.deltas import (
+        Delta,
+        DeltaWeight,
+        applied_deltas,
+        apply_delta,
+        extract_delta,
+        load_delta,
+        remove_delta,
+    )
     from frostline.plots import plot, plot_drift, snapshot
     from frostline.summaries import Row, Summary, summary
 
@@ -35,7 +45,10 @@ __all__ = [
     "AuditError",
     "Change",
     "Changes",
+    "Delta",
+    "DeltaWeight",
     "DependencyError",
+    "FileError",
     "FrostlineError",
     "NotBuiltError",
     "PathError",
@@ -50,9 +63,12 @@ __all__ = [
     "SummaryError",
     "TargetError",
     "UnsupportedError",
+    "applied_deltas",
+    "apply_delta",
     "at",
     "callbacks",
     "everything",
+    "extract_delta",
     "find_splits",
     "freeze",
     "from_stock",
@@ -60,11 +76,13 @@ __all__ = [
     "frozen_mask",
     "heads",
     "is_frozen",
+    "load_delta",
     "mask",
     "merge_stock",
     "nothing",
     "plot",
     "plot_drift",
+    "remove_delta",
     "snapshot",
     "summary",
     "thawed",

@@ -206,10 +206,10 @@ def _change(target: Any, weights: Any, where: Any, *, freezing: bool) -> Changes
             if mask is None:
                 said_nothing.append(weight)
                 continue
-            after = _combined(before, mask, freezing=freezing)
+            after = combined(before, mask, freezing=freezing)
             selects = selects or bool(mask.any()) or mask.size == 0
         if after != before:
-            _refuse_unsupported(weight, divides=after is not None and after.kind != "whole")
+            refuse_unsupported(weight, divides=after is not None and after.kind != "whole")
             plans.append((weight.variable, after))
             changes.append(_report(weight, before, after))
     if len(said_nothing) == len(matched):
@@ -245,7 +245,8 @@ def _asked(weight: Found) -> Weight:
     )
 
 
-def _combined(before: Plan | None, mask: np.ndarray, *, freezing: bool) -> Plan | None:
+def combined(before: Plan | None, mask: np.ndarray, *, freezing: bool) -> Plan | None:
+    """The plan that freezes a mask too, or no longer freezes it."""
     if before is None:
         return plan_from_mask(mask) if freezing else None
     frozen = before.mask()
@@ -258,7 +259,8 @@ def _report(weight: Found, before: Plan | None, after: Plan | None) -> Change:
     return Change(weight.path, abs(now - was), now, size)
 
 
-def _refuse_unsupported(weight: Found, *, divides: bool) -> None:
+def refuse_unsupported(weight: Found, *, divides: bool) -> None:
+    """The error for a weight that can not be frozen, or not in part."""
     if keras.config.is_nnx_enabled():
         raise UnsupportedError(
             f"{weight.path}: Flax NNX variables keep their value in another place; got "

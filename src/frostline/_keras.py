@@ -42,6 +42,14 @@ def own_variables(layer: keras.layers.Layer) -> list[Any]:
     return layer._trainable_variables
 
 
+def own_state(layer: keras.layers.Layer) -> list[Any]:
+    """The variables of a layer that no optimizer trains, in the order of its weight files.
+
+    Those of the sublayers are not among them, and neither are seeds and metrics.
+    """
+    return list(layer._non_trainable_variables)
+
+
 def set_own_variables(layer: keras.layers.Layer, variables: Sequence[Any]) -> None:
     """Replace the content of that list in place, locked or not.
 

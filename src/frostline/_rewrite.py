@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 from frostline._errors import FileError, FrostlineError, SelectionError
 from frostline._files import open_file
+from frostline._files._write import refuse_folder, replaced
 
 _NO_ENTRY = "this selection holds no entry"  # what `freeze` and `unfreeze` warn of
 
@@ -28,12 +27,7 @@ def refuse_target(model: Path, out: Path, *, force: bool) -> None:
                 f"{path}: only .keras files hold a model with its freeze; got "
                 f"suffix={path.suffix!r}. Save the model with `model.save('name.keras')`."
             )
-    if not out.parent.is_dir():
-        raise FileError(
-            f"{out}: its folder does not exist; got folder={out.parent}. Make it first."
-        )
-    if out.is_dir():
-        raise FileError(f"{out}: not a file; got a folder. Name a file in it.")
+    refuse_folder(out)
     if out.exists() and not force:
         raise FileError(
             f"{out}: this file exists; got force=False. Add --force to replace it, "
@@ -88,36 +82,5 @@ def _load(path: Path) -> Any:
 
 
 def _save(model: Any, out: Path) -> None:
-    # A link stays one, and what it leads to is replaced.
-    target = Path(os.path.realpath(out))
-    try:
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.stem}-", suffix=".keras", dir=target.parent
-        )
-    except OSError as error:
-        raise _unwritable(out, error) from None
-    os.close(handle)
-    try:
-        model.save(name)
-        os.chmod(name, _mode(target))
-        os.replace(name, target)
-    except OSError as error:
-        raise _unwritable(out, error) from None
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _mode(target: Path) -> int:
-    """The permissions of the file that is replaced, or those that a new one gets."""
-    if target.exists():
-        return target.stat().st_mode & 0o7777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
-
-
-def _unwritable(out: Path, error: OSError) -> FileError:
-    return FileError(
-        f"{out}: cannot be written; got {error.strerror or error}. "
-        "Give another name with -o; nothing was changed."
-    )
+    with replaced(out) as unfinished:
+        model.save(unfinished)

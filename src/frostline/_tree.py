@@ -13,22 +13,35 @@ import keras
 
 from frostline import _keras
 from frostline._errors import NotBuiltError, PathError, TargetError
-from frostline._view import originals
+from frostline._plan import WholePlan
+from frostline._view import originals, plan_of
 
 Layer: TypeAlias = keras.layers.Layer
 
 
 @dataclass(frozen=True)
 class Found:
-    """A weight below a target: `path` from there, and the `layers` down to its owner."""
+    """A weight below a target: `path` from there, and the `layers` down to its owner.
+
+    `state` is one that its layer updates by itself, and no optimizer.
+    """
 
     path: str
     variable: Any
     layers: tuple[Layer, ...]
+    state: bool = False
 
     @property
     def owner(self) -> Layer:
         return self.layers[-1]
+
+    @property
+    def on(self) -> bool:
+        """Whether training moves what is not frozen of it."""
+        # A wholly frozen variable says of itself that it does not train; its layer knows better.
+        whole = isinstance(plan_of(self.variable), WholePlan)
+        on = self.owner.trainable if whole or self.state else self.variable.trainable
+        return bool(on and self.layers[0].trainable)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -36,9 +49,12 @@ class Found:
         return (self.path, f"{self.layers[0].name}/{self.path}", self.variable.path)
 
 
-def walk(target: Layer) -> Iterator[Found]:
-    """Every weight below `target` that a layer made as trainable, once for each way to it."""
-    yield from _walk(target, "", ())
+def walk(target: Layer, *, state: bool = False) -> Iterator[Found]:
+    """Every weight below `target` that a layer made as trainable, once for each way to it.
+
+    With `state` also those that a layer updates by itself, moving statistics and the like.
+    """
+    yield from _walk(target, "", (), state)
 
 
 def unique(found: Iterable[Found]) -> list[Found]:
@@ -88,13 +104,16 @@ def select(target: Layer, found: Sequence[Found], patterns: Any) -> list[Found]:
     return unique(chosen)
 
 
-def _walk(layer: Layer, prefix: str, above: tuple[Layer, ...]) -> Iterator[Found]:
+def _walk(layer: Layer, prefix: str, above: tuple[Layer, ...], state: bool) -> Iterator[Found]:
     chain = (*above, layer)
     for variable in originals(_keras.own_variables(layer)):
         yield Found(prefix + variable.name, variable, chain)
+    if state:
+        for variable in _keras.own_state(layer):
+            yield Found(prefix + variable.name, variable, chain, state=True)
     for child in _keras.children(layer):
         if not any(child is ancestor for ancestor in chain):
-            yield from _walk(child, f"{prefix}{child.name}/", chain)
+            yield from _walk(child, f"{prefix}{child.name}/", chain, state)
 
 
 def _matching(target: Layer, found: Sequence[Found], pattern: Any) -> list[Found]:

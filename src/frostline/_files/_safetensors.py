@@ -49,6 +49,12 @@ def tensors_of(path: Path, file: IO[bytes]) -> list[Variable]:
     return tensors
 
 
+def metadata_of(path: Path, file: IO[bytes]) -> dict[str, Any]:
+    """What its header says beside the tensors."""
+    metadata = _header(path, file)[0].get("__metadata__")
+    return metadata if isinstance(metadata, dict) else {}
+
+
 def _header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
     end = file.seek(0, 2)
     file.seek(0)

@@ -150,9 +150,7 @@ def row_of(weight: Found, slots: int | None = None) -> Row:
     frozen = 0 if plan is None else plan.frozen_count
     shape = tuple(int(n) for n in variable.shape)
     kind = "" if plan is None else plan.kind
-    # A wholly frozen variable says of itself that it does not train; its layer knows better.
-    on = weight.owner.trainable if kind == "whole" else variable.trainable
-    on = bool(on and weight.layers[0].trainable)
+    on = weight.on
     size = math.prod(shape)
     return Row(
         path=weight.path,

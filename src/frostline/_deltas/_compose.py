@@ -1,0 +1,143 @@
+"""Several deltas on one weight: which wins, what lies below, and what is left when one goes.
+
+Each keeps what the base had at its entries, so they go in any order. Pure NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from frostline._deltas._delta import SHOWN, Delta
+from frostline._deltas._held import DeltaWeight, fingerprint_of, same_bits
+from frostline._errors import RestoreError
+
+OVERLAPS = ("error", "last", "first")
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A delta on a weight, and what the base had in its place, in the order of its values."""
+
+    delta: Delta
+    weight: DeltaWeight
+    replaced: np.ndarray
+
+    @property
+    def values(self) -> np.ndarray:
+        """What the delta writes."""
+        assert self.weight.values is not None
+        return self.weight.values
+
+
+def base_below(now: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
+    """The weight without any delta, as a copy in C order."""
+    base = np.array(now, order="C")
+    for patch in patches:
+        patch.weight.put(base, patch.replaced)
+    return base
+
+
+def settled(base: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
+    """The weight with these deltas, later ones over earlier ones, as a copy."""
+    whole = base.copy()
+    for patch in patches:
+        patch.weight.put(whole, patch.values)
+    return whole
+
+
+def fits(weight: DeltaWeight, now: np.ndarray, patches: Sequence[Patch]) -> bool:
+    """Whether what a delta does not hold is as in training, under other deltas or without."""
+    if weight.plan is None or fingerprint_of(weight.plan, now) == weight.fingerprint:
+        return True
+    if not patches:
+        return False
+    return fingerprint_of(weight.plan, base_below(now, patches)) == weight.fingerprint
+
+
+def added(
+    path: str,
+    now: np.ndarray,
+    patches: Sequence[Patch],
+    delta: Delta,
+    weight: DeltaWeight,
+    overlap: str,
+) -> tuple[list[Patch], np.ndarray]:
+    """Put a delta on a weight: all that lie on it then, and the value.
+
+    Args:
+        path: The weight, for messages.
+        now: Its value.
+        patches: The deltas on it, those that win last.
+        delta: The one to add.
+        weight: What of this weight it holds.
+        overlap: Which of two wins, one of `OVERLAPS`.
+
+    Raises:
+        RestoreError: An entry has two values, or is not what a delta wrote.
+    """
+    base = base_below(now, patches)
+    _refuse_moved(path, now, base, patches)
+    if overlap == "error":
+        for patch in patches:
+            _refuse_overlap(path, base, patch, delta, weight)
+    new = Patch(delta, weight, weight.take(base))
+    on_it = [new, *patches] if overlap == "first" else [*patches, new]
+    return on_it, settled(base, on_it)
+
+
+def removed(
+    path: str, now: np.ndarray, patches: Sequence[Patch], delta: Delta, *, force: bool
+) -> tuple[list[Patch], np.ndarray]:
+    """Take a delta off a weight: those that are left on it, and the value.
+
+    Raises:
+        RestoreError: An entry is not what a delta wrote, and `force` is not given.
+    """
+    base = base_below(now, patches)
+    if not force:
+        _refuse_moved(path, now, base, patches)
+    left = [patch for patch in patches if patch.delta != delta]
+    below = settled(base, left)
+    value = np.array(now, order="C")
+    for patch in patches:
+        if patch.delta == delta:
+            patch.weight.put(value, patch.weight.take(below))
+    return left, value
+
+
+def _refuse_moved(path: str, now: np.ndarray, base: np.ndarray, patches: Sequence[Patch]) -> None:
+    if not patches:
+        return
+    moved = ~same_bits(now, settled(base, patches))
+    if moved.any():
+        names = ", ".join(patch.delta.fingerprint[:SHOWN] for patch in patches)
+        raise RestoreError(
+            f"{path}: it has changed since a delta was applied; got {int(moved.sum()):,} of "
+            f"{moved.size:,} entries that are not what delta {names} wrote. Keep what training "
+            "made of them, `fl.extract_delta(model)`, or give it up: "
+            "`fl.remove_delta(model, delta, force=True)`."
+        )
+
+
+def _refuse_overlap(
+    path: str, base: np.ndarray, patch: Patch, delta: Delta, weight: DeltaWeight
+) -> None:
+    both = ~(patch.weight.mask() | weight.mask())
+    if not both.any():
+        return
+    one, other = base.copy(), base.copy()
+    patch.weight.put(one, patch.values)
+    assert weight.values is not None
+    weight.put(other, weight.values)
+    both &= ~same_bits(one, other)
+    if both.any():
+        place = tuple(int(n) for n in np.unravel_index(int(both.argmax()), both.shape))
+        raise RestoreError(
+            f"{path}: two deltas write other values to the same entries; got "
+            f"{int(both.sum()):,} such entries, weight{list(place)}={one[place]!r} in delta "
+            f"{patch.delta.fingerprint[:SHOWN]} and {other[place]!r} in "
+            f"{delta.fingerprint[:SHOWN]}. Say which wins: overlap='last' or overlap='first'."
+        )

@@ -1,0 +1,102 @@
+"""A Keras model as weights that a delta may hold, and the deltas that lie on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from frostline._deltas._compose import Patch
+from frostline._deltas._extract import Origin, refuse_twice
+from frostline._deltas._held import same_bits
+from frostline._tree import Found, unique, walk, weights_of
+from frostline._view import plan_of
+
+_RECORD = "_frostline_deltas"
+
+
+@dataclass(frozen=True)
+class ModelWeight(Origin):
+    """A weight of a model, `found` in it."""
+
+    found: Found = None  # type: ignore[assignment]
+
+    @property
+    def patches(self) -> Sequence[Patch]:
+        """The deltas that lie on it, those that win last."""
+        return getattr(self.found.variable, _RECORD, ())
+
+    def lay(self, patches: Sequence[Patch]) -> None:
+        """Note the deltas that lie on it."""
+        if patches:
+            setattr(self.found.variable, _RECORD, tuple(patches))
+        elif self.patches:
+            delattr(self.found.variable, _RECORD)
+
+    def write(self, value: np.ndarray) -> None:
+        """Assign the whole weight."""
+        self.found.variable.assign(value)
+
+
+def weights_in(model: Any) -> list[ModelWeight]:
+    """Every weight of a model that training may move: those that an optimizer trains, and state.
+
+    Raises:
+        TargetError, NotBuiltError, PathError: As for `summary`; two weights have one path.
+    """
+    weights_of(model)  # its errors
+    found = [_weight(found) for found in unique(walk(model, state=True))]
+    refuse_twice(model.name, found)
+    return found
+
+
+def read(variable: Any) -> np.ndarray:
+    """What a variable holds, as an array of its dtype that nobody writes to."""
+    return np.asarray(keras.ops.convert_to_numpy(variable.value))
+
+
+def _weight(found: Found) -> ModelWeight:
+    variable = found.variable
+    return ModelWeight(
+        path=found.path,
+        shape=tuple(int(n) for n in variable.shape),
+        dtype=str(variable.dtype),
+        read=lambda: read(variable),
+        plan=plan_of(variable),
+        on=found.on,
+        state=found.state,
+        found=found,
+    )
+
+
+@contextmanager
+def all_or_none() -> Iterator[Callable[..., None]]:
+    """Weights written one by one, and all as they were where any of it fails.
+
+    Yields:
+        A function of a weight, its present value, the deltas that are to lie on it, and its new
+        value. Of the present one the entries that change are kept, and no more.
+    """
+    undo: list[tuple[ModelWeight, Sequence[Patch], np.ndarray, np.ndarray]] = []
+
+    def write(
+        target: ModelWeight, now: np.ndarray, patches: Sequence[Patch], value: np.ndarray
+    ) -> None:
+        places = np.flatnonzero(~same_bits(now, value))
+        undo.append((target, target.patches, places, now.reshape(-1)[places]))
+        target.write(value)
+        target.lay(patches)
+
+    try:
+        yield write
+    except BaseException:
+        for target, patches, places, old in reversed(undo):
+            value = np.array(target.read(), order="C")
+            value.reshape(-1)[places] = old
+            target.write(value)
+            target.lay(patches)
+        raise

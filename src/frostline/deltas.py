@@ -1,0 +1,348 @@
+"""The trained entries of a model as a small file: taken out, kept, put on the base again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from frostline import _output
+from frostline._apply import adopt, apply_plans
+from frostline._deltas import _format
+from frostline._deltas._compose import OVERLAPS, added, base_below, fits, removed
+from frostline._deltas._delta import SHOWN, Delta, base_of
+from frostline._deltas._extract import Origin, extract
+from frostline._deltas._held import DeltaWeight, fingerprint_of
+from frostline._deltas._match import match
+from frostline._deltas._model import ModelWeight, all_or_none, weights_in
+from frostline._errors import PathError, RestoreError, TargetError
+from frostline._freeze import combined, refuse_unsupported
+from frostline._plan import Plan
+from frostline._view import plan_of
+
+__all__ = [
+    "Delta",
+    "DeltaWeight",
+    "applied_deltas",
+    "apply_delta",
+    "extract_delta",
+    "load_delta",
+    "remove_delta",
+]
+
+
+def extract_delta(model: Any, base: Any = None) -> Delta:
+    """Take what trains out of a model: its values, and which entries they are.
+
+    Holds every entry that is not frozen, of layers that are on, and what such layers update by
+    themselves, as the moving statistics of a `BatchNormalization`. On the base, which is all else,
+    `apply_delta` makes the same model of it, bit for bit.
+
+    Args:
+        model: A built layer or model.
+        base: What `snapshot` gave before training, a mapping from paths to arrays, or a model of
+            the same paths. Only what has other bits than there is taken then, and a frozen entry
+            that has is an error. State that a mapping does not have is taken whole.
+
+    Returns:
+        A `Delta`; `.save("tuned.safetensors")` writes it to a file.
+
+    Raises:
+        TargetError: `model` is not a layer or model, or `base` neither that nor a mapping.
+        NotBuiltError: `model` has no weights yet.
+        PathError: Two weights have one path, or `base` lacks one.
+        RestoreError: A weight has another shape or dtype in `base`.
+        AuditError: A frozen entry has other bits in `base`.
+
+    Note:
+        The state of an optimizer is not in it, and neither is that of random seeds and metrics.
+        On PyTorch Keras reads bfloat16 through float32, in which all NaNs of a sign are one.
+
+    Examples:
+        >>> import keras, frostline as fl
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="hidden")])
+        >>> _ = fl.freeze(model, "hidden/kernel", fl.at[:3, :])
+        >>> delta = fl.extract_delta(model)
+        >>> delta.size, delta.nbytes  # a row and a bias, and which row it is
+        (6, 28)
+        >>> [(weight.path, weight.held, weight.kind) for weight in delta.weights]
+        [('hidden/kernel', 3, 'slab'), ('hidden/bias', 3, 'whole')]
+    """
+    from frostline import __version__
+
+    found = weights_in(model)
+    before = None if base is None else _reader(base, found)
+    with _output.meter("extracting", _size(found), quiet=False) as advance:
+        return extract(found, before, __version__, advance)
+
+
+def load_delta(path: Any) -> Delta:
+    """Read a delta from a file.
+
+    Args:
+        path: A file that `Delta.save` or `frostline delta extract` wrote.
+
+    Returns:
+        The `Delta`, equal to the one that was saved.
+
+    Raises:
+        FileError: The file cannot be read, is not a delta, is cut off, or is not as it was
+            written.
+
+    Note:
+        Nothing in a file is run. A hash tells what was damaged, not who wrote it: whoever changes a
+        file on purpose can write the hash too.
+
+    Examples:
+        >>> import keras, frostline as fl, os, tempfile
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 4))
+        >>> _ = fl.freeze(layer, "bias")
+        >>> path = os.path.join(tempfile.mkdtemp(), "tuned.safetensors")
+        >>> fl.extract_delta(layer).save(path)
+        >>> fl.load_delta(path) == fl.extract_delta(layer)
+        True
+    """
+    return _format.read(path)
+
+
+def apply_delta(
+    model: Any,
+    delta: Any,
+    *,
+    overlap: str = "error",
+    freeze: bool = False,
+    check: bool = True,
+) -> Delta:
+    """Write the entries of a delta into the model it was trained from.
+
+    Every entry that is not in it stays bit-identical, and must be as it was when the delta was
+    trained: then the model is the one that was trained, to the bit. What is overwritten is kept
+    for `remove_delta`. Several deltas may lie on one model. One that does already is left as it is.
+
+    Args:
+        model: The base, a built layer or model. What is frozen in it does not matter.
+        delta: A `Delta`, or the path of its file.
+        overlap: Whose value an entry gets that two deltas have other values for: of this one
+            (`"last"`), of those before it (`"first"`), or none, an error.
+        freeze: Freeze all that is not in the delta, so that training goes on as it did.
+        check: Compare the base with that of the delta. Where it is known to be the same,
+            `check=False` saves reading all of the model.
+
+    Returns:
+        The `Delta` that was applied.
+
+    Raises:
+        TargetError: `model` is not a layer or model, or `delta` is not a delta.
+        NotBuiltError: `model` has no weights yet.
+        PathError: Two weights have one path.
+        FileError: The file cannot be read, or is not a whole delta.
+        RestoreError: The base is another one (both fingerprints are told), or of another
+            architecture, shape or dtype; an entry has two values; `overlap` is none of these; or
+            weights have changed since another delta was applied.
+
+    After any of these the model is as it was.
+
+    Note:
+        Layers without a name of your own are called `dense_7` in the order in which Python makes
+        them. Where paths differ in such numbers alone, weights are matched by their places.
+
+    Examples:
+        >>> import keras, numpy as np, frostline as fl
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="hidden")])
+        >>> _ = fl.freeze(model, "hidden/kernel", fl.at[:3, :])
+        >>> base = keras.models.clone_model(model)
+        >>> base.set_weights(model.get_weights())
+        >>> model.compile("adamw", "mse")
+        >>> _ = model.fit(np.ones((8, 4)), np.ones((8, 3)), verbose=0)
+        >>> _ = fl.apply_delta(base, fl.extract_delta(model))
+        >>> x = np.ones((2, 4), "float32")
+        >>> bool(keras.ops.all(base(x) == model(x)))
+        True
+    """
+    if overlap not in OVERLAPS:
+        raise RestoreError(
+            f"overlap: one of {', '.join(map(repr, OVERLAPS))}; got overlap={overlap!r}. "
+            "Leave it out to refuse two values for one entry."
+        )
+    delta = _delta(delta)
+    found = weights_in(model)
+    pairs = list(zip(delta.weights, match(delta.weights, found, model.name), strict=True))
+    if check:
+        _check_base(delta, pairs, model.name)
+    frozen = _plans(pairs) if freeze else []
+    with all_or_none() as write:
+        for weight, target in pairs:
+            if weight.held and all(patch.delta != delta for patch in target.patches):
+                now, below = target.read(), target.patches
+                write(target, now, *added(target.path, now, below, delta, weight, overlap))
+        if freeze:
+            apply_plans(frozen)
+            adopt(model)
+    return delta
+
+
+def remove_delta(model: Any, delta: Any, *, force: bool = False) -> Delta:
+    """Take a delta off a model: its entries are again what they were, bit for bit.
+
+    In any order where there are several. An entry that another delta has a value for too gets that
+    one.
+
+    Args:
+        model: The layer or model it was applied to, the same object.
+        delta: The `Delta`, or the path of its file.
+        force: Take it off even if its entries have changed since, and lose that.
+
+    Returns:
+        The `Delta` that was removed.
+
+    Raises:
+        TargetError, NotBuiltError, PathError, FileError: As for `apply_delta`.
+        RestoreError: It does not lie on this model, or weights have changed since.
+
+    After any of these the model is as it was.
+
+    Examples:
+        >>> import keras, numpy as np, frostline as fl
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 4))
+        >>> before = layer.get_weights()
+        >>> _ = fl.freeze(layer, "kernel", fl.at[0])
+        >>> _ = layer.kernel.assign(np.where(fl.frozen_mask(layer.kernel), before[0], 1.0))
+        >>> tuned = fl.extract_delta(layer)
+        >>> layer.set_weights(before)
+        >>> _ = fl.apply_delta(layer, tuned)
+        >>> fl.applied_deltas(layer) == (tuned,)
+        True
+        >>> _ = fl.remove_delta(layer, tuned)
+        >>> np.array_equal(layer.get_weights()[0], before[0])
+        True
+    """
+    delta = _delta(delta)
+    wanted = [
+        weight
+        for weight in weights_in(model)
+        if any(patch.delta == delta for patch in weight.patches)
+    ]
+    if not wanted:
+        lies = ", ".join(d.fingerprint[:SHOWN] for d in applied_deltas(model)) or "none"
+        raise RestoreError(
+            f"{model.name}: this delta does not lie on this model; got delta "
+            f"{delta.fingerprint[:SHOWN]}, applied are {lies}. What is applied is known to the "
+            "object alone that it was applied to: load the base again to be without it."
+        )
+
+    with all_or_none() as write:
+        for target in wanted:
+            now, on_it = target.read(), target.patches
+            write(target, now, *removed(target.path, now, on_it, delta, force=force))
+    return delta
+
+
+def applied_deltas(model: Any) -> tuple[Delta, ...]:
+    """The deltas that lie on a model, in the order in which they win, the last one last.
+
+    Args:
+        model: A built layer or model.
+
+    Returns:
+        A tuple of `Delta`. A file does not hold which were applied: a model that was saved and
+        loaded has their values, and knows of none.
+
+    Raises:
+        TargetError, NotBuiltError, PathError: As for `extract_delta`.
+
+    Examples:
+        >>> import keras, frostline as fl
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 4))
+        >>> fl.applied_deltas(layer)
+        ()
+    """
+    found: dict[Delta, None] = {}
+    for weight in weights_in(model):
+        found.update(dict.fromkeys(patch.delta for patch in weight.patches))
+    return tuple(found)
+
+
+def _delta(delta: Any) -> Delta:
+    if isinstance(delta, Delta):
+        return delta
+    if isinstance(delta, (str, os.PathLike)):
+        return load_delta(delta)
+    raise TargetError(
+        f"delta: neither a Delta nor the path of its file; got delta={type(delta).__name__}. "
+        "Make one with `fl.extract_delta(model)`."
+    )
+
+
+def _check_base(delta: Delta, pairs: Sequence[tuple[DeltaWeight, ModelWeight]], name: str) -> None:
+    other = None
+    with _output.meter("comparing", _size(target for _, target in pairs), quiet=False) as advance:
+        for weight, target in pairs:
+            if other is None and not fits(weight, target.read(), target.patches):
+                other = target.path
+            advance(target.size)
+    if other is None:
+        return
+    base = base_of(
+        (
+            target.shape,
+            target.dtype,
+            fingerprint_of(weight.plan, base_below(target.read(), target.patches)),
+        )
+        for weight, target in pairs
+    )
+    raise RestoreError(
+        f"{other}: what is not in the delta has other bits than where it was trained; got "
+        f"{name} with base={base[:SHOWN]}, the delta is for base={delta.base[:SHOWN]}. Load the "
+        "weights that it was trained on; several deltas are all applied to the same base."
+    )
+
+
+def _plans(pairs: Sequence[tuple[DeltaWeight, ModelWeight]]) -> list[tuple[Any, Plan | None]]:
+    """What freezes all that is not in the delta, and nothing less than is frozen."""
+    plans = []
+    for weight, target in pairs:
+        if weight.plan is None or target.state:
+            continue
+        before = plan_of(target.found.variable)
+        after = combined(before, weight.mask(), freezing=True)
+        if after != before:
+            refuse_unsupported(target.found, divides=weight.held > 0)
+            plans.append((target.found.variable, after))
+    return plans
+
+
+def _reader(base: Any, found: Sequence[ModelWeight]) -> Callable[[Origin], np.ndarray | None]:
+    """What gives the value of a weight in a base, None for state that it does not have."""
+    if isinstance(base, keras.layers.Layer):
+        known: Mapping[str, Any] = {weight.path: weight for weight in weights_in(base)}
+    elif isinstance(base, Mapping):
+        known = base
+    else:
+        raise TargetError(
+            f"base: neither a model nor a mapping from paths to arrays; got "
+            f"base={type(base).__name__}. Take `base = fl.snapshot(model)` before training."
+        )
+    missing = [weight.path for weight in found if not weight.state and weight.path not in known]
+    if missing:
+        raise PathError(
+            f"{missing[0]}: not in `base`; got base with {len(known)} weights. "
+            "Take `base = fl.snapshot(model)` of this model before training."
+        )
+
+    def read(weight: Origin) -> np.ndarray | None:
+        value = known.get(weight.path)
+        if isinstance(value, ModelWeight):
+            return value.read()
+        return None if value is None else np.asarray(value)
+
+    return read
+
+
+def _size(weights: Iterable[Origin]) -> int:
+    return sum(weight.size for weight in weights)
