@@ -16,6 +16,11 @@ PURE = [
     *("_plan.py", "_selections.py", "_algebra.py", "_index.py", "_mask.py", "_errors.py"),
     *("_equation.py", "_grammar.py", "_output.py", "_start.py"),
     *(f"_files/{path.name}" for path in sorted((SOURCE / "_files").glob("*.py"))),
+    *(
+        f"_deltas/{path.name}"
+        for path in sorted((SOURCE / "_deltas").glob("*.py"))
+        if path.name != "_model.py"
+    ),
 ]
 
 

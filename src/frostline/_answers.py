@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from frostline import _output
+from frostline._deltas._delta import Delta
 from frostline._files import ModelFile
 from frostline._files._check import Report
 from frostline._files._compare import Comparison
@@ -205,3 +206,64 @@ def verified(report: Report, path: Path, *, as_json: bool, quiet: bool) -> None:
             f"{path}: whole; {report.weights:,} weights, {report.size:,} entries, "
             f"{report.frozen:,} frozen"
         )
+
+
+def delta_told(delta: Delta, path: Path, *, as_json: bool, quiet: bool) -> None:
+    """Print what is in a delta."""
+    if as_json:
+        _output.show_json(_delta(delta, path))
+        return
+    held = [weight for weight in delta.weights if weight.held]
+    if held and not quiet:
+        head = ("weight", "shape", "dtype", "entries", "in it", "share", "kind", "bytes")
+        rows = [
+            (
+                weight.path,
+                str(weight.shape),
+                weight.dtype,
+                f"{weight.size:,}",
+                f"{weight.held:,}",
+                percent(weight.held, weight.size),
+                weight.kind,
+                f"{weight.nbytes:,}",
+            )
+            for weight in held
+        ]
+        size = sum(weight.size for weight in held)
+        share = percent(delta.size, size)
+        sums = ("", "", f"{size:,}", f"{delta.size:,}", share, "", f"{delta.nbytes:,}")
+        _output.show_table(head, rows, ("total of these", *sums), left=(0, 1, 2, 6))
+    print(
+        f"{path}: a delta of {len(held):,} of {len(delta.weights):,} weights, "
+        f"{delta.size:,} entries"
+    )
+    print(f"fingerprint {delta.fingerprint}, for base {delta.base}")
+
+
+def _delta(delta: Delta, path: Path) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "fingerprint": delta.fingerprint,
+        "base": delta.base,
+        "frostline": delta.frostline,
+        "weights": [
+            {
+                "path": weight.path,
+                "shape": list(weight.shape),
+                "dtype": weight.dtype,
+                "entries": weight.size,
+                "held": weight.held,
+                "kind": weight.kind,
+                "bytes": weight.nbytes,
+                "state": weight.state,
+                "fingerprint": weight.fingerprint,
+            }
+            for weight in delta.weights
+        ],
+        "total": {
+            "weights": sum(weight.held > 0 for weight in delta.weights),
+            "entries": sum(weight.size for weight in delta.weights),
+            "held": delta.size,
+            "bytes": delta.nbytes,
+        },
+    }

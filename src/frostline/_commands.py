@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
-import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from frostline import __version__, _answers, _start
+from frostline import __version__, _answers, _delta_commands, _start
 from frostline._backends import restart_with, restart_with_any
-from frostline._errors import FileError, FrostlineError, PathError, SelectionError
+from frostline._errors import FileError, PathError, SelectionError
+from frostline._options import Force, Json, Quiet, told
 
 application = typer.Typer(
     name="frostline",
@@ -23,34 +21,18 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+application.add_typer(_delta_commands.application)
 
 Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A .keras, .weights.h5 or .safetensors file.")
 ]
 Changed = Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras file.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No table, no progress bar.")]
 Where = Annotated[
     str | None,
     typer.Option(help="The entries, as 'at[0, :]', '~zeros', 'units([0, 1]) | at[:, -1]'."),
 ]
 Picture = Annotated[Path, typer.Option(help="Where the picture goes, a PNG.", dir_okay=False)]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The .keras file to write.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")]
-
-
-def told(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose errors are a line on the standard error, and the exit status 2."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except FrostlineError as error:
-            print(f"frostline: {error}", file=sys.stderr)
-            raise typer.Exit(2) from None
-
-    return run
 
 
 def _show_version(asked: bool) -> None:
@@ -205,9 +187,9 @@ def _rewrite(
     model: Path, weights: list[str], where: str | None, out: Path, *, freezing: bool, force: bool
 ) -> None:
     from frostline._grammar import parse_selection
-    from frostline._rewrite import refuse_target, rewrite
+    from frostline._rewrite import refuse_files, rewrite
 
-    refuse_target(model, out, force=force)
+    refuse_files(model, out, force=force)
     restart_with_any()
     selection = None if where is None else parse_selection(where)
     _start.whole_library()

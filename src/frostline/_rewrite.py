@@ -9,12 +9,12 @@ from typing import Any
 
 from frostline._errors import FileError, FrostlineError, SelectionError
 from frostline._files import open_file
-from frostline._files._write import refuse_folder, replaced
+from frostline._files._write import refuse_target, replaced
 
 _NO_ENTRY = "this selection holds no entry"  # what `freeze` and `unfreeze` warn of
 
 
-def refuse_target(model: Path, out: Path, *, force: bool) -> None:
+def refuse_files(model: Path, out: Path, *, force: bool) -> None:
     """Raise where a file can not be written, before anything is loaded.
 
     Raises:
@@ -27,12 +27,7 @@ def refuse_target(model: Path, out: Path, *, force: bool) -> None:
                 f"{path}: only .keras files hold a model with its freeze; got "
                 f"suffix={path.suffix!r}. Save the model with `model.save('name.keras')`."
             )
-    refuse_folder(out)
-    if out.exists() and not force:
-        raise FileError(
-            f"{out}: this file exists; got force=False. Add --force to replace it, "
-            "or give another name with -o."
-        )
+    refuse_target(out, force=force)
     with open_file(model):
         pass
 

@@ -13,7 +13,7 @@ from frostline import _output
 from frostline._apply import adopt, apply_plans
 from frostline._deltas import _format
 from frostline._deltas._compose import OVERLAPS, added, base_below, fits, removed
-from frostline._deltas._delta import SHOWN, Delta, base_of
+from frostline._deltas._delta import SHOWN, Delta, base_of, other_base
 from frostline._deltas._extract import Origin, extract
 from frostline._deltas._held import DeltaWeight, fingerprint_of
 from frostline._deltas._match import match
@@ -296,11 +296,7 @@ def _check_base(delta: Delta, pairs: Sequence[tuple[DeltaWeight, ModelWeight]], 
         )
         for weight, target in pairs
     )
-    raise RestoreError(
-        f"{other}: what is not in the delta has other bits than where it was trained; got "
-        f"{name} with base={base[:SHOWN]}, the delta is for base={delta.base[:SHOWN]}. Load the "
-        "weights that it was trained on; several deltas are all applied to the same base."
-    )
+    raise other_base(other, name, base, delta)
 
 
 def _plans(pairs: Sequence[tuple[DeltaWeight, ModelWeight]]) -> list[tuple[Any, Plan | None]]:

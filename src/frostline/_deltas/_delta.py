@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from frostline._deltas._held import DeltaWeight
-from frostline._errors import PathError
+from frostline._errors import PathError, RestoreError
 
 SHOWN = 16  # digits of a fingerprint in a message
 
@@ -161,3 +161,12 @@ def base_of(weights: Iterable[tuple[tuple[int, ...], str, str]]) -> str:
     """The hash of a base: of shapes, dtypes and hashes of weights, whatever their names."""
     lines = sorted(f"{list(shape)} {dtype} {mark}" for shape, dtype, mark in weights)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+
+
+def other_base(path: str, name: str, base: str, delta: Delta) -> RestoreError:
+    """The error for a base that is not the one of the delta; both fingerprints are in it."""
+    return RestoreError(
+        f"{path}: what is not in the delta has other bits than where it was trained; got {name} "
+        f"with base={base[:SHOWN]}, the delta is for base={delta.base[:SHOWN]}. Load the weights "
+        "that it was trained on; several deltas are all applied to the same base."
+    )

@@ -23,7 +23,13 @@ class Named(Protocol):
 Target = TypeVar("Target", bound=Named)
 
 
-def match(weights: Sequence[DeltaWeight], targets: Sequence[Target], name: str) -> list[Target]:
+def match(
+    weights: Sequence[DeltaWeight],
+    targets: Sequence[Target],
+    name: str,
+    *,
+    by_place: bool = True,
+) -> list[Target]:
     """The target of each weight, or the error that says which has none.
 
     Layers that were not given a name have one that counts on while Python runs, `dense_7`. Where
@@ -33,11 +39,14 @@ def match(weights: Sequence[DeltaWeight], targets: Sequence[Target], name: str) 
         weights: Those of a delta.
         targets: Those of a model or file.
         name: Of that, for messages.
+        by_place: Whether their order tells anything.
 
     Raises:
         RestoreError: The target is of another architecture.
     """
-    found = _by_path(weights, targets) or _by_place(weights, targets)
+    found = _by_path(weights, targets)
+    if found is None and by_place:
+        found = _by_place(weights, targets)
     if found is None:
         _refuse(weights, targets, name)
     for weight, target in zip(weights, found, strict=True):

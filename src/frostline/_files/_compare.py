@@ -99,14 +99,14 @@ def compare(
             f"{freeze.path}: holds no freeze; got {len(freeze.weights)} weights, none of them "
             "frozen. Name the .keras file of the partly frozen model."
         )
-    paired = _pairs(before, after)
+    both = paired(before, after)
     said = [before, after] if freeze is None else [freeze]
-    frozen = _frozen(paired, after, said)
+    frozen = frozen_of(both, after, said)
     buffers = np.empty((2, 2, PIECE), np.uint8)
     weights = []
     first = None
     with ThreadPoolExecutor(max_workers=1) as reader:
-        for one, other in paired:
+        for one, other in both:
             ahead = _read_ahead(one, other, reader, buffers)
             compared, where = _weight(other, ahead, frozen.get(other.key), advance)
             weights.append(compared)
@@ -124,7 +124,12 @@ def _identity(one: ModelFile, other: ModelFile) -> Callable[[Stored], str]:
     return lambda weight: weight.path
 
 
-def _pairs(before: ModelFile, after: ModelFile) -> list[tuple[Stored, Stored]]:
+def paired(before: ModelFile, after: ModelFile) -> list[tuple[Stored, Stored]]:
+    """Each weight in both files, in the order of the second.
+
+    Raises:
+        FileError: The files are of different architectures.
+    """
     name = _identity(before, after)
     ones = {name(weight): weight for weight in before.weights}
     others = {name(weight): weight for weight in after.weights}
@@ -150,14 +155,14 @@ def _pairs(before: ModelFile, after: ModelFile) -> list[tuple[Stored, Stored]]:
     return [(ones[name(weight)], weight) for weight in after.weights]
 
 
-def _frozen(
-    paired: list[tuple[Stored, Stored]], after: ModelFile, said: list[ModelFile]
+def frozen_of(
+    both: list[tuple[Stored, Stored]], after: ModelFile, said: list[ModelFile]
 ) -> dict[str, Frozen]:
     """What is frozen of each weight, by its key in `after`."""
     frozen: dict[str, Frozen] = {}
     for file in said:
         name = _identity(file, after)
-        weights = {name(weight): weight for _, weight in paired}
+        weights = {name(weight): weight for _, weight in both}
         for weight in file.weights:
             if weight.frozen is None:
                 continue

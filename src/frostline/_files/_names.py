@@ -129,6 +129,13 @@ class Names:
             return keys
         return [*known, *keys[len(known) :]]
 
+    def on(self, path: str) -> bool:
+        """Whether the layer at a path trains; one that no config tells of does as that around."""
+        while path and path not in self._layers:
+            path = path.rpartition("/")[0]
+        layer = self._layers.get(path)
+        return layer is None or layer.config.get("trainable", True) is not False
+
     def expected(self, group: Group) -> list[str] | None:
         """The names of the variables that a layer has, None where that is not known."""
         if re.fullmatch(r"_?seed_generator", group.attribute):

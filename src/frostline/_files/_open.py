@@ -33,6 +33,7 @@ class Stored:
         dtype: Its dtype.
         source: Reads it.
         frozen: What the file says is frozen of it.
+        on: False where the file says that its layer does not train.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Stored:
     dtype: np.dtype
     source: Source
     frozen: Frozen | None = None
+    on: bool = True
 
     @property
     def size(self) -> int:
@@ -169,6 +171,7 @@ def _keras(
                 dtype=variable.dtype,
                 source=variable.source,
                 frozen=placed.frozen.get(at),
+                on=names.on(group.path),
             )
             weights.append(stored)
     return ModelFile(

@@ -72,7 +72,7 @@ class Bytes:
     def __init__(self, file: IO[bytes], name: str, offset: int, dtype: np.dtype) -> None:
         self._file = file
         self._name = name
-        self._offset = offset
+        self.offset = offset
         self._dtype = dtype
 
     def read(self, piece: Piece, buffer: np.ndarray) -> np.ndarray:
@@ -80,14 +80,14 @@ class Bytes:
         wanted = (piece.stop - piece.start) * size
         target = buffer[:wanted]
         view: Any = target
-        self._file.seek(self._offset + piece.start * size)
+        self._file.seek(self.offset + piece.start * size)
         done = 0
         while done < wanted:
             read = self._file.readinto(view[done:])  # type: ignore[attr-defined]
             if not read:
                 raise FileError(
                     f"{self._name}: the file ends within this weight; got {done} of {wanted} "
-                    f"bytes from byte {self._offset + piece.start * size} on. "
+                    f"bytes from byte {self.offset + piece.start * size} on. "
                     "Take the file from its source again."
                 )
             done += read

@@ -43,11 +43,12 @@ def replaced(out: Path) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
-def refuse_folder(out: Path) -> None:
+def refuse_target(out: Path, *, force: bool) -> None:
     """Raise where a file can not be written, before any work is done for it.
 
     Raises:
-        FileError: Its folder is missing, or it is a folder itself.
+        FileError: `out` is there already and `force` is not given, or is a folder, or its folder is
+            missing.
     """
     if not out.parent.is_dir():
         raise FileError(
@@ -55,6 +56,11 @@ def refuse_folder(out: Path) -> None:
         )
     if out.is_dir():
         raise FileError(f"{out}: not a file; got a folder. Name a file in it.")
+    if out.exists() and not force:
+        raise FileError(
+            f"{out}: this file exists; got force=False. Add --force to replace it, "
+            "or give another name with -o."
+        )
 
 
 def _mode(target: Path) -> int:

@@ -1,0 +1,30 @@
+"""What several commands have in common: their options, and how an error is told."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from frostline._errors import FrostlineError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No table, no progress bar.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")]
+
+
+def told(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose errors are a line on the standard error, and the exit status 2."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except FrostlineError as error:
+            print(f"frostline: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+
+    return run
