@@ -87,7 +87,7 @@ def read(path: Any) -> Delta:
         frostline = str(description["frostline"])
     except FileError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise FileError(
             f"{path}: its description is malformed; got {type(error).__name__}: {error}. "
             "Take the file from its source again."

@@ -24,7 +24,7 @@ from frostline._deltas._held import DeltaWeight, fingerprint_of
 from frostline._deltas._match import match
 from frostline._errors import RestoreError
 from frostline._files import ModelFile, Stored, _archive, open_file
-from frostline._files._compare import frozen_of, paired
+from frostline._files._compare import frozen_of, paired, sayers
 from frostline._files._frozen import Frozen
 from frostline._files._pieces import Bytes, pieces
 from frostline._files._write import replaced
@@ -61,7 +61,7 @@ def extract_from_file(
         RestoreError: Nothing says what trains.
         AuditError: A frozen entry differs.
     """
-    said = [file for file in (tuned, base) if file is not None] if freeze is None else [freeze]
+    said = sayers([file for file in (tuned, base) if file is not None], freeze)
     if base is None and not any(file.holds_a_freeze for file in said):
         raise RestoreError(
             f"{tuned.path}: nothing says what of it was trained; got a .{tuned.format} file "

@@ -94,13 +94,8 @@ def compare(
     Raises:
         FileError: The files are of different architectures, or `freeze` holds no freeze.
     """
-    if freeze is not None and not freeze.holds_a_freeze:
-        raise FileError(
-            f"{freeze.path}: holds no freeze; got {len(freeze.weights)} weights, none of them "
-            "frozen. Name the .keras file of the partly frozen model."
-        )
+    said = sayers([before, after], freeze)
     both = paired(before, after)
-    said = [before, after] if freeze is None else [freeze]
     frozen = frozen_of(both, after, said)
     buffers = np.empty((2, 2, PIECE), np.uint8)
     weights = []
@@ -122,6 +117,22 @@ def _identity(one: ModelFile, other: ModelFile) -> Callable[[Stored], str]:
     if tensors[0] == tensors[1]:
         return lambda weight: weight.key
     return lambda weight: weight.path
+
+
+def sayers(files: list[ModelFile], freeze: ModelFile | None) -> list[ModelFile]:
+    """The files that say what is frozen: `freeze` alone, or all.
+
+    Raises:
+        FileError: `freeze` holds no freeze.
+    """
+    if freeze is None:
+        return files
+    if not freeze.holds_a_freeze:
+        raise FileError(
+            f"{freeze.path}: holds no freeze; got {len(freeze.weights)} weights, none of them "
+            "frozen. Name the .keras file of the partly frozen model."
+        )
+    return [freeze]
 
 
 def paired(before: ModelFile, after: ModelFile) -> list[tuple[Stored, Stored]]:

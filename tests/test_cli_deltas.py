@@ -1,0 +1,317 @@
+"""`frostline delta`: the same deltas from files as from models, and files that are the same."""
+
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from typer.testing import CliRunner
+
+import frostline as fl
+from frostline import cli
+from frostline._deltas import _model
+from frostline._files import open_file
+from frostline._files._pieces import PIECE, Piece
+from helpers import assert_all_same_bits, assert_same_bits, assert_script_ends, value
+from model_files import MAKERS, compressed, frozen_variously, large, small, subclassed
+from test_deltas import everything_in, rewritten, twin
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli.app(), [str(a) for a in arguments], env={"COLUMNS": "100"})
+
+
+def succeeded(result):
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def told(result):
+    """What a command said on the standard error, when it could not do what was asked."""
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    return result.stderr
+
+
+def contents(path):
+    """Every weight in a file, by its key there."""
+    with open_file(path) as opened:
+        return {
+            weight.key: np.array(weight.source.read(whole(weight), np.empty(PIECE, np.uint8)))
+            for weight in opened.weights
+        }
+
+
+def whole(weight):
+    return Piece(0, weight.size, tuple(slice(0, n) for n in weight.shape))
+
+
+def assert_same_contents(path, other):
+    one, two = contents(path), contents(other)
+    assert one.keys() == two.keys()
+    for key, array in one.items():
+        assert_same_bits(array, two[key])
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The base, plain, and what was trained from it, partly frozen, with its optimizer."""
+    model = frozen_variously(small())
+    twin(small, model).save(tmp_path / "base.keras")
+    model.compile("adam", "mse")
+    model.train_on_batch(np.ones((2, 4)), np.ones((2, 2)))
+    rewritten(model).save(tmp_path / "tuned.keras")
+    return tmp_path
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_from_a_file_and_back_to_one(make, tmp_path):
+    model = frozen_variously(make())
+    twin(make, model).save(tmp_path / "base.keras")
+    rewritten(model).save(tmp_path / "tuned.keras")
+    delta = tmp_path / "delta.safetensors"
+    succeeded(invoke("delta", "extract", tmp_path / "tuned.keras", "-o", delta))
+    succeeded(invoke("delta", "apply", tmp_path / "base.keras", delta, "-o", tmp_path / "o.keras"))
+    assert_same_contents(tmp_path / "o.keras", tmp_path / "tuned.keras")
+    assert_all_same_bits(
+        everything_in(keras.saving.load_model(tmp_path / "o.keras")), everything_in(model)
+    )
+    assert invoke("verify", tmp_path / "o.keras").exit_code == 0
+
+
+def test_a_file_gives_the_delta_that_its_model_gives(files):
+    out = files / "delta.safetensors"
+    succeeded(invoke("delta", "extract", files / "tuned.keras", "-o", out))
+    assert fl.load_delta(out) == fl.extract_delta(keras.saving.load_model(files / "tuned.keras"))
+
+
+def test_moving_statistics_and_layers_that_are_off(tmp_path):
+    model = large()
+    model.get_layer("out").trainable = False
+    model.get_layer("encoder").trainable = False
+    fl.freeze(model, "lstm/*")
+    model.save(tmp_path / "tuned.keras")
+    out = tmp_path / "delta.safetensors"
+    succeeded(invoke("delta", "extract", tmp_path / "tuned.keras", "-o", out))
+    held = {weight.path: weight for weight in fl.load_delta(out).weights}
+    for weight in fl.extract_delta(model).weights:
+        mine = held[weight.path]
+        assert (mine.held, mine.state) == (weight.held, weight.state), weight.path
+    assert fl.load_delta(out).base == fl.extract_delta(model).base
+
+
+@pytest.mark.parametrize("suffix", ["weights.h5", "safetensors"])
+def test_files_of_weights_alone(files, suffix):
+    for name in ("base", "tuned"):
+        model = keras.saving.load_model(files / f"{name}.keras")
+        if suffix == "weights.h5":
+            model.save_weights(files / f"{name}.{suffix}")
+        else:
+            arrays = {w.path: value(w.found.variable) for w in _model.weights_in(model)}
+            save_file(arrays, files / f"{name}.{suffix}")
+    tuned, base = (files / f"{name}.{suffix}" for name in ("tuned", "base"))
+    delta, out = files / "delta.safetensors", files / f"out.{suffix}"
+    error = told(invoke("delta", "extract", tuned, "-o", delta))
+    assert "nothing says what of it was trained" in error
+    assert "--frozen MODEL.keras" in error
+    assert not delta.exists()
+    frozen = files / "tuned.keras"
+    succeeded(invoke("delta", "extract", tuned, "--frozen", frozen, "-o", delta))
+    assert fl.load_delta(delta).size == 29
+    succeeded(invoke("delta", "apply", base, delta, "-o", out))
+    assert_same_contents(out, tuned)
+    succeeded(invoke("delta", "extract", tuned, "--base", base, "-o", delta, "--force"))
+    succeeded(invoke("delta", "apply", base, delta, "-o", out, "--force"))
+    assert_same_contents(out, tuned)
+
+
+def test_with_a_base_what_is_frozen_must_not_have_moved(files):
+    model = keras.saving.load_model(files / "tuned.keras")
+    kernel = model.get_layer("out").kernel
+    kernel.assign(value(kernel) * 2)
+    model.save(files / "spoiled.keras")
+    out = files / "delta.safetensors"
+    base, spoiled = files / "base.keras", files / "spoiled.keras"
+    error = told(invoke("delta", "extract", spoiled, "--base", base, "-o", out))
+    assert "out/kernel: a frozen entry is not that of the base; got weight[0, 0]=" in error
+    assert not out.exists()
+
+
+def test_weights_that_a_file_has_no_names_for(tmp_path):
+    model = frozen_variously(subclassed())
+    base = twin(subclassed, model)
+    base.save(tmp_path / "base.keras")
+    fl.extract_delta(rewritten(model)).save(tmp_path / "d.safetensors")
+    out = tmp_path / "out.keras"
+    delta = tmp_path / "d.safetensors"
+    succeeded(invoke("delta", "apply", tmp_path / "base.keras", delta, "-o", out))
+    fl.apply_delta(base, delta)
+    base.save(tmp_path / "python.keras")
+    assert_same_contents(out, tmp_path / "python.keras")
+
+
+def test_half_precision(tmp_path):
+    def make():
+        layers = [keras.layers.Dense(3, dtype="bfloat16", name="d")]
+        return keras.Sequential([keras.Input((4,)), *layers])
+
+    model = make()
+    fl.freeze(model, "d/kernel", fl.at[0])
+    twin(make, model).save(tmp_path / "base.keras")
+    rewritten(model).save(tmp_path / "tuned.keras")
+    delta, out = tmp_path / "d.safetensors", tmp_path / "out.keras"
+    succeeded(invoke("delta", "extract", tmp_path / "tuned.keras", "-o", delta))
+    assert fl.load_delta(delta) == fl.extract_delta(model)
+    succeeded(invoke("delta", "apply", tmp_path / "base.keras", delta, "-o", out))
+    assert_same_contents(out, tmp_path / "tuned.keras")
+
+
+def test_all_else_in_the_file_stays(files):
+    """Its config with the freeze, its optimizer, its metadata."""
+    succeeded(invoke("delta", "extract", files / "tuned.keras", "-o", files / "d.safetensors"))
+    rewritten(keras.saving.load_model(files / "tuned.keras"), 3).save(files / "base2.keras")
+    out = files / "out.keras"
+    succeeded(invoke("delta", "apply", files / "base2.keras", files / "d.safetensors", "-o", out))
+    with zipfile.ZipFile(out) as archive, zipfile.ZipFile(files / "base2.keras") as base:
+        assert archive.namelist() == base.namelist()
+        for name in ("config.json", "metadata.json"):
+            assert archive.read(name) == base.read(name)
+    model = keras.saving.load_model(out)
+    assert fl.summary(model).frozen == 15
+    optimizer = keras.saving.load_model(files / "tuned.keras").optimizer.variables
+    for mine, theirs in zip(model.optimizer.variables, optimizer, strict=True):
+        np.testing.assert_array_equal(*[keras.ops.convert_to_numpy(v) for v in (mine, theirs)])
+
+
+def test_an_archive_that_another_program_packed(files):
+    packed = compressed(files / "base.keras", files / "packed.keras")
+    delta, out = files / "d.safetensors", files / "out.keras"
+    succeeded(invoke("delta", "extract", files / "tuned.keras", "-o", delta))
+    succeeded(invoke("delta", "apply", packed, delta, "-o", out))
+    assert_same_contents(out, files / "tuned.keras")
+
+
+def test_several_deltas_and_which_wins(tmp_path):
+    base = small()
+    base.save(tmp_path / "base.keras")
+    for name, rows in (("a", [0, 1]), ("b", [1, 2])):
+        model = twin(small, base)
+        fl.freeze(model, "out/*")
+        fl.freeze(model, "hidden/bias")
+        fl.freeze(model, "hidden/kernel", ~fl.at[rows])
+        fl.extract_delta(rewritten(model, rows[0])).save(tmp_path / f"{name}.safetensors")
+    a, b = (fl.load_delta(tmp_path / f"{name}.safetensors") for name in "ab")
+    paths = [tmp_path / "base.keras", tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    error = told(invoke("delta", "apply", *paths, "-o", tmp_path / "o.keras"))
+    assert "two deltas write other values to the same entries; got 6 such entries" in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("a.safetensors", "b.safetensors", "base.keras")
+    ]
+    for overlap in ("first", "last"):
+        out = tmp_path / f"{overlap}.keras"
+        succeeded(invoke("delta", "apply", *paths, "-o", out, "--overlap", overlap))
+        model = twin(small, base)
+        fl.apply_delta(model, a)
+        fl.apply_delta(model, b, overlap=overlap)
+        assert_all_same_bits(everything_in(keras.saving.load_model(out)), everything_in(model))
+
+
+def test_another_base_is_refused_and_nothing_is_written(files):
+    succeeded(invoke("delta", "extract", files / "tuned.keras", "-o", files / "d.safetensors"))
+    model = small()
+    kernel = model.get_layer("hidden").kernel
+    kernel.assign(value(kernel) + 1)
+    model.save(files / "other.keras")
+    before = sorted(path.name for path in files.iterdir())
+    arguments = ("delta", "apply", files / "other.keras", files / "d.safetensors")
+    error = told(invoke(*arguments, "-o", files / "out.keras"))
+    mine = fl.extract_delta(frozen_variously(model)).base[:16]
+    assert f"base={mine}, the delta is for base=" in error
+    assert sorted(path.name for path in files.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["apply", "base.keras", "d.safetensors", "-o", "out.weights.h5"], "of another format"),
+        (["apply", "base.keras", "d.safetensors", "-o", "tuned.keras"], "Add --force"),
+        (["apply", "base.keras", "d.safetensors", "-o", "no/out.keras"], "does not exist"),
+        (["apply", "base.keras", "absent.safetensors", "-o", "out.keras"], "cannot be read"),
+        (["apply", "base.keras", "base.keras", "-o", "out.keras"], "not a whole .safetensors"),
+        (["extract", "tuned.keras", "-o", "d.safetensors"], "Add --force"),
+        (["extract", "tuned.keras", "-o", "d.npz"], "a delta is a .safetensors file"),
+        (["extract", "base.keras", "-o", "e.safetensors"], "nothing says what of it"),
+        (["extract", "absent.keras", "-o", "e.safetensors"], "cannot be read"),
+        (
+            ["extract", "tuned.keras", "--frozen", "base.keras", "-o", "e.safetensors"],
+            "holds no freeze",
+        ),
+        (["info", "base.keras"], "not a whole .safetensors"),
+    ],
+)
+def test_bad_input_is_one_clear_line(files, arguments, message, monkeypatch):
+    monkeypatch.chdir(files)
+    succeeded(invoke("delta", "extract", "tuned.keras", "-o", "d.safetensors"))
+    before = {path.name: path.read_bytes() for path in files.iterdir()}
+    assert message in told(invoke("delta", *arguments))
+    assert {path.name: path.read_bytes() for path in files.iterdir()} == before
+
+
+def test_info_lists_what_is_in_it(files):
+    delta = files / "d.safetensors"
+    shown = succeeded(invoke("delta", "extract", files / "tuned.keras", "-o", delta))
+    assert succeeded(invoke("delta", "info", delta)) == shown
+    cells = {line.split()[0]: line.split() for line in shown.split("\n") if "float32" in line}
+    assert cells.keys() == {"hidden/kernel", "out/kernel"}
+    assert cells["out/kernel"][-5:] == ["12", "10", "83.3%", "slab", "60"]
+    loaded = fl.load_delta(delta)
+    assert f"{delta}: a delta of 2 of 4 weights, 29 entries" in shown
+    assert f"fingerprint {loaded.fingerprint}, for base {loaded.base}" in shown
+    assert succeeded(invoke("delta", "info", delta, "-q")).count("\n") == 2
+
+
+def test_info_as_json(files):
+    delta = files / "d.safetensors"
+    succeeded(invoke("delta", "extract", files / "tuned.keras", "-o", delta, "-q"))
+    shown = json.loads(succeeded(invoke("delta", "info", delta, "--json")))
+    loaded = fl.load_delta(delta)
+    assert (shown["fingerprint"], shown["base"]) == (loaded.fingerprint, loaded.base)
+    assert shown["frostline"] == fl.__version__
+    assert shown["total"] == {"weights": 2, "entries": 44, "held": 29, "bytes": 212}
+    assert shown["weights"][1] == {
+        "path": "hidden/bias",
+        "shape": [6],
+        "dtype": "float32",
+        "entries": 6,
+        "held": 0,
+        "kind": "",
+        "bytes": 0,
+        "state": False,
+        "fingerprint": loaded.weights[1].fingerprint,
+    }
+
+
+def test_a_base_can_be_replaced(files):
+    base, delta = files / "base.keras", files / "d.safetensors"
+    succeeded(invoke("delta", "extract", files / "tuned.keras", "-o", delta))
+    succeeded(invoke("delta", "apply", base, delta, "-o", base, "--force"))
+    assert_same_contents(base, files / "tuned.keras")
+
+
+def test_the_commands_bring_no_keras_in(files):
+    script = (
+        "import sys; sys.argv = ['frostline']; sys.orig_argv = ['python', 'frostline']\n"
+        "from typer.testing import CliRunner\n"
+        "from frostline import cli\n"
+        f"folder = {str(files)!r} + '/'\n"
+        "for command in (['extract', 'tuned.keras', '-o', 'd.safetensors'],\n"
+        "                ['info', 'd.safetensors'],\n"
+        "                ['apply', 'base.keras', 'd.safetensors', '-o', 'out.keras']):\n"
+        "    words = [folder + w if '.' in w else w for w in command]\n"
+        "    done = CliRunner().invoke(cli.app(), ['delta', *words])\n"
+        "    assert done.exit_code == 0, done.output\n"
+        "assert 'keras' not in sys.modules\n"
+    )
+    assert_script_ends(script)
