@@ -178,7 +178,7 @@ def apply_delta(
         for weight, target in pairs:
             if weight.held and all(patch.delta != delta for patch in target.patches):
                 now, below = target.read(), target.patches
-                write(target, now, *added(target.path, now, below, delta, weight, overlap))
+                write(target, weight, now, *added(target.path, now, below, delta, weight, overlap))
         if freeze:
             apply_plans(frozen)
             adopt(model)
@@ -238,7 +238,8 @@ def remove_delta(model: Any, delta: Any, *, force: bool = False) -> Delta:
     with all_or_none() as write:
         for target in wanted:
             now, on_it = target.read(), target.patches
-            write(target, now, *removed(target.path, now, on_it, delta, force=force))
+            held = next(patch.weight for patch in on_it if patch.delta == delta)
+            write(target, held, now, *removed(target.path, now, on_it, delta, force=force))
     return delta
 
 

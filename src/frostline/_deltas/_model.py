@@ -12,7 +12,7 @@ import numpy as np
 
 from frostline._deltas._compose import Patch
 from frostline._deltas._extract import Origin, refuse_twice
-from frostline._deltas._held import same_bits
+from frostline._deltas._held import DeltaWeight
 from frostline._tree import Found, unique, walk, weights_of
 from frostline._view import plan_of
 
@@ -78,25 +78,28 @@ def all_or_none() -> Iterator[Callable[..., None]]:
     """Weights written one by one, and all as they were where any of it fails.
 
     Yields:
-        A function of a weight, its present value, the deltas that are to lie on it, and its new
-        value. Of the present one the entries that change are kept, and no more.
+        A function of a weight, what a delta holds of it, its present value, the deltas that are to
+        lie on it, and its new value, which differs in those entries alone.
     """
-    undo: list[tuple[ModelWeight, Sequence[Patch], np.ndarray, np.ndarray]] = []
+    undo: list[tuple[ModelWeight, DeltaWeight, Sequence[Patch], np.ndarray]] = []
 
     def write(
-        target: ModelWeight, now: np.ndarray, patches: Sequence[Patch], value: np.ndarray
+        target: ModelWeight,
+        held: DeltaWeight,
+        now: np.ndarray,
+        patches: Sequence[Patch],
+        value: np.ndarray,
     ) -> None:
-        places = np.flatnonzero(~same_bits(now, value))
-        undo.append((target, target.patches, places, now.reshape(-1)[places]))
+        undo.append((target, held, target.patches, held.take(now)))
         target.write(value)
         target.lay(patches)
 
     try:
         yield write
     except BaseException:
-        for target, patches, places, old in reversed(undo):
+        for target, held, patches, old in reversed(undo):
             value = np.array(target.read(), order="C")
-            value.reshape(-1)[places] = old
+            held.put(value, old)
             target.write(value)
             target.lay(patches)
         raise
