@@ -262,13 +262,14 @@ def test_bad_input_is_one_clear_line(files, arguments, message, monkeypatch):
 def test_info_lists_what_is_in_it(files):
     delta = files / "d.safetensors"
     shown = succeeded(invoke("delta", "extract", files / "tuned.keras", "-o", delta))
-    assert succeeded(invoke("delta", "info", delta)) == shown
+    told_more = succeeded(invoke("delta", "info", delta))
+    assert told_more.startswith(shown)
     cells = {line.split()[0]: line.split() for line in shown.split("\n") if "float32" in line}
     assert cells.keys() == {"hidden/kernel", "out/kernel"}
     assert cells["out/kernel"][-5:] == ["12", "10", "83.3%", "slab", "60"]
     loaded = fl.load_delta(delta)
     assert f"{delta}: a delta of 2 of 4 weights, 29 entries" in shown
-    assert f"fingerprint {loaded.fingerprint}, for base {loaded.base}" in shown
+    assert f"fingerprint {loaded.fingerprint}, for base {loaded.base}" in told_more
     assert succeeded(invoke("delta", "info", delta, "-q")).count("\n") == 2
 
 

@@ -237,7 +237,6 @@ def delta_told(delta: Delta, path: Path, *, as_json: bool, quiet: bool) -> None:
         f"{path}: a delta of {len(held):,} of {len(delta.weights):,} weights, "
         f"{delta.size:,} entries"
     )
-    print(f"fingerprint {delta.fingerprint}, for base {delta.base}")
 
 
 def _delta(delta: Delta, path: Path) -> dict[str, Any]:

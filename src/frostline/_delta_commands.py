@@ -127,7 +127,10 @@ def info(delta: Delta, json: Json = False, quiet: Quiet = False) -> None:
     """
     from frostline._deltas._format import read
 
-    _answers.delta_told(read(delta), delta, as_json=json, quiet=quiet)
+    loaded = read(delta)
+    _answers.delta_told(loaded, delta, as_json=json, quiet=quiet)
+    if not json:
+        print(f"fingerprint {loaded.fingerprint}, for base {loaded.base}")
 
 
 def _format(path: Path) -> Any:
