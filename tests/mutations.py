@@ -23,6 +23,7 @@ INVARIANTS = {
     9: "stock layers are the same model, and the way back is exact",
     10: "a map hides no entry",
     11: "a summary adds up and says what it folds",
+    12: "base and delta are the trained model, and nothing else is taken for the base",
 }
 
 
@@ -879,7 +880,109 @@ SUMMARY = [
     ),
 ]
 
+DELTAS = [
+    Mutation(
+        "delta: the hash of a base leaves out the first frozen entry",
+        12,
+        "_deltas/_held.py",
+        "block = block[mask[start : start + step]]",
+        "block = block[mask[start : start + step]][1:]",
+        ("test_deltas.py::test_another_base_is_refused_with_both_fingerprints",),
+        "torch",
+    ),
+    Mutation(
+        "delta: a changed zero is not among the changed",
+        12,
+        "_deltas/_extract.py",
+        "return plan_from_mask(same) if same.size",
+        "return plan_from_mask(value == earlier) if same.size",
+        ("test_deltas.py::test_with_a_base_a_signed_zero_is_a_change",),
+        "torch",
+    ),
+    Mutation(
+        "a layer that is off is in a delta",
+        12,
+        "_deltas/_extract.py",
+        "plan = origin.plan if origin.on else WholePlan(origin.shape)",
+        "plan = origin.plan",
+        ("test_deltas.py::test_training_with_moving_statistics_and_a_layer_that_is_off",),
+        "torch",
+    ),
+    Mutation(
+        "moving statistics are not in a delta",
+        12,
+        "_deltas/_model.py",
+        "unique(walk(model, state=True))",
+        "unique(walk(model))",
+        ("test_deltas.py::test_training_with_moving_statistics_and_a_layer_that_is_off",),
+        "torch",
+    ),
+    Mutation(
+        "delta: a file is taken as it comes",
+        12,
+        "_deltas/_format.py",
+        "if delta.fingerprint != given or",
+        "if given is None or",
+        ("test_deltas.py::test_every_changed_byte_is_refused",),
+        "torch",
+    ),
+    Mutation(
+        "delta: of two values the later is always taken",
+        12,
+        "_deltas/_compose.py",
+        "both &= ~same_bits(one, other)",
+        "both &= False",
+        ("test_deltas.py::test_overlapping_deltas_are_refused_unless_told_which_wins",),
+        "torch",
+    ),
+    Mutation(
+        "a delta that is removed takes another with it",
+        12,
+        "_deltas/_compose.py",
+        "if left else None",
+        "if False else None",
+        ("test_deltas.py::test_overlapping_deltas_are_refused_unless_told_which_wins",),
+        "torch",
+    ),
+    Mutation(
+        "training after a delta is lost",
+        12,
+        "_deltas/_compose.py",
+        "    if not force:\n        _refuse_moved",
+        "    if delta is None:\n        _refuse_moved",
+        ("test_deltas.py::test_training_after_a_delta_is_not_lost_silently",),
+        "torch",
+    ),
+    Mutation(
+        "delta: what was written before a failure stays",
+        12,
+        "_deltas/_model.py",
+        "            held.put(value, old)\n",
+        "",
+        ("test_deltas.py::test_a_failure_half_way_changes_nothing",),
+        "torch",
+    ),
+    Mutation(
+        "delta: another base in a file is written all the same",
+        12,
+        "_deltas/_on_files.py",
+        "    if fits(weights[stored.key], value, patches):\n        return\n    marks = []",
+        "    return\n    marks = []",
+        ("test_cli_deltas.py::test_another_base_is_refused_and_nothing_is_written",),
+        "torch",
+    ),
+    Mutation(
+        "delta: a layer that is off in a file counts as trained",
+        12,
+        "_files/_names.py",
+        'return layer is None or layer.config.get("trainable", True) is not False',
+        "return True",
+        ("test_cli_deltas.py::test_moving_statistics_and_layers_that_are_off",),
+        "torch",
+    ),
+]
+
 MUTATIONS = [
     *(*BITS, *REST, *TRACES, *SAME, *SLOTS, *FILES, *FAILED, *CALLBACKS, *PATHS),
-    *(*STOCK, *PLOTS, *SUMMARY),
+    *(*STOCK, *PLOTS, *SUMMARY, *DELTAS),
 ]

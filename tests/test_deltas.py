@@ -306,6 +306,15 @@ def test_with_a_base_a_frozen_entry_that_moved_is_an_error():
         fl.extract_delta(model, base=before)
 
 
+def test_with_a_base_a_signed_zero_is_a_change():
+    model = small()
+    bias = model.get_layer("out").bias
+    before = fl.snapshot(model)
+    bias.assign(-value(bias))
+    delta = fl.extract_delta(model, base=before)
+    assert [(w.path, w.held) for w in delta.weights if w.held] == [("out/bias", 2)]
+
+
 def test_bad_bases():
     model = small()
     with pytest.raises(fl.TargetError, match="base: neither a model nor a mapping"):

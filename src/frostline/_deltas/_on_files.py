@@ -31,6 +31,7 @@ from frostline._files._write import replaced
 from frostline._plan import Plan, plan_from_mask
 
 Advance = Callable[[int], None]
+Write = Callable[[Stored, np.ndarray], None]
 
 
 @dataclass(frozen=True)
@@ -197,29 +198,32 @@ def _check(
 
 
 @contextmanager
-def _copy(opened: ModelFile, unfinished: Path) -> Iterator[Callable[[Stored, np.ndarray], None]]:
+def _copy(opened: ModelFile, unfinished: Path) -> Iterator[Write]:
     """A copy of a model file, and a function that writes a whole weight into it."""
-    if opened.format == "safetensors":
-        shutil.copyfile(opened.path, unfinished)
-        with open(unfinished, "r+b") as file:
-
-            def write(stored: Stored, value: np.ndarray) -> None:
-                assert isinstance(stored.source, Bytes)
-                file.seek(stored.source.offset)
-                file.write(value.reshape(-1).view(np.uint8).data)
-
-            yield write
-    elif opened.format == "keras":
-        with _unpacked(opened.path, unfinished) as weights, _into_hdf5(weights) as write:
-            yield write
-    else:
-        shutil.copyfile(opened.path, unfinished)
-        with _into_hdf5(unfinished) as write:
-            yield write
+    if opened.format == "keras":
+        with _unpacked(opened.path, unfinished) as weights, _into_hdf5(weights) as writer:
+            yield writer
+        return
+    shutil.copyfile(opened.path, unfinished)
+    into = _into_tensors if opened.format == "safetensors" else _into_hdf5
+    with into(unfinished) as writer:
+        yield writer
 
 
 @contextmanager
-def _into_hdf5(path: Path) -> Iterator[Callable[[Stored, np.ndarray], None]]:
+def _into_tensors(path: Path) -> Iterator[Write]:
+    with open(path, "r+b") as file:
+
+        def write(stored: Stored, value: np.ndarray) -> None:
+            assert isinstance(stored.source, Bytes)
+            file.seek(stored.source.offset)
+            file.write(value.reshape(-1).view(np.uint8).data)
+
+        yield write
+
+
+@contextmanager
+def _into_hdf5(path: Path) -> Iterator[Write]:
     import h5py
 
     with h5py.File(path, "r+") as file:
