@@ -54,7 +54,8 @@ class Summary(Totals):
         delta_bytes: Bytes of a file with what trains alone. It holds values, and where a weight
             trains in part an index of 4 bytes for each position along an axis (one a row, column,
             filter or head, however long) or for each single entry, of 8 bytes where the weight has
-            2^31 entries or more. What a file format writes around them does not count.
+            2^31 entries or more. What a file format writes around them does not count,
+            and neither does what `extract_delta` takes along for layers that update it themselves.
     """
 
     def __init__(
