@@ -278,7 +278,7 @@ def refuse_unsupported(weight: Found, *, divides: bool) -> None:
             raise UnsupportedError(
                 f"{weight.path}: its layer computes with other weights than this one; got "
                 f"{owner.name}.{state}={getattr(owner, state)!r}. "
-                "Freeze it before that, or leave this layer out."
+                "Leave this layer out, or take the model as it was before that."
             )
 
 
