@@ -125,9 +125,7 @@ def gradual_unfreezing(
 
     From epoch 0 on all groups are frozen but the first; at epoch `every` the second trains too, at
     `2 * every` the third. A group gets back the freeze that it had before: what you froze
-    yourself stays frozen. `order="top_down"`, from the output to the input, is the gradual
-    unfreezing of Howard and Ruder, *Universal Language Model Fine-tuning for Text Classification*
-    (2018), section 3.3.
+    yourself stays frozen.
 
     Args:
         model: The built model that will be trained.
@@ -143,6 +141,11 @@ def gradual_unfreezing(
     Raises:
         ScheduleError: `every` or `order` is not one of the above.
         FrostlineError: As for `freeze`, of `model` and `groups`.
+
+    References:
+        `order="top_down"`, from the output to the input, is the gradual unfreezing of Howard and
+        Ruder, *Universal Language Model Fine-tuning for Text Classification*, ACL 2018, section
+        3.3.
 
     Examples:
         >>> import keras, numpy as np, frostline as fl
