@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -59,3 +60,22 @@ def test_split_by_hand_equals_frozen_in_place_and_the_output_attribute_does_noth
     assert result["moved"] > 0.05
     assert result["drift"] > 0.05
     assert "largest difference over all weights" in capsys.readouterr().out
+
+
+def test_the_picture_shows_a_row_that_stayed(tmp_path):
+    drawn = tmp_path / "picture.svg"
+    result = load("picture").main(drawn)
+    before, after, frozen = result["before"], result["after"], result["frozen"]
+    assert frozen.sum(axis=1).tolist() == [5, 0, 0, 0]
+    np.testing.assert_array_equal(before[0].view("uint32"), after[0].view("uint32"))
+    assert np.all(before[1:] != after[1:])
+    stored = EXAMPLES.parent / "docs" / "one_row.svg"
+    for path in (drawn, stored):
+        root = ElementTree.parse(path).getroot()
+        kinds = [part.get("class", "") for part in root.iter() if part.tag.endswith("rect")]
+        assert (kinds.count("cell cold"), kinds.count("cell warm")) == (3 * 5 + 1, 3 * 15 + 1)
+        numbers = [part.text for part in root.iter() if part.get("class") == "number"]
+        assert numbers[:5] == numbers[20:25], "the frozen row before and after"
+        assert numbers[40:45] == ["0"] * 5
+        assert "prefers-color-scheme: dark" in path.read_text(encoding="utf-8")
+    assert stored.stat().st_size < 150_000
