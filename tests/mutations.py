@@ -420,6 +420,22 @@ FILES = [
 
 FAILED = [
     Mutation(
+        "a variable of Flax is divided",
+        6,
+        "_freeze.py",
+        "    if keras.config.is_nnx_enabled():",
+        "    if False:",
+        ("test_messages.py::test_variables_of_flax_are_refused",),
+    ),
+    Mutation(
+        "a weight that LoRA stands in for is frozen",
+        6,
+        "_freeze.py",
+        '    for state in ("quantization_mode", "lora_enabled"):',
+        '    for state in ("quantization_mode",):',
+        ("test_messages.py::test_quantize_and_lora_are_refused_while_frozen",),
+    ),
+    Mutation(
         "weights before the one that fails stay changed",
         6,
         "_freeze.py",

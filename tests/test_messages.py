@@ -302,6 +302,19 @@ def test_quantize_and_lora_are_refused_while_frozen():
         fl.freeze(layer, "kernel", fl.at[0])
 
 
+def test_variables_of_flax_are_refused(monkeypatch):
+    target = model()
+    before = state(target)
+    monkeypatch.setattr(keras.config, "is_nnx_enabled", lambda: True)
+    with pytest.raises(
+        fl.UnsupportedError,
+        match=r"^hidden/kernel: Flax NNX variables keep their value in another place; got "
+        r"keras.config.is_nnx_enabled\(\)=True. Start Python without KERAS_NNX_ENABLED.$",
+    ):
+        fl.freeze(target, "hidden/kernel", fl.at[0])
+    assert state(target) == before
+
+
 def test_layers_that_the_garbage_collector_does_not_tell_of():
     layer = keras.layers.Dense(2)
     layer.build((None, 3))
