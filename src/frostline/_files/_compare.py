@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from frostline._bits import BLOCK, Largest, differ, workspace
 from frostline._errors import FileError
+from frostline._files._ahead import read_ahead
 from frostline._files._frozen import Frozen, either
 from frostline._files._open import ModelFile, Stored
-from frostline._files._pieces import PIECE, Piece, pieces
-
-_FEW = 8  # where fewer than one entry in so many differs, only those are looked at
 
 
 @dataclass(frozen=True)
@@ -97,15 +94,15 @@ def compare(
     said = sayers([before, after], freeze)
     both = paired(before, after)
     frozen = frozen_of(both, after, said)
-    buffers = np.empty((2, 2, PIECE), np.uint8)
-    weights = []
-    first = None
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        for one, other in both:
-            ahead = _read_ahead(one, other, reader, buffers)
-            compared, where = _weight(other, ahead, frozen.get(other.key), advance)
-            weights.append(compared)
-            first = first or where
+    freezes = [frozen.get(other.key) for _, other in both]
+    room, differs = workspace(), np.empty(BLOCK, bool)  # which all weights share
+    tallies = [_Tally(other, room, differs) for _, other in both]
+    for number, piece, one, other in read_ahead(both):
+        # Every entry comes by here once, in order and on this thread.
+        tallies[number].see(piece.start, piece.stop, one, other, freezes[number])
+        advance(one.nbytes + other.nbytes)
+    weights = [tally.compared(known) for tally, known in zip(tallies, freezes, strict=True)]
+    first = next((tally.first for tally in tallies if tally.first is not None), None)
     return Comparison(
         tuple(file.path for file in said if file.holds_a_freeze), tuple(weights), first
     )
@@ -188,99 +185,51 @@ def frozen_of(
     return frozen
 
 
-def _weight(
-    other: Stored,
-    ahead: Iterator[tuple[Piece, np.ndarray, np.ndarray]],
-    frozen: Frozen | None,
-    advance: Callable[[int], None],
-) -> tuple[Compared, First | None]:
-    changed = not_finite = frozen_changed = 0
-    largest: float | None = None
-    first = None
-    for piece, a, b in ahead:
-        advance(2 * a.nbytes)
-        differs = _bits_differ(a, b)
-        count = int(np.count_nonzero(differs))
-        if not count:
-            continue
-        changed += count
-        far, odd = _difference(a, b, differs, count)
-        not_finite += odd
-        largest = far if largest is None else max(largest, far if far is not None else largest)
-        if frozen is not None:
-            moved = differs & frozen.mask(piece.start, piece.stop)
-            frozen_changed += int(np.count_nonzero(moved))
-            if first is None and moved.any():
+class _Tally:
+    """What became of one weight, as far as it has been seen."""
+
+    def __init__(self, weight: Stored, room: np.ndarray, differs: np.ndarray) -> None:
+        self._weight = weight
+        self._largest = Largest(room)
+        self._differs = differs
+        self._changed = self._frozen_changed = 0
+        self.first: First | None = None
+
+    def see(
+        self, start: int, stop: int, before: np.ndarray, after: np.ndarray, frozen: Frozen | None
+    ) -> None:
+        """Count what differs among the entries `start:stop`, which are given flat."""
+        for at in range(0, stop - start, BLOCK):
+            one, other = before[at : at + BLOCK], after[at : at + BLOCK]
+            differs = differ(one, other, out=self._differs[: one.size])
+            count = int(np.count_nonzero(differs))
+            if not count:
+                continue
+            self._changed += count
+            self._largest.add(one, other, differs, count)
+            if frozen is None:
+                continue
+            moved = frozen.mask(start + at, start + at + one.size)
+            moved &= differs
+            leaked = int(np.count_nonzero(moved))
+            self._frozen_changed += leaked
+            if leaked and self.first is None:
                 place = int(moved.argmax())
-                first = _first(other, piece.start + place, a[place], b[place])
-    compared = Compared(
-        path=other.path,
-        shape=other.shape,
-        dtype=str(other.dtype),
-        size=other.size,
-        changed=changed,
-        largest=largest,
-        not_finite=not_finite,
-        frozen=0 if frozen is None else frozen.count,
-        frozen_changed=frozen_changed,
-    )
-    return compared, first
+                self.first = _first(self._weight, start + at + place, one[place], other[place])
 
-
-def _read_ahead(
-    one: Stored, other: Stored, reader: Executor, buffers: np.ndarray
-) -> Iterator[tuple[Piece, np.ndarray, np.ndarray]]:
-    """Both weights piece by piece; while one piece is compared, the next is read.
-
-    Args:
-        one: The one.
-        other: The other, of the same shape and dtype.
-        reader: Reads in another thread.
-        buffers: `uint8[2, 2, PIECE]`: for the piece that is compared and for the next, of each.
-    """
-
-    def read(piece: Piece, mine: np.ndarray) -> tuple[Piece, np.ndarray, np.ndarray]:
-        return piece, one.source.read(piece, mine[0]), other.source.read(piece, mine[1])
-
-    ahead: Future[tuple[Piece, np.ndarray, np.ndarray]] | None = None
-    for number, piece in enumerate(pieces(one.shape, one.dtype.itemsize)):
-        following = reader.submit(read, piece, buffers[number % 2])
-        if ahead is not None:
-            yield ahead.result()
-        ahead = following
-    if ahead is not None:
-        yield ahead.result()
-
-
-def _bits_differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """`bool[n]`: where two arrays have other bits, so that signed zeros and NaN payloads count."""
-    size = a.dtype.itemsize
-    word = np.dtype(f"u{size}") if size in (1, 2, 4, 8) else np.dtype("u1")
-    differs = a.view(word) != b.view(word)
-    return differs.reshape(a.size, -1).any(axis=1) if word.itemsize != size else differs
-
-
-def _difference(
-    a: np.ndarray, b: np.ndarray, differs: np.ndarray, count: int
-) -> tuple[float | None, int]:
-    """The largest |difference| of finite entries, and how many that differ are not finite."""
-    if str(a.dtype).startswith("|V"):
-        return None, 0  # bytes without a meaning
-    if a.dtype.itemsize < 4 and a.dtype.kind in "fV":
-        # Half precision, and ml_dtypes' numbers, which say that they are bytes.
-        a, b = a.astype(np.float32), b.astype(np.float32)
-    if a.dtype.kind == "f" and count * _FEW > a.size:
-        with np.errstate(invalid="ignore", over="ignore"):
-            far = float(np.max(np.abs(a - b)))
-        if math.isfinite(far):
-            return far, 0
-    kind = np.complex128 if a.dtype.kind == "c" else np.float64
-    one, other = a[differs].astype(kind), b[differs].astype(kind)
-    finite = np.isfinite(one) & np.isfinite(other)
-    odd = int(count - np.count_nonzero(finite))
-    if odd == count:
-        return None, odd
-    return float(np.max(np.abs(one[finite] - other[finite]))), odd
+    def compared(self, frozen: Frozen | None) -> Compared:
+        """What became of it, when all of it has been seen."""
+        return Compared(
+            path=self._weight.path,
+            shape=self._weight.shape,
+            dtype=str(self._weight.dtype),
+            size=self._weight.size,
+            changed=self._changed,
+            largest=self._largest.value,
+            not_finite=self._largest.not_finite,
+            frozen=0 if frozen is None else frozen.count,
+            frozen_changed=self._frozen_changed,
+        )
 
 
 def _first(weight: Stored, place: int, before: np.generic, after: np.generic) -> First:

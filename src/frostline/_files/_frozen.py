@@ -28,7 +28,10 @@ class Frozen(Protocol):
         ...
 
     def mask(self, start: int, stop: int) -> np.ndarray:
-        """`bool[stop - start]` for the entries `start:stop` in C order, True where frozen."""
+        """`bool[stop - start]` for the entries `start:stop` in C order, True where frozen.
+
+        A new array each time.
+        """
         ...
 
 
@@ -118,7 +121,9 @@ class _Axis:
         skipped = start - first * inner
         if inner == 1:
             return positions
-        return np.repeat(positions, inner)[skipped : skipped + stop - start]
+        filled = np.empty((len(positions), inner), bool)
+        filled[...] = positions[:, None]  # `np.repeat` copies byte by byte
+        return filled.reshape(-1)[skipped : skipped + stop - start]
 
 
 class _Entries:
@@ -140,4 +145,4 @@ class _Entries:
     def mask(self, start: int, stop: int) -> np.ndarray:
         first = start // 8
         bits = np.unpackbits(self._packed[first : -(-stop // 8)])
-        return bits[start - 8 * first : stop - 8 * first].astype(bool)
+        return bits[start - 8 * first : stop - 8 * first].view(bool)
