@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import struct
 import time
 import zipfile
@@ -19,12 +20,12 @@ import frostline as fl
 import zoo
 from frostline._errors import FileError
 from frostline._files import open_file
-from frostline._files._ahead import read_ahead
 from frostline._files._check import check
 from frostline._files._compare import compare
 from frostline._files._frozen import either, frozen_from_config
 from frostline._files._names import snake_case
 from frostline._files._pieces import PIECE, pieces
+from frostline._files._through import BATCH, go_through
 from frostline._plan import plan_from_mask
 from helpers import assert_same_bits, value, weights
 from model_files import (
@@ -373,17 +374,51 @@ def test_the_first_one_in_a_later_piece_has_its_index(tmp_path):
     assert result.total("frozen_changed") == 1
 
 
-def test_a_piece_stays_while_the_next_is_read(tmp_path):
-    array = np.arange(2.5 * PIECE / 4, dtype="float32")
-    save_file({"w": array}, tmp_path / "t.safetensors")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_entry_of_two_files_is_seen_once(threads, tmp_path):
+    long, short = np.arange(5.5 * BATCH / 4, dtype="float32"), np.arange(7, dtype="int8")
+    save_file({"long": long, "none": long[:0], "short": short}, tmp_path / "t.safetensors")
+    seen = []
+
+    def see(both, room):
+        del room
+        array = arrays[both.number][both.start : both.stop]
+        time.sleep(0.001)  # others read meanwhile
+        assert_same_bits(both.before, array)
+        assert_same_bits(both.after, array)
+        seen.append((both.number, both.start, both.stop))
+
     with open_file(tmp_path / "t.safetensors") as a, open_file(tmp_path / "t.safetensors") as b:
-        count = 0
-        for _, piece, one, other in read_ahead([(a.weights[0], b.weights[0])]):
-            time.sleep(0.05)  # the next one is read by now
-            assert_same_bits(one, array[piece.start : piece.stop])
-            assert_same_bits(other, one)
-            count += 1
-    assert count == 3
+        arrays = [{"long": long, "none": long[:0], "short": short}[w.path] for w in a.weights]
+        pairs = list(zip(a.weights, b.weights, strict=True))
+        done = sum(go_through(pairs, see, threads))
+    assert done == 2 * (long.nbytes + short.nbytes)
+    if threads > 1:
+        seen.sort()
+    ends = [(number, 0) for number, array in enumerate(arrays) if array.size]
+    for number, start, stop in seen:
+        assert (number, start) in ends
+        ends[ends.index((number, start))] = (number, stop)
+    assert ends == [(number, array.size) for number, array in enumerate(arrays) if array.size]
+
+
+def test_a_file_that_ends_while_it_is_compared_is_told(tmp_path):
+    save_file({"w": np.zeros(3 * BATCH, "int8")}, tmp_path / "t.safetensors")
+    with open_file(tmp_path / "t.safetensors") as a, open_file(tmp_path / "t.safetensors") as b:
+        with open(tmp_path / "t.safetensors", "r+b") as file:
+            file.truncate(2 * BATCH)
+        with pytest.raises(FileError, match=r"t\.safetensors: w: the file ends within this weight"):
+            compare(a, b)
+
+
+def test_files_are_read_where_a_place_cannot_be_named(monkeypatch, tmp_path):
+    monkeypatch.delattr(os, "preadv")
+    one = np.arange(3 * BATCH / 4, dtype="float32")
+    other = one.copy()
+    other[[5, -5]] += 1
+    save_file({"w": one}, tmp_path / "a.safetensors")
+    save_file({"w": other}, tmp_path / "b.safetensors")
+    assert compared(tmp_path / "a.safetensors", tmp_path / "b.safetensors").total("changed") == 2
 
 
 def test_signed_zeros_and_payloads_of_nans_are_other_bits(tmp_path):

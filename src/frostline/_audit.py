@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from frostline._bits import differ
 from frostline._errors import AuditError, ScheduleError
 from frostline._plan import AxisPlan, Plan
 from frostline._tree import Found, unique, walk
@@ -179,7 +180,7 @@ def compare(record: Record, variable: Any) -> tuple[tuple[int, ...], Any, Any] |
     both = was_frozen & is_frozen
     then = record.values()[both[was_frozen]]
     now = now[both[is_frozen]]
-    differs = (_bytes(then) != _bytes(now)).any(axis=-1)
+    differs = differ(then, now)
     if not differs.any():
         return None
     first = int(np.argmax(differs))
@@ -203,7 +204,3 @@ def _frozen_values(variable: Any, plan: Plan) -> np.ndarray:
 
 def _checksum(values: np.ndarray) -> int:
     return zlib.crc32(values.view(np.uint8).data)
-
-
-def _bytes(values: np.ndarray) -> np.ndarray:
-    return values.view(np.uint8).reshape(len(values), values.dtype.itemsize)

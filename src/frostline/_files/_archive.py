@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from frostline._errors import FileError
+from frostline._files._pieces import read_at
 
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
@@ -46,8 +47,7 @@ class Window(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         count = max(0, min(len(view), self.length - self._place))
-        self.file.seek(self.start + self._place)
-        read = self.file.readinto(view[:count])  # type: ignore[attr-defined]
+        read = read_at(self.file, view[:count], self.start + self._place)
         self._place += read
         return read
 
@@ -105,6 +105,7 @@ def weights_member(path: Path, archive: zipfile.ZipFile, file: IO[bytes]) -> Win
         with archive.open(info) as member:
             while block := member.read(BLOCK):
                 unpacked.write(block)
+            unpacked.flush()  # the window reads past Python's own buffer
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         unpacked.close()
         raise FileError(

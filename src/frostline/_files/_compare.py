@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from frostline._bits import BLOCK, Largest, differ, workspace
+from frostline._bits import BLOCK, Largest, differ
 from frostline._errors import FileError
-from frostline._files._ahead import read_ahead
 from frostline._files._frozen import Frozen, either
 from frostline._files._open import ModelFile, Stored
+from frostline._files._through import Both, go_through
 
 
 @dataclass(frozen=True)
@@ -92,20 +93,19 @@ def compare(
         FileError: The files are of different architectures, or `freeze` holds no freeze.
     """
     said = sayers([before, after], freeze)
-    both = paired(before, after)
-    frozen = frozen_of(both, after, said)
-    freezes = [frozen.get(other.key) for _, other in both]
-    room, differs = workspace(), np.empty(BLOCK, bool)  # which all weights share
-    tallies = [_Tally(other, room, differs) for _, other in both]
-    for number, piece, one, other in read_ahead(both):
-        # Every entry comes by here once, in order and on this thread.
-        tallies[number].see(piece.start, piece.stop, one, other, freezes[number])
-        advance(one.nbytes + other.nbytes)
-    weights = [tally.compared(known) for tally, known in zip(tallies, freezes, strict=True)]
-    first = next((tally.first for tally in tallies if tally.first is not None), None)
-    return Comparison(
-        tuple(file.path for file in said if file.holds_a_freeze), tuple(weights), first
-    )
+    weights = paired(before, after)
+    frozen = frozen_of(weights, after, said)
+    tallies = [_Tally(other, frozen.get(other.key)) for _, other in weights]
+
+    def see(both: Both, room: np.ndarray) -> None:
+        # Every entry comes by here once. Whatever needs them in order needs `threads=1` below.
+        tallies[both.number].see(both, room)
+
+    for done in go_through(weights, see):
+        advance(done)
+    compared = tuple(tally.compared() for tally in tallies)
+    first = next(filter(None, (tally.first() for tally in tallies)), None)
+    return Comparison(tuple(file.path for file in said if file.holds_a_freeze), compared, first)
 
 
 def _identity(one: ModelFile, other: ModelFile) -> Callable[[Stored], str]:
@@ -188,36 +188,40 @@ def frozen_of(
 class _Tally:
     """What became of one weight, as far as it has been seen."""
 
-    def __init__(self, weight: Stored, room: np.ndarray, differs: np.ndarray) -> None:
+    def __init__(self, weight: Stored, frozen: Frozen | None) -> None:
         self._weight = weight
-        self._largest = Largest(room)
-        self._differs = differs
+        self._frozen = frozen
+        self._lock = threading.Lock()
+        self._largest = Largest()
         self._changed = self._frozen_changed = 0
-        self.first: First | None = None
+        self._first: tuple[int, np.generic, np.generic] | None = None
 
-    def see(
-        self, start: int, stop: int, before: np.ndarray, after: np.ndarray, frozen: Frozen | None
-    ) -> None:
-        """Count what differs among the entries `start:stop`, which are given flat."""
-        for at in range(0, stop - start, BLOCK):
-            one, other = before[at : at + BLOCK], after[at : at + BLOCK]
-            differs = differ(one, other, out=self._differs[: one.size])
+    def see(self, both: Both, room: np.ndarray) -> None:
+        """Count what differs in a piece, in any thread."""
+        for at in range(0, both.stop - both.start, BLOCK):
+            before, after = both.before[at : at + BLOCK], both.after[at : at + BLOCK]
+            differs = differ(before, after, out=room[-1].view(bool)[: before.size])
             count = int(np.count_nonzero(differs))
-            if not count:
-                continue
-            self._changed += count
-            self._largest.add(one, other, differs, count)
-            if frozen is None:
-                continue
-            moved = frozen.mask(start + at, start + at + one.size)
+            if count:
+                self._largest.add(before, after, differs, count, room)
+                self._count(both.start + at, before, after, differs, count)
+
+    def _count(
+        self, start: int, before: np.ndarray, after: np.ndarray, differs: np.ndarray, count: int
+    ) -> None:
+        leaked = place = 0
+        if self._frozen is not None:
+            moved = self._frozen.mask(start, start + before.size)
             moved &= differs
             leaked = int(np.count_nonzero(moved))
+            place = int(moved.argmax())
+        with self._lock:
+            self._changed += count
             self._frozen_changed += leaked
-            if leaked and self.first is None:
-                place = int(moved.argmax())
-                self.first = _first(self._weight, start + at + place, one[place], other[place])
+            if leaked and (self._first is None or start + place < self._first[0]):
+                self._first = start + place, before[place], after[place]
 
-    def compared(self, frozen: Frozen | None) -> Compared:
+    def compared(self) -> Compared:
         """What became of it, when all of it has been seen."""
         return Compared(
             path=self._weight.path,
@@ -227,9 +231,13 @@ class _Tally:
             changed=self._changed,
             largest=self._largest.value,
             not_finite=self._largest.not_finite,
-            frozen=0 if frozen is None else frozen.count,
+            frozen=0 if self._frozen is None else self._frozen.count,
             frozen_changed=self._frozen_changed,
         )
+
+    def first(self) -> First | None:
+        """The first frozen entry that differs."""
+        return None if self._first is None else _first(self._weight, *self._first)
 
 
 def _first(weight: Stored, place: int, before: np.generic, after: np.generic) -> First:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
@@ -11,7 +13,9 @@ import numpy as np
 
 from frostline._errors import FileError
 
-PIECE = 1 << 22  # bytes: two of them and what is computed from them fit into a cache
+PIECE = 1 << 22  # bytes at once, at most
+
+_one_at_a_time = threading.Lock()
 
 Shape = tuple[int, ...]
 
@@ -53,8 +57,23 @@ def _unravel(place: int, shape: Shape) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(place, shape)) if shape else ()
 
 
+def read_at(file: IO[bytes], buffer: Any, offset: int) -> int:
+    """Fill a buffer from a place in a file, in any number of threads; how many bytes were read."""
+    if hasattr(os, "preadv"):
+        return os.preadv(file.fileno(), [buffer], offset)
+    with _one_at_a_time:  # elsewhere a file has one place, from which it is read
+        file.seek(offset)
+        return file.readinto(buffer)  # type: ignore[attr-defined]
+
+
 class Source(Protocol):
-    """Where the entries of a weight are."""
+    """Where the entries of a weight are, for any number of threads.
+
+    Attributes:
+        piece: How many bytes are best read at once.
+    """
+
+    piece: int
 
     def read(self, piece: Piece, buffer: np.ndarray) -> np.ndarray:
         """The entries of a piece, flat, in the weight's dtype.
@@ -69,6 +88,8 @@ class Source(Protocol):
 class Bytes:
     """Entries that lie one after the other in a file, from the byte `offset` on."""
 
+    piece = 1 << 20  # two of them and what is computed from them stay in the caches of a core
+
     def __init__(self, file: IO[bytes], name: str, offset: int, dtype: np.dtype) -> None:
         self._file = file
         self._name = name
@@ -80,14 +101,14 @@ class Bytes:
         wanted = (piece.stop - piece.start) * size
         target = buffer[:wanted]
         view: Any = target
-        self._file.seek(self.offset + piece.start * size)
+        begin = self.offset + piece.start * size
         done = 0
         while done < wanted:
-            read = self._file.readinto(view[done:])  # type: ignore[attr-defined]
+            read = read_at(self._file, view[done:], begin + done)
             if not read:
                 raise FileError(
                     f"{self._name}: the file ends within this weight; got {done} of {wanted} "
-                    f"bytes from byte {self.offset + piece.start * size} on. "
+                    f"bytes from byte {begin} on. "
                     "Take the file from its source again."
                 )
             done += read
@@ -96,6 +117,8 @@ class Bytes:
 
 class Slices:
     """Entries that the HDF5 library has to find: in chunks, compressed, or never written."""
+
+    piece = PIECE  # a chunk in two pieces is unpacked twice
 
     def __init__(self, dataset: Any, name: str, dtype: np.dtype) -> None:
         self._dataset = dataset

@@ -13,6 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from frostline._bits import differ
+
 MOST = 512  # cells along a side, at most
 
 
@@ -117,7 +119,7 @@ def drift(before: np.ndarray, after: np.ndarray, frozen: np.ndarray, grid: Grid)
     found = Drift.zeros(grid.shape)
     for number, rows in grid.blocks():
         then, now = before[rows], after[rows]
-        differs = _bits(then) != _bits(now)
+        differs = differ(then, now)
         if not differs.any():
             continue
         found.moved[number] = grid.count(differs)
@@ -139,7 +141,3 @@ def _even(size: int, most: int) -> np.ndarray:
     """`size` entries in at most `most` cells, whose lengths differ by one at most."""
     cells = min(size, most)
     return np.arange(cells + 1) * size // max(cells, 1)
-
-
-def _bits(array: np.ndarray) -> np.ndarray:
-    return array.view(np.dtype(f"u{array.dtype.itemsize}"))
