@@ -756,7 +756,7 @@ PLOTS = [
         "a leak is an entry that moved by some distance",
         10,
         "_plots/_cells.py",
-        "        differs = _bits(then) != _bits(now)",
+        "        differs = differ(then, now)",
         "        differs = then != now",
         ("test_plots.py::test_a_frozen_entry_that_moved_is_a_leak",),
         "torch",
