@@ -741,7 +741,6 @@ def test_take_and_put_are_inverse_on_any_mask(mask, seed):
 def test_nans_and_signed_zeros_are_bits_like_others():
     payload = np.array([0x7FC00001, 0xFFC12345, 0x80000000, 0], "uint32").view("float32")
     other = np.array([0x7FC00002, 0xFFC12345, 0, 0], "uint32").view("float32")
-    np.testing.assert_array_equal(_held.same_bits(payload, other), [False, True, False, True])
     plan = plan_from_mask(np.array([True, True, True, False]))
     assert _held.fingerprint_of(plan, payload) != _held.fingerprint_of(plan, other)
 

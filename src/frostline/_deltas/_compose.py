@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from frostline._bits import differ
 from frostline._deltas._delta import SHOWN, Delta
-from frostline._deltas._held import DeltaWeight, fingerprint_of, same_bits
+from frostline._deltas._held import DeltaWeight, fingerprint_of
 from frostline._errors import RestoreError
 
 OVERLAPS = ("error", "last", "first")
@@ -113,9 +114,9 @@ def _refuse_moved(path: str, now: np.ndarray, patches: Sequence[Patch]) -> None:
         return
     if len(patches) == 1:
         # As below, without whole weights: a delta may be three rows of a large table.
-        moved = ~same_bits(patches[0].weight.take(now), patches[0].values)
+        moved = differ(patches[0].weight.take(now), patches[0].values)
     else:
-        moved = ~same_bits(now, settled(base_below(now, patches), patches))
+        moved = differ(now, settled(base_below(now, patches), patches))
     if moved.any():
         names = ", ".join(patch.delta.fingerprint[:SHOWN] for patch in patches)
         raise RestoreError(
@@ -136,7 +137,7 @@ def _refuse_overlap(
     patch.weight.put(one, patch.values)
     assert weight.values is not None
     weight.put(other, weight.values)
-    both &= ~same_bits(one, other)
+    both &= differ(one, other)
     if both.any():
         place = tuple(int(n) for n in np.unravel_index(int(both.argmax()), both.shape))
         raise RestoreError(

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from frostline._bits import differ
 from frostline._deltas._delta import Delta
 from frostline._deltas._format import made
-from frostline._deltas._held import DeltaWeight, fingerprint_of, same_bits, take
+from frostline._deltas._held import DeltaWeight, fingerprint_of, take
 from frostline._errors import AuditError, PathError, RestoreError
 from frostline._plan import Plan, WholePlan, plan_from_mask
 
@@ -105,9 +106,9 @@ def _changed(
                 f"{origin.path}: another {what} than in the base; got {getattr(value, what)}, "
                 f"the base has {getattr(earlier, what)}. Pass the base of this very model."
             )
-    same = same_bits(value, earlier)
-    if plan is not None and not same.all():
-        leaked = ~same if isinstance(plan, WholePlan) else ~same & plan.mask()
+    changed = differ(value, earlier)
+    if plan is not None and changed.any():
+        leaked = changed if isinstance(plan, WholePlan) else changed & plan.mask()
         if leaked.any():
             place = tuple(int(n) for n in np.unravel_index(int(leaked.argmax()), leaked.shape))
             raise AuditError(
@@ -115,4 +116,4 @@ def _changed(
                 f"{value[place]!r}, the base has {earlier[place]!r} ({int(leaked.sum()):,} such "
                 "entries). Pass the base that this model was trained from."
             )
-    return plan_from_mask(same) if same.size else WholePlan(origin.shape)
+    return plan_from_mask(~changed) if changed.size else WholePlan(origin.shape)

@@ -131,14 +131,3 @@ def fingerprint_of(plan: Plan | None, whole: np.ndarray) -> str:
             block = block[mask[start : start + step]]
         digest.update(block.view(np.uint8).data)
     return digest.hexdigest()[:_DIGITS]
-
-
-def same_bits(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """`bool` of the shape of both: where their bits are equal."""
-    size = one.dtype.itemsize
-    word = np.dtype(f"u{size}") if size in (1, 2, 4, 8) else np.dtype("u1")
-    raw = [np.ascontiguousarray(array).reshape(-1).view(word) for array in (one, other)]
-    same = raw[0] == raw[1]
-    return (same if word.itemsize == size else same.reshape(-1, size).all(axis=1)).reshape(
-        one.shape
-    )
