@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -14,6 +16,11 @@ from frostline._errors import FileError
 from frostline._files._frozen import Frozen, either
 from frostline._files._open import ModelFile, Stored
 from frostline._files._pieces import PIECE, Piece, pieces
+
+See: TypeAlias = Callable[[Piece, np.ndarray, np.ndarray], None]
+"""Is shown a piece of a weight with other bits in it: its entries before and after, flat."""
+Watch: TypeAlias = Callable[[Stored, Frozen | None], AbstractContextManager[See]]
+"""Is told which weight comes, in the second file, and what is frozen of it."""
 
 _FEW = 8  # where fewer than one entry in so many differs, only those are looked at
 
@@ -43,6 +50,13 @@ class Compared:
     not_finite: int
     frozen: int
     frozen_changed: int
+
+
+class _Named(Protocol):
+    @property
+    def path(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,7 @@ def compare(
     after: ModelFile,
     freeze: ModelFile | None = None,
     advance: Callable[[int], None] = lambda done: None,
+    watch: Watch = lambda weight, frozen: nullcontext(lambda piece, before, after: None),
 ) -> Comparison:
     """Compare the weights of two files of one architecture.
 
@@ -90,6 +105,7 @@ def compare(
         after: The other.
         freeze: The file that says what is frozen; either of the two by default.
         advance: Told how many bytes of weights have been compared since it was last.
+        watch: Sees what differs, weight by weight.
 
     Raises:
         FileError: The files are of different architectures, or `freeze` holds no freeze.
@@ -108,7 +124,8 @@ def compare(
     with ThreadPoolExecutor(max_workers=1) as reader:
         for one, other in paired:
             ahead = _read_ahead(one, other, reader, buffers)
-            compared, where = _weight(other, ahead, frozen.get(other.key), advance)
+            with watch(other, frozen.get(other.key)) as see:
+                compared, where = _weight(other, ahead, frozen.get(other.key), advance, see)
             weights.append(compared)
             first = first or where
     return Comparison(
@@ -177,6 +194,7 @@ def _weight(
     ahead: Iterator[tuple[Piece, np.ndarray, np.ndarray]],
     frozen: Frozen | None,
     advance: Callable[[int], None],
+    see: See,
 ) -> tuple[Compared, First | None]:
     changed = not_finite = frozen_changed = 0
     largest: float | None = None
@@ -187,6 +205,7 @@ def _weight(
         count = int(np.count_nonzero(differs))
         if not count:
             continue
+        see(piece, a, b)
         changed += count
         far, odd = _difference(a, b, differs, count)
         not_finite += odd
@@ -267,7 +286,7 @@ def _difference(
     return float(np.max(np.abs(one[finite] - other[finite]))), odd
 
 
-def _first(weight: Stored, place: int, before: np.generic, after: np.generic) -> First:
+def _first(weight: _Named, place: int, before: np.generic, after: np.generic) -> First:
     index = tuple(int(i) for i in np.unravel_index(place, weight.shape)) if weight.shape else ()
     was, now = str(before), str(after)
     if was == now:

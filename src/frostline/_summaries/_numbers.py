@@ -1,16 +1,13 @@
-"""The numbers of one weight, and those of several: all others are sums of these."""
+"""The numbers of one weight, and those of several: all others are sums of these. No Keras."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from frostline._plan import AxisPlan, EntriesPlan, Plan
-from frostline._tree import Found
-from frostline._view import plan_of
 
 
 @dataclass(frozen=True)
@@ -143,37 +140,12 @@ NUMBERS = (
 """What a weight, a layer and a model say of themselves, in `to_dict` and in `to_dataframe`."""
 
 
-def row_of(weight: Found, slots: int | None = None) -> Row:
-    """The row of one weight; `slots` is how many values an optimizer keeps for each entry."""
-    variable = weight.variable
-    plan = plan_of(variable)
-    frozen = 0 if plan is None else plan.frozen_count
-    shape = tuple(int(n) for n in variable.shape)
-    kind = "" if plan is None else plan.kind
-    # A wholly frozen variable says of itself that it does not train; its layer knows better.
-    on = weight.owner.trainable if kind == "whole" else variable.trainable
-    on = bool(on and weight.layers[0].trainable)
-    size = math.prod(shape)
-    return Row(
-        path=weight.path,
-        shape=shape,
-        dtype=str(variable.dtype),
-        size=size,
-        frozen=frozen,
-        kind=kind,
-        slots_saved=None if slots is None else slots * frozen * on,
-        trains=on and kind != "whole",
-        slots_kept=None if slots is None else slots * (size - frozen) * on,
-        index_bytes=_index_bytes(plan) * on,
-    )
-
-
 def numbers(of: Row | Totals) -> dict[str, Any]:
     """The numbers by their names."""
     return {name: getattr(of, name) for name in NUMBERS}
 
 
-def _index_bytes(plan: Plan | None) -> int:
+def index_bytes(plan: Plan | None) -> int:
     if isinstance(plan, AxisPlan):
         return 4 * len(plan.trainable)
     return plan.trainable.nbytes if isinstance(plan, EntriesPlan) else 0
