@@ -16,7 +16,7 @@ import numpy as np
 from frostline._errors import FileError
 from frostline._files import _archive, _freezes, _hdf5, _safetensors
 from frostline._files._frozen import Frozen
-from frostline._files._names import Described, Names, layers_of
+from frostline._files._names import Described, Names, Owner, layers_of
 from frostline._files._pieces import Source
 
 FORMATS = ".keras, .weights.h5 and .safetensors"
@@ -33,6 +33,7 @@ class Stored:
         dtype: Its dtype.
         source: Reads it.
         frozen: What the file says is frozen of it.
+        owner: What it tells of the layer of the weight.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Stored:
     dtype: np.dtype
     source: Source
     frozen: Frozen | None = None
+    owner: Owner = Owner()
 
     @property
     def size(self) -> int:
@@ -159,6 +161,7 @@ def _keras(
     names = Names(layers)
     weights = []
     for group in groups:
+        owner = names.owner(group)
         for variable, name in zip(group.variables, names.of(group), strict=True):
             at = (group.place, variable.key)
             name = placed.names.get(at, name)
@@ -169,6 +172,7 @@ def _keras(
                 dtype=variable.dtype,
                 source=variable.source,
                 frozen=placed.frozen.get(at),
+                owner=owner,
             )
             weights.append(stored)
     return ModelFile(
