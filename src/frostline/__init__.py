@@ -15,6 +15,7 @@ if _start.with_keras():
         NotBuiltError,
         PathError,
         PlotError,
+        ReportError,
         RestoreError,
         ScheduleError,
         SelectionError,
@@ -27,6 +28,7 @@ if _start.with_keras():
     from frostline._stock import Split, find_splits, from_stock, merge_stock, to_stock
     from frostline._structure import heads, tokens, units
     from frostline.plots import plot, plot_drift, snapshot
+    from frostline.reports import report
     from frostline.summaries import Row, Summary, summary
 
 __version__ = "0.1.0"
@@ -40,6 +42,7 @@ __all__ = [
     "NotBuiltError",
     "PathError",
     "PlotError",
+    "ReportError",
     "RestoreError",
     "Row",
     "ScheduleError",
@@ -65,6 +68,7 @@ __all__ = [
     "nothing",
     "plot",
     "plot_drift",
+    "report",
     "snapshot",
     "summary",
     "thawed",

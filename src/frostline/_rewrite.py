@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 from frostline._errors import FileError, FrostlineError, SelectionError
 from frostline._files import open_file
+from frostline._replace import replacing
 
 _NO_ENTRY = "this selection holds no entry"  # what `freeze` and `unfreeze` warn of
 
@@ -88,32 +87,11 @@ def _load(path: Path) -> Any:
 
 
 def _save(model: Any, out: Path) -> None:
-    # A link stays one, and what it leads to is replaced.
-    target = Path(os.path.realpath(out))
     try:
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.stem}-", suffix=".keras", dir=target.parent
-        )
+        with replacing(out) as beside:
+            model.save(beside)
     except OSError as error:
         raise _unwritable(out, error) from None
-    os.close(handle)
-    try:
-        model.save(name)
-        os.chmod(name, _mode(target))
-        os.replace(name, target)
-    except OSError as error:
-        raise _unwritable(out, error) from None
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _mode(target: Path) -> int:
-    """The permissions of the file that is replaced, or those that a new one gets."""
-    if target.exists():
-        return target.stat().st_mode & 0o7777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def _unwritable(out: Path, error: OSError) -> FileError:
