@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from frostline._errors import DependencyError, PathError, PlotError, TargetError
+from frostline._errors import PathError, PlotError, TargetError
 from frostline._output import percent
 from frostline._plots._maps import Gallery, drift_panel, frozen_panel
+from frostline._plots._need import drawing
 from frostline._plots._values import pairs, read_value, reader, refuse_twice, subject_of
 from frostline._summaries._rows import row_of
 from frostline._tree import Found, select, weights_of
@@ -161,17 +162,9 @@ def snapshot(model: Any, weights: Any = "*") -> dict[str, np.ndarray]:
 
 def _drawing(function: str, ax: Any, limit: Any) -> Any:
     """The module that draws, when all that it is given besides weights is good."""
-    try:
-        from matplotlib.axes import Axes
+    page = drawing(function)
+    from matplotlib.axes import Axes
 
-        from frostline._plots import _page
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "matplotlib":
-            raise
-        raise DependencyError(
-            f"{function}: needs matplotlib, which is not installed; got no module named "
-            f'{error.name!r}. Run: pip install "frostline[plot]"'
-        ) from None
     if ax is not None and not (isinstance(ax, Axes) and ax.name == "rectilinear"):
         raise TargetError(
             f"ax: not the plain axes of a matplotlib figure; got ax={type(ax).__name__}. "
@@ -182,7 +175,7 @@ def _drawing(function: str, ax: Any, limit: Any) -> Any:
             f"limit: a positive number of weights; got limit={limit!r}. "
             "Leave it out to draw the first 48."
         )
-    return _page
+    return page
 
 
 def _chosen(model: Any, weights: Any, ax: Any) -> list[Found]:

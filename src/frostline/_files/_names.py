@@ -90,6 +90,9 @@ class Owner:
     heads: str = ""
 
 
+UNKNOWN = Owner()
+
+
 def layers_of(config: Mapping[str, Any]) -> Iterator[Described]:
     """Every layer that the config of a model tells of, those around before those inside."""
     yield from _layers(config, "", top=True)

@@ -16,7 +16,7 @@ import numpy as np
 from frostline._errors import FileError
 from frostline._files import _archive, _freezes, _hdf5, _safetensors
 from frostline._files._frozen import Frozen
-from frostline._files._names import Described, Names, Owner, layers_of
+from frostline._files._names import UNKNOWN, Described, Names, Owner, layers_of
 from frostline._files._pieces import Source
 
 FORMATS = ".keras, .weights.h5 and .safetensors"
@@ -42,7 +42,7 @@ class Stored:
     dtype: np.dtype
     source: Source
     frozen: Frozen | None = None
-    owner: Owner = Owner()
+    owner: Owner = UNKNOWN
 
     @property
     def size(self) -> int:

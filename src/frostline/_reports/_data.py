@@ -28,11 +28,11 @@ FEWEST = 1024
 
 @dataclass(frozen=True)
 class Entry:
-    """A weight on the page: its numbers, what moved, and its map as the script of the page reads it.
+    """A weight on the page.
 
     Attributes:
         row: Its numbers.
-        packed: Sides, cells and their content.
+        packed: Its map, as the script of the page reads it.
         changed: How many entries have other bits, None where nothing was compared.
         largest: The largest finite `|after - before|`.
         nonfinite: How many of the changed entries are an infinity or a NaN apart.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,9 +14,9 @@ from string import Template
 import frostline
 from frostline._output import percent
 from frostline._plots import _colors
-from frostline._plots._maps import leaks
 from frostline._reports._data import Entry, Report
-from frostline._summaries._table import UNKNOWN
+from frostline._reports._verdict import counted, headline, path, verdict, visible
+from frostline._summaries._numbers import UNKNOWN
 
 _FILES = resources.files("frostline._reports")
 
@@ -35,27 +33,27 @@ class Column:
 
 def page(report: Report, when: datetime) -> str:
     """The whole page, which asks for nothing from anywhere."""
-    style, script = _read("page.css"), _read("page.js")
+    style, script = _read("page.css"), _read("maps.js") + _read("page.js")
     columns = _columns(report)
     data = {
         **report.described(),
         "columns": [{"key": c.key, "name": c.name, "text": c.text} for c in columns],
         "colors": _palette(),
     }
-    title = f"{report.name}: {_headline(report)}"
+    title = f"{report.name}: {headline(report)}"
     return Template(_read("page.html")).substitute(
         policy=_policy(style, script),
         version=frostline.__version__,
-        title=_text(title),
-        name=_text(report.name),
+        title=visible(title),
+        name=visible(report.name),
         facts="".join(_fact(*fact) for fact in [*report.facts, *_made(when)]),
-        verdict=_verdict(report),
+        verdict=verdict(report),
         tiles="".join(_tiles(report)),
         legend=_legend(report),
         filters=_filters(report),
         head="".join(_head(column) for column in columns),
         rows="".join(_row(n, entry, columns) for n, entry in enumerate(report.entries)),
-        weights=_counted(len(report.entries), "weight"),
+        weights=counted(len(report.entries), "weight"),
         style=style,
         script=script,
         data=_json(data),
@@ -84,104 +82,29 @@ def _json(data: object) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _text(text: str) -> str:
-    """Text as it is, except that what is no character to be seen is told by its number."""
-    visible = re.sub(
-        r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda m: rf"\x{ord(m[0]):02x}", text
-    )
-    return html.escape(visible)
-
-
-def _path(path: str) -> str:
-    # Isolated: a name from right to left must not turn what stands beside it.
-    return f"<bdi>{_text(path)}</bdi>"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
 def _fact(name: str, value: str) -> str:
-    return f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>"
+    return f"<div><dt>{visible(name)}</dt><dd>{visible(value)}</dd></div>"
 
 
 def _made(when: datetime) -> list[tuple[str, str]]:
     return [("frostline", frostline.__version__), ("made", f"{when:%Y-%m-%d %H:%M}")]
 
 
-def _headline(report: Report) -> str:
-    if report.compared and report.total("leaked"):
-        return leaks(report.total("leaked"))
-    if report.compared and not report.freeze_known:
-        return "what is frozen is not known"
-    if report.compared and report.totals.frozen:
-        return "no frozen entry moved"
-    totals = report.totals
-    return f"{percent(totals.frozen, totals.size)} frozen"
-
-
-def _verdict(report: Report) -> str:
-    """Whether anything frozen moved, so that nobody overlooks it."""
-    frozen, leaked = report.totals.frozen, report.total("leaked")
-    found = report.first
-    if not report.compared:
-        kind, sign, said = "none", "–", "Not compared"
-        more = (
-            "No earlier state was given. Take one with <code>before = fl.snapshot(model)</code>, "
-            "train, and call <code>fl.report(model, before)</code>."
-        )
-    elif not report.freeze_known:
-        kind, sign, said = "none", "?", "What is frozen is not known"
-        more = "No file holds a freeze. Name one that does with <code>--frozen MODEL.keras</code>."
-    elif found is not None:
-        kind, sign, said = "leak", "✕", f"LEAK: {leaks(leaked)}"
-        place, first = found
-        where = f"{_path(first.path)}{_text(str(list(first.index)))}"
-        among = sum(bool(entry.leaked) for entry in report.entries)
-        more = (
-            f"{leaked:,} of {_counted(frozen, 'frozen entry').replace('entrys', 'entries')} differ, "
-            f"in {_counted(among, 'weight')}. The first is "
-            f'<a href="#w{place}"><code>{where}</code></a>: '
-            f"<code>{_text(first.before)}</code> → <code>{_text(first.after)}</code>"
-        )
-    elif not frozen:
-        kind, sign, said = "none", "–", "Nothing is frozen"
-        more = "So there was no frozen entry to compare."
-    else:
-        kind, sign, said = "ok", "✓", "OK: no frozen entry moved"
-        more = f"{frozen:,} frozen {'entry' if frozen == 1 else 'entries'} compared bit for bit, 0 differ."
-    return (
-        f'<section class="verdict {kind}" aria-label="Audit">'
-        f'<span class="sign" aria-hidden="true">{sign}</span>'
-        f"<div><h2>{said}</h2><p>{more}</p>{_moved(report)}</div></section>"
-    )
-
-
-def _moved(report: Report) -> str:
-    if not report.compared:
-        return ""
-    weights = sum(bool(entry.changed) for entry in report.entries)
-    odd = report.total("nonfinite")
-    return (
-        f'<p class="moved">Moved in all: {weights:,} of {_counted(len(report.entries), "weight")}, '
-        f"{report.total('changed'):,} of {report.totals.size:,} entries, largest "
-        f"|after − before| {report.largest:.3g}, {odd:,} NaN or infinite.</p>"
-    )
-
-
 def _tiles(report: Report) -> Iterator[str]:
     """The numbers of the whole, each in a box of its own."""
     totals = report.totals
-    yield _tile("entries", f"{totals.size:,}", f"in {_counted(len(report.entries), 'weight')}")
+    yield _tile("entries", f"{totals.size:,}", f"in {counted(len(report.entries), 'weight')}")
     share = percent(totals.frozen, totals.size)
     yield _tile("frozen", f"{totals.frozen:,}", f"{_bar(totals.share)} {share}")
     if report.from_files:
         return
     off = totals.trainable - totals.trained
-    yield _tile("train now", f"{totals.trained:,}", f"{off:,} in layers that are off" if off else "")
+    yield _tile(
+        "train now", f"{totals.trained:,}", f"{off:,} in layers that are off" if off else ""
+    )
     kept, saved = totals.optimizer_bytes_kept, totals.optimizer_bytes_saved
     if kept is None or saved is None:
-        yield _tile("optimizer", "–", UNKNOWN)
+        yield _tile("optimizer", "&ndash;", UNKNOWN)
     else:
         yield _tile("optimizer bytes kept", f"{kept:,}", f"{saved:,} saved")
     yield _tile("delta bytes", f"{totals.delta_bytes:,}", "for what trains, values and indices")
@@ -202,9 +125,9 @@ def _bar(share: float) -> str:
 
 def _columns(report: Report) -> list[Column]:
     columns = [
-        Column("path", "weight", lambda e: _path(e.row.path), text=True),
+        Column("path", "weight", lambda e: path(e.row.path), text=True),
         Column("shape", "shape", lambda e: str(e.row.shape), text=True),
-        Column("dtype", "dtype", lambda e: _text(e.row.dtype), text=True),
+        Column("dtype", "dtype", lambda e: visible(e.row.dtype), text=True),
         Column("size", "entries", lambda e: f"{e.row.size:,}"),
         Column("frozen", "frozen", lambda e: f"{e.row.frozen:,}"),
         Column("share", "share", _share),
@@ -224,7 +147,8 @@ def _columns(report: Report) -> list[Column]:
 
 
 def _share(entry: Entry) -> str:
-    return f"{_bar(entry.row.share)} {percent(entry.row.frozen, entry.row.size)}"
+    share = percent(entry.row.frozen, entry.row.size)
+    return f'<span>{_bar(entry.row.share)} <span class="percent">{share}</span></span>'
 
 
 def _trains(entry: Entry) -> str:
@@ -263,25 +187,31 @@ def _filters(report: Report) -> str:
 
 def _legend(report: Report) -> str:
     """What the colours of the maps say; the script paints the boxes."""
-    entries = [
+    frozen = [
         ("trains", "trains"),
-        ("partly", "frozen in part: little to much"),
+        ("partly", "a part of the cell is frozen: little to much"),
         ("frozen", "frozen"),
     ]
+    made = _swatches("What is frozen", frozen)
     if report.compared:
         low, high = report.scale.limits
-        entries += [
+        moved = [
             ("scale", f"moved by {low:.2g} to {high:.2g}, the largest in each cell"),
-            ("equal", "equal to the last bit"),
+            ("equal", "exactly equal"),
             ("hatched", "frozen"),
-            ("sparse", "frozen in part"),
+            ("sparse", "a part of the cell is frozen"),
             ("nonfinite", "NaN or infinite"),
             ("leak", "frozen, and moved"),
         ]
-    return "".join(
-        f'<li><span class="swatch" data-color="{name}"></span>{said}</li>'
-        for name, said in entries
+        made += _swatches("How far each entry moved", moved)
+    return made
+
+
+def _swatches(title: str, entries: Sequence[tuple[str, str]]) -> str:
+    boxes = "".join(
+        f'<li><span class="swatch" data-color="{name}"></span>{said}</li>' for name, said in entries
     )
+    return f"<ul><li><b>{title}</b></li>{boxes}</ul>"
 
 
 def _note(report: Report) -> str:
@@ -291,12 +221,13 @@ def _note(report: Report) -> str:
     )
     if not coarse:
         return "On the maps each cell is one entry."
-    alone = "" if report.from_files else " <code>fl.report(model, weights=...)</code> of few is finer."
-    return (
-        f"On the maps of {coarse:,} of {_counted(len(report.entries), 'weight')} a cell is more "
-        "than one entry; it says what is true of all of them, and one leak in it makes it a leak."
-        f"{alone}"
+    note = (
+        f"On the maps of {coarse:,} of {counted(len(report.entries), 'weight')} a cell is more "
+        "than one entry: it says what is true of all of them, and one leak makes it a leak."
     )
+    if report.from_files:
+        return note
+    return f"{note} A page of few, <code>fl.report(model, weights=...)</code>, has finer maps."
 
 
 def _palette() -> dict[str, object]:

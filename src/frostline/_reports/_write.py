@@ -15,9 +15,8 @@ def refuse_place(out: Path) -> None:
         ReportError: `out` is a folder, or in none.
     """
     if out.is_dir():
-        raise ReportError(
-            f"{out}: not a file; got a folder. Name a file in it: path={str(out / 'report.html')!r}."
-        )
+        inside = str(out / "report.html")
+        raise ReportError(f"{out}: not a file; got a folder. Name a file in it: {inside!r}.")
     if not out.parent.is_dir():
         raise ReportError(
             f"{out}: its folder does not exist; got folder={str(out.parent)!r}. Make it first."
@@ -34,7 +33,12 @@ def write(text: str, out: Path) -> None:
         with replacing(out) as beside:
             beside.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
-        raise ReportError(
-            f"{out}: cannot be written; got {error.strerror or error}. Give another path; nothing "
-            "was changed."
-        ) from None
+        raise unwritable(out, error) from None
+
+
+def unwritable(out: Path, error: OSError) -> ReportError:
+    """What to say where the system does not let a file be written."""
+    return ReportError(
+        f"{out}: cannot be written; got {error.strerror or error}. Give another path; nothing was "
+        "changed."
+    )

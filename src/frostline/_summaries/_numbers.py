@@ -140,6 +140,10 @@ NUMBERS = (
 """What a weight, a layer and a model say of themselves, in `to_dict` and in `to_dataframe`."""
 
 
+UNKNOWN = "known for a compiled model, if it treats all entries alike"
+"""What stands where no optimizer is known."""
+
+
 def numbers(of: Row | Totals) -> dict[str, Any]:
     """The numbers by their names."""
     return {name: getattr(of, name) for name in NUMBERS}
