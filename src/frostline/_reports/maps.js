@@ -277,6 +277,22 @@ const mapsOf = (data, make) => {
     return said.join(" · ");
   }
 
+  // A leak in a cell of a pixel or less is hard to point at: what is near to it will do.
+  function leakNear(cells, row, column, [high, wide]) {
+    let found = null, nearest = 1;
+    if (!cells.leaked) return found;
+    for (let y = Math.max(Math.floor(row - high), 0); y < Math.min(row + high, cells.high); y++) {
+      for (let x = Math.max(Math.floor(column - wide), 0); x < Math.min(column + wide, cells.wide); x++) {
+        if (!cells.leaked[y * cells.wide + x]) continue;
+        // In its cell is no distance at all.
+        const apart = [Math.abs(y + 0.5 - row), Math.abs(x + 0.5 - column)].map((way) => Math.max(way - 0.5, 0));
+        const far = Math.hypot(apart[0] / high, apart[1] / wide);
+        if (far < nearest) [found, nearest] = [[y, x], far];
+      }
+    }
+    return found;
+  }
+
   function tell(canvas, cursor, said, cells, map) {
     const limit = (value, most) => Math.min(Math.max(value, 0), most - 1);
     let at = null;
@@ -296,8 +312,10 @@ const mapsOf = (data, make) => {
     };
     const point = ({ clientX, clientY }) => {
       const box = canvas.getBoundingClientRect();
-      const row = Math.floor(((clientY - box.top) / box.height) * cells.high);
-      show(row, Math.floor(((clientX - box.left) / box.width) * cells.wide));
+      const row = ((clientY - box.top) / box.height) * cells.high;
+      const column = ((clientX - box.left) / box.width) * cells.wide;
+      const near = [(4 * cells.high) / box.height, (4 * cells.wide) / box.width];
+      show(...(leakNear(cells, row, column, near) ?? [Math.floor(row), Math.floor(column)]));
     };
     canvas.addEventListener("pointermove", point);
     canvas.addEventListener("pointerdown", point);
