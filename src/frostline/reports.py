@@ -18,6 +18,7 @@ from frostline._plots._values import pairs, reader, refuse_twice, subject_of
 from frostline._reports import _data
 from frostline._reports._page import page
 from frostline._reports._write import refuse_place, write
+from frostline._summaries._numbers import itemsize
 from frostline._summaries._rows import slots_of
 from frostline._tree import Found, select, weights_of
 
@@ -94,12 +95,13 @@ def _fill(
 ) -> None:
     sizes = [math.prod(int(n) for n in weight.variable.shape) for weight in chosen]
     pixels = _data.pixels(_data.cells_each(sizes))
-    with meter("reading", sum(sizes), quiet=False) as advance:
-        for weight, size in zip(chosen, sizes, strict=True):
+    read = [size * itemsize(w.variable.dtype) for w, size in zip(chosen, sizes, strict=True)]
+    with meter("reading", sum(read), quiet=False) as advance:
+        for weight, done in zip(chosen, read, strict=True):
             subject = subject_of(weight, slots)
             grid = subject.grid(pixels)
             if earlier is None:
                 made.add(frozen_panel(subject, grid))
             else:
                 made.add(drift_panel(subject, grid, pairs(weight, earlier)))
-            advance(size)
+            advance(done)

@@ -63,17 +63,17 @@ class Row:
     @property
     def optimizer_bytes_kept(self) -> int | None:
         """What an optimizer keeps, in bytes."""
-        return None if self.slots_kept is None else self.slots_kept * _bytes(self.dtype)
+        return None if self.slots_kept is None else self.slots_kept * itemsize(self.dtype)
 
     @property
     def optimizer_bytes_saved(self) -> int | None:
         """What an optimizer need not keep, in bytes."""
-        return None if self.slots_saved is None else self.slots_saved * _bytes(self.dtype)
+        return None if self.slots_saved is None else self.slots_saved * itemsize(self.dtype)
 
     @property
     def delta_bytes(self) -> int:
         """Bytes of a file with what trains alone."""
-        return self.trained * _bytes(self.dtype) + self.index_bytes
+        return self.trained * itemsize(self.dtype) + self.index_bytes
 
 
 class Totals:
@@ -155,8 +155,8 @@ def index_bytes(plan: Plan | None) -> int:
     return plan.trainable.nbytes if isinstance(plan, EntriesPlan) else 0
 
 
-def _bytes(dtype: str) -> int:
-    """`"bfloat16"` and `"float8_e4m3fn"` are no dtypes of NumPy: the name tells the bits."""
+def itemsize(dtype: str) -> int:
+    """Bytes of an entry. Some are no dtypes of NumPy, as `"bfloat16"`: the name tells the bits."""
     bits = re.search(r"\d+", dtype)
     return max(1, int(bits[0]) // 8) if bits else 1
 
