@@ -141,9 +141,8 @@ const mapsOf = (data, make) => {
 
   function drawDrift(canvas, cells, map) {
     const { context, unit, cell } = prepare(canvas, cells);
-    const equal = rgb(colors.equal), nonfinite = rgb(colors.nonfinite), leak = rgb(colors.leak);
+    const equal = rgb(colors.equal), nonfinite = rgb(colors.nonfinite);
     const shown = image(cells, (place) => {
-      if (cells.leaked[place]) return leak;
       if (cells.nonfinite[place]) return nonfinite;
       return cells.moved[place] ? driftColor(cells.largest[place]) : equal;
     });
@@ -153,7 +152,7 @@ const mapsOf = (data, make) => {
     hatch(context, unit, cells, 7, (place) => whole(place) && !cells.leaked[place]);
     hatch(context, unit, cells, 14, (place) => some(place) && !cells.leaked[place]);
     drawTiles(context, unit, canvas, map);
-    ringLeaks(context, unit, cell, cells);
+    drawLeaks(context, unit, cell, cells);
   }
 
   // Lines over the cells of which `test(place)` is true, `apart` pixels from one another.
@@ -202,7 +201,7 @@ const mapsOf = (data, make) => {
   }
 
   // One leaked cell of many is a pixel: it is made larger, and few of them have a ring.
-  function ringLeaks(context, unit, cell, cells) {
+  function drawLeaks(context, unit, cell, cells) {
     const found = [];
     cells.leaked.forEach((count, place) => count && found.push(place));
     context.fillStyle = colors.leak;
