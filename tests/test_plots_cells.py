@@ -61,6 +61,7 @@ def test_a_cell_says_what_is_true_of_its_entries(given, limit):
     subject, grid, before, after, frozen = given
     panel = drift_panel(subject, grid, in_pieces(before, after, limit))
     found = panel.drift
+    assert found is not None
     differs = (bits(before) != bits(after)).any(axis=-1).reshape(before.shape)
     then, now, fixed, differs = map(subject.laid.lay_out, (before, after, frozen, differs))
     for row in range(grid.shape[0]):
@@ -98,6 +99,7 @@ def test_far_apart_is_not_infinite():
     row = Row("w", (1, 1), "float32", 1, 0, "", None, True)
     subject = Subject(row, Arrangement((0, 1), Side(1, 1), Side(1, 1)), None)
     found = drift_panel(subject, subject.grid(lambda *_: (1, 1)), in_pieces(far, -far)).drift
+    assert found is not None
     assert found.nonfinite.sum() == 0
     assert found.largest[0, 0] == pytest.approx(6e38)
 

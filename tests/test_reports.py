@@ -338,7 +338,8 @@ def test_a_failed_call_leaves_all_as_it_was(tmp_path, before, error, message):
 def test_a_disk_that_is_full_leaves_the_old_file(tmp_path, monkeypatch):
     (tmp_path / "report.html").write_text("old")
 
-    def fail(*_, **__):
+    def fail(path, text, **_):
+        path.write_bytes(text[:100].encode())
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", fail)
