@@ -169,6 +169,7 @@ def test_a_leak_is_the_first_thing_to_be_seen(opened, made):
         )
         assert "18 of 28 weights, 777 of 1,069 entries" in said
         verdict.get_by_role("link").click()
+        page.locator("button.open:focus").wait_for()
         assert page.evaluate("document.activeElement.textContent") == LEAK
         assert "1 frozen entry moved" in page.locator(".leaktext").inner_text()
 

@@ -76,6 +76,10 @@ const mapsOf = (data, make) => {
     canvas.style.height = down.size === 1 ? "28px" : `${Math.round(Math.min(Math.max(ratio * 400, 60), 420))}px`;
     canvas.redraw = () => {};
     canvas.begin = async () => {
+      if (typeof DecompressionStream === "undefined") {
+        said.textContent = "This browser is too old to unpack the map; all numbers are in the table.";
+        return;
+      }
       const cells = await map.cells();
       canvas.redraw = () => draw(canvas, cells, map);
       canvas.redraw();
@@ -108,9 +112,11 @@ const mapsOf = (data, make) => {
     const made = make("canvas", { width: wide, height: high });
     const context = made.getContext("2d");
     const pixels = context.createImageData(wide, high);
-    for (let place = 0; place < high * wide; place++) {
+    for (let place = 0, at = 0; place < high * wide; place++, at += 4) {
       const color = paint(place);
-      if (color) pixels.data.set([...color, 255], 4 * place);
+      if (!color) continue;
+      for (let part = 0; part < 3; part++) pixels.data[at + part] = color[part];
+      pixels.data[at + 3] = 255;
     }
     context.putImageData(pixels, 0, 0);
     return made;

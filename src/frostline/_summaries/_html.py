@@ -63,10 +63,10 @@ def _row(line: Line, indent: int, shown: list[int]) -> str:
     texts = [html.escape(text) for text in cells(line)]
     if line.row is None:
         texts[NAME] = f"<b>{texts[NAME]}</b>"
-    # The track behind a bar is half-way between any two colours of a page.
+    # The line below a bar shows how long it could be.
     texts[SHARE] = (
         "<span style='display:inline-block;width:5em;height:0.6em;text-align:left;line-height:0;"
-        "background:rgba(128,128,128,0.25)'>"
+        "border-bottom:1px solid currentColor'>"
         "<span style='display:inline-block;height:0.6em;background:currentColor;opacity:0.6;"
         f"width:{5 * line.totals.share:.2f}em'></span></span>"
         f"<span style='display:inline-block;min-width:4em'>{texts[SHARE]}</span>"
