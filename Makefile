@@ -26,17 +26,17 @@ help: ## this list
 demo: $(VENV)/dev.stamp ## a short tour; KERAS_BACKEND picks the backend, JAX where none is set
 	@TF_CPP_MIN_LOG_LEVEL=2 KERAS_BACKEND="$${KERAS_BACKEND:-jax}" $(PY) -m frostline demo $(ARGS)
 
-test: $(VENV)/dev.stamp ## the suite on each backend; BACKENDS="jax torch", ARGS="-k name -x", WORKERS=0 narrow it
+test: $(VENV)/dev.stamp $(VENV)/browser.stamp ## the suite on each backend; BACKENDS="jax torch", ARGS="-k name -x", WORKERS=0 narrow it
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" -- $(ARGS)
 
-test-full: $(VENV)/dev.stamp ## the suite, the matrix of optimizers, the suite without fast paths, faults: over an hour
+test-full: $(VENV)/dev.stamp $(VENV)/browser.stamp ## the suite, the matrix of optimizers, the suite without fast paths, faults: over an hour
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" --shards 4 -- \
 		-m "full or not full" $(ARGS)
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" --shards 2 -- \
 		--generic --ignore tests/test_fast.py $(ARGS)
 	@$(PY) tests/faults.py --workers "$(WORKERS)"
 
-faults: $(VENV)/dev.stamp ## break the library on purpose and see that tests notice; ARGS="--only '*slots*'" narrows it
+faults: $(VENV)/dev.stamp $(VENV)/browser.stamp ## break the library on purpose and see that tests notice; ARGS="--only '*slots*'" narrows it
 	@$(PY) tests/faults.py --workers "$(WORKERS)" $(ARGS)
 
 test-oldest: ## the suite on the oldest Keras and backends that are supported, in .venv-oldest
@@ -74,6 +74,11 @@ $(VENV)/dev.stamp: pyproject.toml | $(VENV)/python.stamp
 	@$(PIP) --editable ".[dev]"
 # Without what it asks for: tensorflow-text would bring a second TensorFlow. `dev` has what it imports.
 	@$(PIP) --no-deps keras-hub
+	@touch $@
+
+# A Chromium or Chrome that is there, or on Debian one that root installs; no test is skipped without.
+$(VENV)/browser.stamp: tests/browser.py | $(VENV)/python.stamp
+	@$(PY) tests/browser.py
 	@touch $@
 
 $(VENV)/bench.stamp: pyproject.toml $(VENV)/dev.stamp

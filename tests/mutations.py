@@ -24,6 +24,7 @@ INVARIANTS = {
     10: "a map hides no entry",
     11: "a summary adds up and says what it folds",
     12: "base and delta are the trained model, and nothing else is taken for the base",
+    13: "a report says what leaked, of a model and of files",
 }
 
 
@@ -755,9 +756,9 @@ PLOTS = [
     Mutation(
         "a leak is an entry that moved by some distance",
         10,
-        "_plots/_cells.py",
-        "        differs = differ(then, now)",
-        "        differs = then != now",
+        "_plots/_maps.py",
+        "        differs = differ(before, after)",
+        "        differs = before != after",
         ("test_plots.py::test_a_frozen_entry_that_moved_is_a_leak",),
         "torch",
     ),
@@ -765,8 +766,8 @@ PLOTS = [
         "a cell is the average of its entries",
         10,
         "_plots/_cells.py",
-        "np.maximum.reduceat(apart.max(axis=0)",
-        "np.maximum.reduceat(apart.mean(axis=0)",
+        "np.maximum.reduceat(block.max(axis=0)",
+        "np.maximum.reduceat(block.mean(axis=0)",
         ("test_plots_cells.py::test_a_cell_says_what_is_true_of_its_entries",),
         "torch",
     ),
@@ -774,7 +775,7 @@ PLOTS = [
         "a cell that is frozen nearly whole has the colour of a whole one",
         10,
         "_plots/_panel.py",
-        "[-1, _EXACT, 0.25, 0.5, 0.75, 1 - _EXACT, 2]",
+        "[-1, *SHARES, 2]",
         "[-1, 0.1, 0.25, 0.5, 0.75, 0.9, 2]",
         ("test_plots.py::test_one_entry_of_a_large_weight_has_a_colour_of_its_own",),
         "torch",
@@ -782,8 +783,8 @@ PLOTS = [
     Mutation(
         "cells smaller than a pixel",
         10,
-        "plots.py",
-        "(min(most, MOST) for most in pixels(laid.rows, laid.columns))",
+        "_plots/_maps.py",
+        "(min(most, MOST) for most in pixels(self.laid.rows, self.laid.columns))",
         "(MOST, MOST)",
         ("test_plots.py::test_flat_weights_have_no_more_cells_than_pixels",),
         "torch",
@@ -791,9 +792,9 @@ PLOTS = [
     Mutation(
         "a leak beyond the limit is not drawn",
         10,
-        "plots.py",
-        "        kept = panels if panel.leaked else others",
-        "        kept = panels",
+        "_plots/_maps.py",
+        "kept = self._leaking if panel.leaked else self._others",
+        "kept = self._others",
         ("test_plots.py::test_a_leak_is_drawn_before_others",),
         "torch",
     ),
@@ -814,6 +815,63 @@ PLOTS = [
         "key=lambda axis: (axis != heads, axis)",
         "key=lambda axis: axis",
         ("test_plots_cells.py::test_heads_of_a_kernel_that_has_features_first",),
+        "torch",
+    ),
+]
+
+REPORTS = [
+    Mutation(
+        "a leak is called no leak",
+        13,
+        "_reports/_verdict.py",
+        "    if found is not None:",
+        "    if False:",
+        ("test_reports.py::test_the_verdict",),
+        "torch",
+    ),
+    Mutation(
+        "a name of a layer ends the script element",
+        13,
+        "_reports/_page.py",
+        """.replace("<", "\\\\u003c")""",
+        "",
+        ("test_reports.py::test_no_name_ends_the_script_element",),
+        "torch",
+    ),
+    Mutation(
+        "a piece lies beside its place",
+        13,
+        "_plots/_maps.py",
+        "places = (places[:, None] * size + along).reshape(-1)",
+        "places = (places[:, None] * size + along - along[0]).reshape(-1)",
+        ("test_plots_cells.py::test_a_cell_says_what_is_true_of_its_entries",),
+        "torch",
+    ),
+    Mutation(
+        "a page is written over the old one",
+        13,
+        "_replace.py",
+        "        yield Path(name)\n",
+        "        yield target\n",
+        ("test_reports.py::test_a_disk_that_is_full_leaves_the_old_file",),
+        "torch",
+    ),
+    Mutation(
+        "a leak on a map of a page has the colour of what moved",
+        13,
+        "_reports/maps.js",
+        "    drawLeaks(context, unit, cell, cells);\n",
+        "",
+        ("test_reports_browser.py::test_colours_and_words_of_each_kind_of_cell",),
+        "torch",
+    ),
+    Mutation(
+        "the gates of a file are those of another cell",
+        13,
+        "_files/_names.py",
+        """_CELLS = {4: "LSTMCell", 3: "GRUCell",""",
+        """_CELLS = {3: "LSTMCell", 4: "GRUCell",""",
+        ("test_cli_pictures.py::test_a_weight_lies_on_the_map_of_a_file_as_on_that_of_its_model",),
         "torch",
     ),
 ]
@@ -1000,5 +1058,5 @@ DELTAS = [
 
 MUTATIONS = [
     *(*BITS, *REST, *TRACES, *SAME, *SLOTS, *FILES, *FAILED, *CALLBACKS, *PATHS),
-    *(*STOCK, *PLOTS, *SUMMARY, *DELTAS),
+    *(*STOCK, *PLOTS, *REPORTS, *SUMMARY, *DELTAS),
 ]

@@ -12,9 +12,12 @@ from helpers import assert_script_ends
 
 SOURCE = pathlib.Path(frostline.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
+_REPORTS = ("data", "page", "verdict", "write")
 PURE = [
     *("_plan.py", "_selections.py", "_algebra.py", "_index.py", "_mask.py", "_errors.py"),
-    *("_equation.py", "_grammar.py", "_output.py", "_start.py"),
+    *("_equation.py", "_grammar.py", "_output.py", "_pictures.py", "_replace.py", "_start.py"),
+    *("_summaries/_numbers.py", *(f"_reports/_{name}.py" for name in _REPORTS)),
+    *(f"_plots/_{name}.py" for name in ("arrange", "cells", "colors", "maps", "need", "stored")),
     *(f"_files/{path.name}" for path in sorted((SOURCE / "_files").glob("*.py"))),
     *(
         f"_deltas/{path.name}"

@@ -13,7 +13,8 @@ def test_a_mutation_changes_one_place_and_leaves_a_program(mutation):
     before, after = (SOURCE / mutation.file).read_text(encoding="utf-8"), mutation.mutated()
     assert before.count(mutation.old) == 1
     assert after != before
-    compile(after, mutation.file, "exec")
+    if mutation.file.endswith(".py"):
+        compile(after, mutation.file, "exec")
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)

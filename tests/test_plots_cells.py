@@ -8,10 +8,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import frostline as fl
-from frostline._plots import _cells
-from frostline._plots._arrange import arrangement
-from frostline._plots._cells import Grid, Side
-from helpers import image, maps, weights
+from frostline import Row
+from frostline._files._frozen import frozen_of
+from frostline._plan import plan_from_mask
+from frostline._plots._arrange import Arrangement
+from frostline._plots._cells import Side
+from frostline._plots._layers import arrangement_of as arrangement
+from frostline._plots._maps import Subject, drift_panel, in_pieces
+from helpers import bits, image, maps, weights
 
 # Cells.
 
@@ -30,56 +34,72 @@ def test_cells_cover_a_side_and_cross_no_tile(tiles, inner, most):
 
 @st.composite
 def two_values(draw):
-    shape = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
-    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    dtype = draw(
-        st.sampled_from(
-            [
-                "float32",
-                "float64",
-                "float16",
-                keras.ops.convert_to_numpy(keras.ops.zeros(1, "bfloat16")).dtype,
-            ]
-        )
+    """A weight of up to four axes in any order, two values of it, what is frozen, and cells."""
+    shape = tuple(draw(st.lists(st.integers(1, 7), max_size=4)))
+    order = tuple(draw(st.permutations(range(len(shape)))))
+    down = draw(st.integers(0, len(shape)))
+    rows, columns = (
+        Side(1, int(np.prod([shape[a] for a in axes]))) for axes in (order[:down], order[down:])
     )
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    bfloat16 = keras.ops.convert_to_numpy(keras.ops.zeros(1, "bfloat16")).dtype
+    dtype = draw(st.sampled_from(["float32", "float64", "float16", bfloat16, "complex128"]))
     odd = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1.0, 2.0, 3.0])
-    before = random.choice(odd, shape).astype(dtype)
-    after = np.where(random.random(shape) < 0.5, before, random.choice(odd, shape).astype(dtype))
-    frozen = random.random(shape) < draw(st.sampled_from([0.0, 0.5, 1.0]))
-    sides = [Side(1, n).edges(draw(st.integers(1, 9))) for n in shape]
-    return before, after, frozen, Grid(*sides)
+    before, other = (np.asarray(random.choice(odd, shape)).astype(dtype) for _ in range(2))
+    after = np.where(random.random(shape) < 0.5, before, other)
+    frozen = np.asarray(random.random(shape) < draw(st.sampled_from([0.0, 0.5, 1.0])))
+    plan = plan_from_mask(frozen)
+    row = Row("w", shape, str(dtype), frozen.size, int(frozen.sum()), "", None, True)
+    laid = Arrangement(order, rows, columns)
+    subject = Subject(row, laid, None if plan is None else frozen_of(plan))
+    most = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    return subject, subject.grid(lambda *sides: most), before, np.asarray(after), frozen
 
 
-@given(two_values())
-def test_a_cell_says_what_is_true_of_its_entries(given):
-    before, after, frozen, grid = given
-    found = _cells.drift(before, after, frozen, grid)
-    share = _cells.frozen_share(frozen, grid)
-    kind = f"u{before.dtype.itemsize}"
+@given(two_values(), st.sampled_from([8, 64, 1 << 22]))
+def test_a_cell_says_what_is_true_of_its_entries(given, limit):
+    subject, grid, before, after, frozen = given
+    panel = drift_panel(subject, grid, in_pieces(before, after, limit))
+    found = panel.drift
+    assert found is not None
+    differs = (bits(before) != bits(after)).any(axis=-1).reshape(before.shape)
+    then, now, fixed, differs = map(subject.laid.lay_out, (before, after, frozen, differs))
     for row in range(grid.shape[0]):
         for column in range(grid.shape[1]):
             cell = (
                 slice(*grid.rows[row : row + 2]),
                 slice(*grid.columns[column : column + 2]),
             )
-            then, now, fixed = before[cell], after[cell], frozen[cell]
-            differs = then.view(kind) != now.view(kind)
             with np.errstate(invalid="ignore"):
-                apart = np.abs(now.astype(float) - then.astype(float))
+                wide = np.complex128 if then.dtype.kind == "c" else np.float64
+                apart = np.abs(now[cell].astype(wide) - then[cell].astype(wide))
             finite = np.isfinite(apart)
             here = (row, column)
-            assert share[here] == fixed.mean()
-            assert found.moved[here] == differs.sum()
-            assert found.leaked[here] == (differs & fixed).sum()
-            assert found.nonfinite[here] == (differs & ~finite).sum()
-            assert found.largest[here] == apart[differs & finite].max(initial=0)
+            assert panel.share[here] == fixed[cell].mean()
+            assert found.moved[here] == differs[cell].sum()
+            assert found.leaked[here] == (differs & fixed)[cell].sum()
+            assert found.nonfinite[here] == (differs[cell] & ~finite).sum()
+            assert found.largest[here] == apart[differs[cell] & finite].max(initial=0)
+
+
+@given(two_values(), st.sampled_from([8, 64, 1 << 22]))
+def test_the_first_leak_is_the_first_in_the_order_of_the_weight(given, limit):
+    subject, grid, before, after, frozen = given
+    first = drift_panel(subject, grid, in_pieces(before, after, limit)).first
+    differs = (bits(before) != bits(after)).any(axis=-1).reshape(before.shape)
+    leaked = np.argwhere(differs & frozen)
+    assert (first is None) == (len(leaked) == 0)
+    if first is not None:
+        assert first.index == tuple(leaked[0])
+        assert str(before[first.index]) in first.before
 
 
 def test_far_apart_is_not_infinite():
     far = np.full((1, 1), 3e38, "float32")
-    found = _cells.drift(
-        far, -far, np.zeros((1, 1), bool), Grid(np.array([0, 1]), np.array([0, 1]))
-    )
+    row = Row("w", (1, 1), "float32", 1, 0, "", None, True)
+    subject = Subject(row, Arrangement((0, 1), Side(1, 1), Side(1, 1)), None)
+    found = drift_panel(subject, subject.grid(lambda *_: (1, 1)), in_pieces(far, -far)).drift
+    assert found is not None
     assert found.nonfinite.sum() == 0
     assert found.largest[0, 0] == pytest.approx(6e38)
 

@@ -16,6 +16,7 @@ if _start.with_keras():
         NotBuiltError,
         PathError,
         PlotError,
+        ReportError,
         RestoreError,
         ScheduleError,
         SelectionError,
@@ -37,6 +38,7 @@ if _start.with_keras():
         remove_delta,
     )
     from frostline.plots import plot, plot_drift, snapshot
+    from frostline.reports import report
     from frostline.summaries import Row, Summary, summary
 
 __version__ = "0.1.0"
@@ -53,6 +55,7 @@ __all__ = [
     "NotBuiltError",
     "PathError",
     "PlotError",
+    "ReportError",
     "RestoreError",
     "Row",
     "ScheduleError",
@@ -83,6 +86,7 @@ __all__ = [
     "plot",
     "plot_drift",
     "remove_delta",
+    "report",
     "snapshot",
     "summary",
     "thawed",

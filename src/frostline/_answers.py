@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,15 @@ def _inspected(opened: ModelFile) -> dict[str, Any]:
 
 
 def compared(
-    comparison: Comparison, before: Path, after: Path, *, as_json: bool, quiet: bool
+    comparison: Comparison,
+    before: Path,
+    after: Path,
+    written: Sequence[Path] = (),
+    *,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Print which weights changed, and whether anything frozen did."""
+    """Print which weights changed, whether anything frozen did, and what was written of it."""
     if as_json:
         _output.show_json(_compared(comparison, before, after))
         return
@@ -117,6 +124,8 @@ def compared(
         + _odd(comparison.total("not_finite"))
     )
     print(_frozen(comparison))
+    for path in written if not quiet else ():
+        print(f"written to {path}")
 
 
 def _frozen(comparison: Comparison) -> str:

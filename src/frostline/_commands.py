@@ -79,6 +79,14 @@ def diff(
             help="The .keras file that says what is frozen; by default BEFORE and AFTER.",
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write a page with a map of each weight."),
+    ] = None,
+    png: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also draw the maps, which needs matplotlib."),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -93,14 +101,17 @@ def diff(
     from frostline._files import open_file
     from frostline._files._compare import compare
     from frostline._output import meter
+    from frostline._pictures import Pictures
 
     with ExitStack() as stack:
         one, other = (stack.enter_context(open_file(path)) for path in (before, after))
         freeze = None if frozen is None else stack.enter_context(open_file(frozen))
         total = 2 * sum(weight.size * weight.dtype.itemsize for weight in other.weights)
+        pictures = Pictures(one, other, html, png)
         with meter("comparing", total, quiet=quiet) as advance:
-            compared = compare(one, other, freeze, advance)
-    _answers.compared(compared, before, after, as_json=json, quiet=quiet)
+            compared = compare(one, other, freeze, advance, pictures.watch)
+        written = pictures.write(compared)
+    _answers.compared(compared, before, after, written, as_json=json, quiet=quiet)
     raise typer.Exit(1 if compared.first is not None else 0)
 
 

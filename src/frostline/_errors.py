@@ -52,6 +52,10 @@ class SummaryError(FrostlineError, ValueError):
     """A summary can not be shown as asked."""
 
 
+class ReportError(FrostlineError, OSError):
+    """A report can not be written to where it is asked for."""
+
+
 class DependencyError(FrostlineError, ImportError):
     """A package that frostline does not bring by itself is not installed."""
 

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from frostline._errors import DependencyError, PathError, PlotError, TargetError
+from frostline._errors import PathError, PlotError, TargetError
 from frostline._output import percent
-from frostline._plan import AxisPlan
-from frostline._plots._arrange import Arrangement, arrangement
-from frostline._plots._cells import MOST, Drift, Grid, drift, frozen_share
-from frostline._plots._values import fitting, read_value, reader, refuse_twice
+from frostline._plots._maps import Gallery, drift_panel, frozen_panel
+from frostline._plots._need import drawing
+from frostline._plots._values import pairs, read_value, reader, refuse_twice, subject_of
+from frostline._summaries._rows import row_of
 from frostline._tree import Found, select, weights_of
-from frostline._view import plan_of
-from frostline.summaries import row_of
 
 if TYPE_CHECKING:  # matplotlib is an extra, and slow to import
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from frostline._plots._panel import Panel
-
-Pixels = Callable[..., tuple[int, int]]
-"""The two sides of a map -> the pixels down and across."""
 
 _LISTED = 3  # paths in a message
 
@@ -67,14 +59,14 @@ def plot(model: Any, weights: Any = "*", *, ax: Axes | None = None, limit: int =
     page = _drawing("plot", ax, limit)
     chosen = _chosen(model, weights, ax)
     rows = [row_of(weight) for weight in chosen]
-    shown = chosen[:limit]
+    shown = [subject_of(weight) for weight in chosen[:limit]]
     pixels = functools.partial(page.pixels, axes=ax, weights=len(shown))
-    panels = [_frozen_panel(weight, pixels) for weight in shown]
+    panels = [frozen_panel(subject, subject.grid(pixels)) for subject in shown]
     if ax is not None:
         return page.on_axes(panels[0], ax)
     frozen, size = sum(row.frozen for row in rows), sum(row.size for row in rows)
     title = f"{model.name}: {frozen:,} of {size:,} entries frozen ({percent(frozen, size)})"
-    return page.page(panels, title, _notes(len(shown), len(chosen)))
+    return page.page(panels, title, page.notes(len(shown), len(chosen)))
 
 
 def plot_drift(
@@ -128,27 +120,16 @@ def plot_drift(
     chosen = _chosen(after, weights, ax)
     refuse_twice(after, chosen)
     earlier = reader(before, chosen)
-    panels: list[Panel] = []
-    others: list[Panel] = []
-    leaked = entries = 0
+    gallery = Gallery(limit)
     pixels = functools.partial(page.pixels, axes=ax, weights=min(len(chosen), limit))
     for weight in chosen:
-        panel = _drift_panel(weight, earlier(weight), pixels)
-        leaked += bool(panel.leaked)
-        entries += panel.leaked
-        kept = panels if panel.leaked else others
-        # Of a large model no more is kept than is drawn.
-        if len(kept) < limit:
-            kept.append(panel)
+        subject = subject_of(weight)
+        gallery.add(drift_panel(subject, subject.grid(pixels), pairs(weight, earlier)))
+    shown = gallery.shown
     if ax is not None:
-        return page.on_axes([*panels, *others][0], ax)
-    order = {weight.path: place for place, weight in enumerate(chosen)}
-    shown = sorted([*panels, *others][:limit], key=lambda panel: order[panel.row.path])
-    said = "no frozen entry moved"
-    if entries:
-        among = f" in {leaked:,} of {len(chosen):,} weights" if len(chosen) > 1 else ""
-        said = page.leaks(entries) + among
-    return page.page(shown, f"{after.name}: {said}", _notes(len(shown), len(chosen)))
+        return page.on_axes(shown[0], ax)
+    title = f"{after.name}: {gallery.said}"
+    return page.page(shown, title, page.notes(len(shown), len(chosen)))
 
 
 def snapshot(model: Any, weights: Any = "*") -> dict[str, np.ndarray]:
@@ -181,17 +162,9 @@ def snapshot(model: Any, weights: Any = "*") -> dict[str, np.ndarray]:
 
 def _drawing(function: str, ax: Any, limit: Any) -> Any:
     """The module that draws, when all that it is given besides weights is good."""
-    try:
-        from matplotlib.axes import Axes
+    page = drawing(function)
+    from matplotlib.axes import Axes
 
-        from frostline._plots import _page
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "matplotlib":
-            raise
-        raise DependencyError(
-            f"{function}: needs matplotlib, which is not installed; got no module named "
-            f'{error.name!r}. Run: pip install "frostline[plot]"'
-        ) from None
     if ax is not None and not (isinstance(ax, Axes) and ax.name == "rectilinear"):
         raise TargetError(
             f"ax: not the plain axes of a matplotlib figure; got ax={type(ax).__name__}. "
@@ -202,7 +175,7 @@ def _drawing(function: str, ax: Any, limit: Any) -> Any:
             f"limit: a positive number of weights; got limit={limit!r}. "
             "Leave it out to draw the first 48."
         )
-    return _page
+    return page
 
 
 def _chosen(model: Any, weights: Any, ax: Any) -> list[Found]:
@@ -216,54 +189,3 @@ def _chosen(model: Any, weights: Any, ax: Any) -> list[Found]:
             "leave `ax` out."
         )
     return chosen
-
-
-def _layout(weight: Found, pixels: Pixels) -> tuple[Arrangement, Grid]:
-    laid = arrangement(weight)
-    down, across = (min(most, MOST) for most in pixels(laid.rows, laid.columns))
-    return laid, Grid(laid.rows.edges(down), laid.columns.edges(across))
-
-
-def _frozen(weight: Found) -> np.ndarray:
-    """The mask of a weight, in memory only where it has to be."""
-    plan, shape = plan_of(weight.variable), tuple(weight.variable.shape)
-    if plan is None or plan.kind == "whole":
-        return np.broadcast_to(plan is not None, shape)
-    if isinstance(plan, AxisPlan):
-        along = np.ones(shape[plan.axis], bool)
-        along[plan.positions] = False
-        return np.broadcast_to(along.reshape(-1, *[1] * (len(shape) - plan.axis - 1)), shape)
-    return plan.mask()
-
-
-def _frozen_panel(weight: Found, pixels: Pixels) -> Panel:
-    from frostline._plots._panel import Panel
-
-    laid, grid = _layout(weight, pixels)
-    share = np.zeros(grid.shape)
-    if all(weight.variable.shape):
-        share = frozen_share(laid.lay_out(_frozen(weight)), grid)
-    return Panel(row_of(weight), laid.rows, laid.columns, share)
-
-
-def _drift_panel(weight: Found, before: np.ndarray, pixels: Pixels) -> Panel:
-    from frostline._plots._panel import Panel
-
-    after = read_value(weight)
-    before = fitting(weight, before, after)
-    laid, grid = _layout(weight, pixels)
-    share, moved = np.zeros(grid.shape), Drift.zeros(grid.shape)
-    if after.size:
-        frozen = laid.lay_out(_frozen(weight))
-        share = frozen_share(frozen, grid)
-        moved = drift(laid.lay_out(before), laid.lay_out(after), frozen, grid)
-    return Panel(row_of(weight), laid.rows, laid.columns, share, moved)
-
-
-def _notes(shown: int, matched: int) -> list[str]:
-    if shown == matched:
-        return []
-    return [
-        f"{shown:,} of {matched:,} weights are drawn. Name the others with weights=..., or "
-        f"pass limit={matched}."
-    ]

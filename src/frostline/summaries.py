@@ -7,12 +7,10 @@ import json
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import keras
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from frostline._errors import DependencyError, SummaryError
-from frostline._optimizer import slots_per_weight
 from frostline._output import prints_utf
 from frostline._summaries import _html, _table
 from frostline._summaries._layers import (
@@ -24,13 +22,14 @@ from frostline._summaries._layers import (
     tree_of,
     tree_of_paths,
 )
-from frostline._summaries._numbers import Row, Totals, numbers, row_of
+from frostline._summaries._numbers import Row, Totals, numbers
+from frostline._summaries._rows import row_of, slots_of
 from frostline._tree import unique, weights_of
 
 if TYPE_CHECKING:  # pandas is no dependency
     from pandas import DataFrame  # pyright: ignore[reportMissingImports]
 
-__all__ = ["Row", "Summary", "row_of", "summary"]
+__all__ = ["Row", "Summary", "summary"]
 
 
 class Summary(Totals):
@@ -240,20 +239,10 @@ def summary(target: Any, *, depth: int | None = None, fold: bool = True) -> Summ
             "Leave it out to see every weight."
         )
     found = unique(weights_of(target))
-    slots = _slots(target)
+    slots = slots_of(target)
     rows = tuple(row_of(weight, slots) for weight in found)
     tree = tree_of(target.name, found, rows)
     return Summary(target.name, rows, tree, depth=depth, fold=fold)
-
-
-def _slots(target: Any) -> int | None:
-    optimizer = getattr(target, "optimizer", None)
-    if not isinstance(optimizer, keras.optimizers.Optimizer):
-        return None
-    try:
-        return slots_per_weight(optimizer)
-    except Exception:  # an optimizer of any origin builds here; a table must not fail with it
-        return None
 
 
 def _described(row: Row) -> dict[str, Any]:

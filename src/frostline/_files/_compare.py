@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -13,7 +15,13 @@ from frostline._bits import BLOCK, Largest, differ
 from frostline._errors import FileError
 from frostline._files._frozen import Frozen, either
 from frostline._files._open import ModelFile, Stored
+from frostline._files._pieces import Piece
 from frostline._files._through import Both, go_through
+
+See: TypeAlias = Callable[[Piece, np.ndarray, np.ndarray], None]
+"""Is shown a piece of a weight with other bits in it: its entries before and after, flat."""
+Watch: TypeAlias = Callable[[Stored, Frozen | None], AbstractContextManager[See]]
+"""Is told which weight comes, in the second file, and what is frozen of it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,13 @@ class Compared:
     not_finite: int
     frozen: int
     frozen_changed: int
+
+
+class _Named(Protocol):
+    @property
+    def path(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,7 @@ def compare(
     after: ModelFile,
     freeze: ModelFile | None = None,
     advance: Callable[[int], None] = lambda done: None,
+    watch: Watch | None = None,
 ) -> Comparison:
     """Compare the weights of two files of one architecture.
 
@@ -88,6 +104,7 @@ def compare(
         after: The other.
         freeze: The file that says what is frozen; either of the two by default.
         advance: Told how many bytes of weights have been compared since it was last.
+        watch: Sees what differs, weight by weight and in order, in one thread.
 
     Raises:
         FileError: The files are of different architectures, or `freeze` holds no freeze.
@@ -96,13 +113,16 @@ def compare(
     weights = paired(before, after)
     frozen = frozen_of(weights, after, said)
     tallies = [_Tally(other, frozen.get(other.key)) for _, other in weights]
+    with ExitStack() as stack:
+        watched = None if watch is None else stack.enter_context(_Watched(watch, tallies))
 
-    def see(both: Both, room: np.ndarray) -> None:
-        # Every entry comes by here once. Whatever needs them in order needs `threads=1` below.
-        tallies[both.number].see(both, room)
+        def see(both: Both, room: np.ndarray) -> None:
+            # Every entry comes by here once.
+            if tallies[both.number].see(both, room) and watched is not None:
+                watched.see(both)
 
-    for done in go_through(weights, see):
-        advance(done)
+        for done in go_through(weights, see, threads=1 if watch else None):
+            advance(done)
     compared = tuple(tally.compared() for tally in tallies)
     first = next(filter(None, (tally.first() for tally in tallies)), None)
     return Comparison(tuple(file.path for file in said if file.holds_a_freeze), compared, first)
@@ -189,15 +209,16 @@ class _Tally:
     """What became of one weight, as far as it has been seen."""
 
     def __init__(self, weight: Stored, frozen: Frozen | None) -> None:
-        self._weight = weight
-        self._frozen = frozen
+        self.weight = weight
+        self.frozen = frozen
         self._lock = threading.Lock()
         self._largest = Largest()
         self._changed = self._frozen_changed = 0
         self._first: tuple[int, np.generic, np.generic] | None = None
 
-    def see(self, both: Both, room: np.ndarray) -> None:
-        """Count what differs in a piece, in any thread."""
+    def see(self, both: Both, room: np.ndarray) -> bool:
+        """Count what differs in a piece, in any thread, and say whether anything does."""
+        found = False
         for at in range(0, both.stop - both.start, BLOCK):
             before, after = both.before[at : at + BLOCK], both.after[at : at + BLOCK]
             differs = differ(before, after, out=room[-1].view(bool)[: before.size])
@@ -205,13 +226,15 @@ class _Tally:
             if count:
                 self._largest.add(before, after, differs, count, room)
                 self._count(both.start + at, before, after, differs, count)
+                found = True
+        return found
 
     def _count(
         self, start: int, before: np.ndarray, after: np.ndarray, differs: np.ndarray, count: int
     ) -> None:
         leaked = place = 0
-        if self._frozen is not None:
-            moved = self._frozen.mask(start, start + before.size)
+        if self.frozen is not None:
+            moved = self.frozen.mask(start, start + before.size)
             moved &= differs
             leaked = int(np.count_nonzero(moved))
             place = int(moved.argmax())
@@ -224,23 +247,54 @@ class _Tally:
     def compared(self) -> Compared:
         """What became of it, when all of it has been seen."""
         return Compared(
-            path=self._weight.path,
-            shape=self._weight.shape,
-            dtype=str(self._weight.dtype),
-            size=self._weight.size,
+            path=self.weight.path,
+            shape=self.weight.shape,
+            dtype=str(self.weight.dtype),
+            size=self.weight.size,
             changed=self._changed,
             largest=self._largest.value,
             not_finite=self._largest.not_finite,
-            frozen=0 if self._frozen is None else self._frozen.count,
+            frozen=0 if self.frozen is None else self.frozen.count,
             frozen_changed=self._frozen_changed,
         )
 
     def first(self) -> First | None:
         """The first frozen entry that differs."""
-        return None if self._first is None else _first(self._weight, *self._first)
+        return None if self._first is None else first_of(self.weight, *self._first)
 
 
-def _first(weight: Stored, place: int, before: np.generic, after: np.generic) -> First:
+class _Watched:
+    """Shows one weight after the other to somebody who watches, also those without entries."""
+
+    def __init__(self, watch: Watch, tallies: list[_Tally]) -> None:
+        self._watch = watch
+        self._tallies = tallies
+        self._number = -1
+        self._stack = ExitStack()
+        self._see: See = lambda piece, before, after: None
+
+    def __enter__(self) -> _Watched:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is None:
+            self._turn_to(len(self._tallies) - 1)
+        self._stack.__exit__(kind, error, trace)
+
+    def see(self, both: Both) -> None:
+        """Show a piece."""
+        self._turn_to(both.number)
+        self._see(both.piece, both.before, both.after)
+
+    def _turn_to(self, number: int) -> None:
+        while self._number < number:
+            self._number += 1
+            self._stack.close()
+            tally = self._tallies[self._number]
+            self._see = self._stack.enter_context(self._watch(tally.weight, tally.frozen))
+
+
+def first_of(weight: _Named, place: int, before: np.generic, after: np.generic) -> First:
     index = tuple(int(i) for i in np.unravel_index(place, weight.shape)) if weight.shape else ()
     was, now = str(before), str(after)
     if was == now:

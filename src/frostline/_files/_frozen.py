@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from frostline._plan import AxisPlan, WholePlan, packed_mask, plan_from_config
+from frostline._plan import AxisPlan, EntriesPlan, Plan, WholePlan, packed_mask, plan_from_config
 
 Shape = tuple[int, ...]
 
@@ -47,7 +47,18 @@ def frozen_from_config(config: Mapping[str, Any]) -> Frozen:
         plan = plan_from_config(config)
     except (KeyError, TypeError, IndexError, ValueError, zlib.error) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
-    return _Whole(plan) if isinstance(plan, WholePlan) else _Axis(plan)  # type: ignore[arg-type]
+    return frozen_of(plan)
+
+
+def frozen_of(plan: Plan) -> Frozen:
+    """What a plan freezes; of single entries a bit for each is kept."""
+    if isinstance(plan, WholePlan):
+        return _Whole(plan)
+    return _Axis(plan) if isinstance(plan, AxisPlan) else _entries(plan)
+
+
+def _entries(plan: EntriesPlan) -> Frozen:
+    return _Entries(plan.shape, np.packbits(plan.mask()))
 
 
 def either(one: Frozen, other: Frozen) -> Frozen:

@@ -46,6 +46,12 @@ _RECURRENT = {
     **dict.fromkeys(("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), "ConvLSTMCell"),
 }
 _ATTENTION = ("MultiHeadAttention", "GroupQueryAttention", "GroupedQueryAttention")
+# What the projections of an attention compute, and the letter that runs over its heads. In each the
+# kernel has one axis before the heads or behind their features.
+_INTO_HEADS = ("ab,bhf->ahf", "h")
+_OUT_OF_HEADS = ("ahf,hfc->ac", "h")
+# The axes of its recurrent kernel tell a cell from another: so many times its states.
+_CELLS = {4: "LSTMCell", 3: "GRUCell", 1: "SimpleRNNCell"}
 _NOT_LAYERS = ("inbound_nodes", "build_config", "compile_config")
 
 
@@ -67,6 +73,24 @@ class Described:
     config: Mapping[str, Any]
     built: bool
     freeze: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Owner:
+    """What a file tells of the layer that a weight belongs to.
+
+    Attributes:
+        kind: The name of its class if that is Keras's own, else empty.
+        equation: That of an `EinsumDense`, empty where it is not known.
+        heads: The letter in it that runs over the heads of an attention.
+    """
+
+    kind: str = ""
+    equation: str = ""
+    heads: str = ""
+
+
+UNKNOWN = Owner()
 
 
 def layers_of(config: Mapping[str, Any]) -> Iterator[Described]:
@@ -157,6 +181,20 @@ class Names:
             return [entry if isinstance(entry, str) else entry[0] for entry in own]
         # One that is missing is known if only one can be.
         return sure if len(group.variables) == len(sure) else None
+
+    def owner(self, group: Group) -> Owner:
+        """What is known of the layer of a group."""
+        kind, config = self._kind(group)
+        if kind == "EinsumDense":
+            if config is not None:
+                return Owner(kind, str(config.get("equation") or ""))
+            return Owner(kind, *(_OUT_OF_HEADS if "output" in group.attribute else _INTO_HEADS))
+        if kind in _CELLS.values() and config is None:
+            # Known to be a cell, and not which: in a `Bidirectional` it may be any.
+            shapes = [variable.shape for variable in group.variables[:2]]
+            rows, columns = shapes[-1] if len(shapes) == 2 and len(shapes[1]) == 2 else (1, 0)
+            kind = _CELLS.get(columns // rows if rows and columns % rows == 0 else 0)
+        return Owner(kind or "")
 
     def _kind(self, group: Group) -> tuple[str | None, Mapping[str, Any] | None]:
         """The class of a layer and its config, each None where it is not known."""

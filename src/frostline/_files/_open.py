@@ -16,7 +16,7 @@ import numpy as np
 from frostline._errors import FileError
 from frostline._files import _archive, _freezes, _hdf5, _safetensors
 from frostline._files._frozen import Frozen
-from frostline._files._names import Described, Names, layers_of
+from frostline._files._names import UNKNOWN, Described, Names, Owner, layers_of
 from frostline._files._pieces import Source
 
 FORMATS = ".keras, .weights.h5 and .safetensors"
@@ -34,6 +34,7 @@ class Stored:
         source: Reads it.
         frozen: What the file says is frozen of it.
         on: False where the file says that its layer does not train.
+        owner: What it tells of the layer of the weight.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Stored:
     source: Source
     frozen: Frozen | None = None
     on: bool = True
+    owner: Owner = UNKNOWN
 
     @property
     def size(self) -> int:
@@ -161,6 +163,7 @@ def _keras(
     names = Names(layers)
     weights = []
     for group in groups:
+        owner = names.owner(group)
         for variable, name in zip(group.variables, names.of(group), strict=True):
             at = (group.place, variable.key)
             name = placed.names.get(at, name)
@@ -172,6 +175,7 @@ def _keras(
                 source=variable.source,
                 frozen=placed.frozen.get(at),
                 on=names.on(group.path),
+                owner=owner,
             )
             weights.append(stored)
     return ModelFile(

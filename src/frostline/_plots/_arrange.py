@@ -1,50 +1,54 @@
 """Which entry of a weight lies where on its map: a matrix, whatever the weight's rank.
 
 Inputs run down and outputs run across. What has a structure of its own - heads, gates, the window
-of a convolution - is laid out tile by tile.
+of a convolution - is laid out tile by tile. Pure NumPy: who knows the layer says what it is, from
+the layer itself (`_layers`) or from the config in a file (`_stored`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 from dataclasses import dataclass
-from typing import Any
 
-import keras
 import numpy as np
 
-from frostline._algebra import Weight
-from frostline._attention import head_axis
 from frostline._equation import Equation
-from frostline._errors import SelectionError
 from frostline._plots._cells import Side
-from frostline._tree import Found
 
-
-def _classes(*names: str) -> tuple[type, ...]:
-    """The classes of these names that this release of Keras has."""
-    found = (getattr(keras.layers, name, None) for name in names)
-    return tuple(cls for cls in found if isinstance(cls, type))
-
-
-_EMBEDDING = _classes("Embedding", "ReversibleEmbedding")
-_CONVOLUTION = _classes("Conv1D", "Conv2D", "Conv3D", "SeparableConv1D", "SeparableConv2D")
-_TRANSPOSED = _classes("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
-_DEPTHWISE = _classes("DepthwiseConv1D", "DepthwiseConv2D")
-_NORMALIZATION = _classes(
-    "BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization"
+_EMBEDDING = ("Embedding", "ReversibleEmbedding")
+_CONVOLUTION = ("Conv1D", "Conv2D", "Conv3D", "SeparableConv1D", "SeparableConv2D")
+_TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+_DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
+_NORMALIZATION = (
+    *("BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization"),
 )
 # The gates in the order in which Keras lays them side by side.
-_GATES = (
-    (_classes("LSTMCell"), ("input", "forget", "cell", "output")),
-    (_classes("GRUCell"), ("update", "reset", "state")),
-)
-_ENTRIES = (
-    ((*_CONVOLUTION, *_TRANSPOSED, *_DEPTHWISE), "channel"),
-    (_NORMALIZATION, "feature"),
-    (_classes("Dense", "EinsumDense", "SimpleRNNCell"), "unit"),
-)
+_GATES = {
+    "LSTMCell": ("input", "forget", "cell", "output"),
+    "GRUCell": ("update", "reset", "state"),
+}
+_ENTRIES = {
+    **dict.fromkeys((*_CONVOLUTION, *_TRANSPOSED, *_DEPTHWISE), "channel"),
+    **dict.fromkeys(_NORMALIZATION, "feature"),
+    **dict.fromkeys(("Dense", "EinsumDense", "SimpleRNNCell"), "unit"),
+}
+KINDS = frozenset((*_EMBEDDING, *_GATES, *_ENTRIES))
+"""Names of Keras's classes whose weights have axes with a meaning."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the layer that a weight belongs to.
+
+    Attributes:
+        kind: Which of `KINDS` it is, empty for any other.
+        equation: That of an `EinsumDense`.
+        heads: The axis of the weight that runs over heads.
+    """
+
+    kind: str = ""
+    equation: Equation | None = None
+    heads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,41 +59,45 @@ class Arrangement:
     rows: Side
     columns: Side
 
+    def down(self, shape: tuple[int, ...]) -> int:
+        """How many axes of a weight of `shape`, in this order, run down."""
+        count, size = 0, 1
+        while size != self.rows.size and count < len(shape):
+            size *= shape[self.order[count]]
+            count += 1
+        return count
+
     def lay_out(self, array: np.ndarray) -> np.ndarray:
         """An array of the weight's shape as `(rows, columns)`, without a copy if it can be."""
         return array.transpose(self.order).reshape(self.rows.size, self.columns.size)
 
 
-def arrangement(weight: Found) -> Arrangement:
-    """How to show a weight, by its rank and by what its layer says of its axes."""
-    shape = tuple(int(n) for n in weight.variable.shape)
-    name, owner = weight.variable.name, weight.owner
-    if len(shape) >= 2 and isinstance(owner, keras.layers.EinsumDense):
-        found = _einsum(weight, owner, shape)
+def arrangement(name: str, shape: tuple[int, ...], known: Known) -> Arrangement:
+    """How to show a weight, by its rank and by what is known of its layer."""
+    if len(shape) >= 2 and known.equation is not None:
+        found = _einsum(name, shape, known.equation, known.heads)
         if found is not None:
             return found
+    across = _last(known.kind, shape)
     if len(shape) < 2:
-        return Arrangement(tuple(range(len(shape))), Side(1, 1), _last(owner, shape))
+        return Arrangement(tuple(range(len(shape))), Side(1, 1), across)
     if len(shape) == 2:
         labels = {"kernel": ("input", "unit"), "recurrent_kernel": ("state", "unit")}
         rows, columns = labels.get(name, ("axis 0", "axis 1"))
-        if isinstance(owner, _EMBEDDING):
+        if known.kind in _EMBEDDING:
             rows, columns = ("token", "feature") if name == "embeddings" else ("feature", "token")
-        across = _last(owner, shape)
         label = across.label if across.tiles > 1 else columns
         return Arrangement((0, 1), Side(1, shape[0], rows), _relabelled(across, label))
-    convolution = _convolution(owner, name, shape)
-    return convolution or _by_axis(shape)
+    return _convolution(known.kind, name, shape) or _by_axis(shape)
 
 
-def _last(owner: Any, shape: tuple[int, ...]) -> Side:
+def _last(kind: str, shape: tuple[int, ...]) -> Side:
     """The last axis: gates side by side in a recurrent cell, else one entry after another."""
     size = shape[-1] if shape else 1
-    for cells, gates in _GATES:
-        if isinstance(owner, cells) and size % len(gates) == 0:
-            return _tiles(len(gates), size // len(gates), "gate", "columns", gates)
-    labels = (label for classes, label in _ENTRIES if isinstance(owner, classes))
-    return Side(1, size, next(labels, "entry"))
+    gates = _GATES.get(kind, ())
+    if gates and size % len(gates) == 0:
+        return _tiles(len(gates), size // len(gates), "gate", "columns", gates)
+    return Side(1, size, _ENTRIES.get(kind, "entry"))
 
 
 def _relabelled(side: Side, label: str) -> Side:
@@ -103,20 +111,15 @@ def _tiles(tiles: int, inner: int, label: str, along: str, names: tuple[str, ...
     return Side(tiles, inner, f"{label} ({inner:,} {along} each)", names)
 
 
-def _einsum(weight: Found, owner: Any, shape: tuple[int, ...]) -> Arrangement | None:
+def _einsum(
+    name: str, shape: tuple[int, ...], equation: Equation, heads: int | None
+) -> Arrangement | None:
     """What is summed over runs down and what is made runs across; heads are tiles."""
-    heads = None
-    asked = Weight(weight.path, weight.variable.name, shape, "", lambda: np.empty(0), weight.layers)
-    # An axis that may or may not be the heads is an axis like another.
-    with contextlib.suppress(SelectionError):
-        found = head_axis(asked, "plot")
-        heads = None if found is None else found.axis
-    if weight.variable.name != "kernel":
+    if name != "kernel":
         if heads is None or len(shape) != 2:
             return None
         rows = Side(1, shape[heads], "head")
         return Arrangement((heads, 1 - heads), rows, Side(1, shape[1 - heads], "feature"))
-    equation = Equation.parse(owner.equation)
     if len(equation.kernel) != len(shape):
         return None
     down = [a for a, letter in enumerate(equation.kernel) if letter in equation.inputs]
@@ -146,17 +149,17 @@ def _side(
     return Side(1, first, label)
 
 
-def _convolution(owner: Any, name: str, shape: tuple[int, ...]) -> Arrangement | None:
+def _convolution(kind: str, name: str, shape: tuple[int, ...]) -> Arrangement | None:
     """A window for each pair of an input and an output channel."""
     rank = len(shape)
     down, across = rank - 2, rank - 1
     labels = ("input channel", "output channel")
-    if isinstance(owner, _TRANSPOSED):
+    if kind in _TRANSPOSED:
         down, across = across, down
-    elif isinstance(owner, _DEPTHWISE) or name == "depthwise_kernel":
+    elif kind in _DEPTHWISE or name == "depthwise_kernel":
         down, across = across, down
         labels = ("multiplier", "channel")
-    elif not isinstance(owner, _CONVOLUTION):
+    elif kind not in _CONVOLUTION:
         return None
     *high, wide = range(rank - 2)
     return Arrangement(

@@ -1,8 +1,8 @@
 """A weight as a map of few cells, each of which says what is true of all its entries. Pure NumPy.
 
 One leaked entry of millions must stay visible, so a cell holds the largest drift in it, counts and
-exact shares, never an average of drifts. Blocks of rows are taken one after another: what is needed
-besides the arrays themselves is small.
+exact shares, never an average of drifts. A weight comes in parts, each of which is looked at in
+blocks of rows: what is needed besides the parts themselves is small.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-
-from frostline._bits import differ
 
 MOST = 512  # cells along a side, at most
 
@@ -66,14 +64,60 @@ class Grid:
         """`int[rows, columns]`: the entries of each cell."""
         return np.diff(self.rows)[:, None] * np.diff(self.columns)
 
+    def whole(self) -> Part:
+        """All entries of the map."""
+        return self.part(np.arange(self.rows[-1]), np.arange(self.columns[-1]))
+
+    def part(self, rows: np.ndarray, columns: np.ndarray) -> Part:
+        """Where some rows and columns of the map lie.
+
+        Args:
+            rows: `int[n]`: which, in their order.
+            columns: Likewise.
+        """
+        return Part(_Runs.of(self.rows, rows), _Runs.of(self.columns, columns))
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Neighbours of one cell: its number along the side, where they begin, and the end."""
+
+    cells: np.ndarray
+    begins: np.ndarray
+    end: int
+
+    @classmethod
+    def of(cls, edges: np.ndarray, places: np.ndarray) -> _Runs:
+        cells = np.searchsorted(edges, places, side="right") - 1
+        begins = np.append(0, np.flatnonzero(np.diff(cells)) + 1)
+        return cls(cells[begins], begins, len(places))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows and columns of a map, and the cells that they are in."""
+
+    rows: _Runs
+    columns: _Runs
+
+    @property
+    def cells(self) -> np.ndarray:
+        """`int[n]`: the numbers of the columns of cells."""
+        return self.columns.cells
+
     def blocks(self) -> Iterator[tuple[int, slice]]:
-        """The number of each row of cells, and the rows of entries in it."""
-        for number, (start, stop) in enumerate(pairwise(self.rows.tolist())):
+        """The number of each row of cells, and the rows of the part in it."""
+        edges = [*self.rows.begins.tolist(), self.rows.end]
+        for number, (start, stop) in zip(self.rows.cells.tolist(), pairwise(edges), strict=True):
             yield number, slice(start, stop)
 
     def count(self, block: np.ndarray) -> np.ndarray:
-        """`int[columns]`: how many entries of a boolean block are True in each cell."""
-        return np.add.reduceat(np.count_nonzero(block, axis=0), self.columns[:-1])
+        """`int[n]`: how many entries of a boolean block are True in each of `cells`."""
+        return np.add.reduceat(np.count_nonzero(block, axis=0), self.columns.begins)
+
+    def largest(self, block: np.ndarray) -> np.ndarray:
+        """The largest entry of a block in each of `cells`."""
+        return np.maximum.reduceat(block.max(axis=0), self.columns.begins)
 
 
 @dataclass(frozen=True)
@@ -96,45 +140,54 @@ class Drift:
     def zeros(cls, shape: tuple[int, int]) -> Drift:
         return cls(np.zeros(shape), *(np.zeros(shape, np.int64) for _ in range(3)))
 
+    def add(
+        self,
+        part: Part,
+        before: np.ndarray,
+        after: np.ndarray,
+        differs: np.ndarray,
+        leaked: np.ndarray,
+    ) -> None:
+        """Take in a part of the weight, in which arrays lie as on the map.
 
-def frozen_share(frozen: np.ndarray, grid: Grid) -> np.ndarray:
-    """`float64[rows, columns]`: the frozen part of each cell, 0 and 1 only where that is exact."""
-    if not any(frozen.strides):  # one value, broadcast: all of it is frozen, or nothing
-        return np.full(grid.shape, float(frozen.any()))
-    counts = np.zeros(grid.shape, np.int64)
-    for number, rows in grid.blocks():
-        counts[number] = grid.count(frozen[rows])
-    return counts / grid.sizes
+        Args:
+            part: Where it lies.
+            before: `(rows, columns)` of the part.
+            after: The same entries later.
+            differs: Where their bits differ.
+            leaked: Where they differ and are frozen.
+        """
+        cells = part.cells
+        for number, rows in part.blocks():
+            here = differs[rows]
+            if not here.any():
+                continue
+            self.moved[number, cells] += part.count(here)
+            self.leaked[number, cells] += part.count(leaked[rows])
+            apart = _distance(before[rows], after[rows])
+            if not np.isfinite(apart.max()):
+                finite = np.isfinite(apart)
+                self.nonfinite[number, cells] += part.count(here & ~finite)
+                apart[~finite] = 0
+            found = part.largest(apart)
+            self.largest[number, cells] = np.maximum(self.largest[number, cells], found)
 
 
-def drift(before: np.ndarray, after: np.ndarray, frozen: np.ndarray, grid: Grid) -> Drift:
-    """Compare two values of a weight of the same shape and dtype, by their bits.
+def add_frozen(counts: np.ndarray, part: Part, frozen: np.ndarray) -> None:
+    """Add the frozen entries of a part to those of each cell, `int[rows, columns]`."""
+    for number, rows in part.blocks():
+        counts[number, part.cells] += part.count(frozen[rows])
 
-    Args:
-        before: `(rows, columns)` as the map has them.
-        after: The same entries later.
-        frozen: Boolean, True where frozen.
-        grid: The cells.
-    """
-    found = Drift.zeros(grid.shape)
-    for number, rows in grid.blocks():
-        then, now = before[rows], after[rows]
-        differs = differ(then, now)
-        if not differs.any():
-            continue
-        found.moved[number] = grid.count(differs)
-        found.leaked[number] = grid.count(differs & frozen[rows])
-        with np.errstate(invalid="ignore", over="ignore"):
-            # In 64 bits, or two large numbers of opposite signs are an infinity apart.
-            apart = now.astype(np.float64)
-            apart -= then
-        np.abs(apart, out=apart)
-        if not np.isfinite(apart.max()):
-            finite = np.isfinite(apart)
-            found.nonfinite[number] = grid.count(differs & ~finite)
-            apart[~finite] = 0
-        found.largest[number] = np.maximum.reduceat(apart.max(axis=0), grid.columns[:-1])
-    return found
+
+def _distance(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    if str(before.dtype).startswith("|V"):
+        return np.zeros(before.shape)  # bytes without a meaning
+    # In 64 bits, or two large numbers of opposite signs are an infinity apart.
+    wide = np.complex128 if before.dtype.kind == "c" else np.float64
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = after.astype(wide)
+        apart -= before
+        return np.abs(apart, out=apart if wide is np.float64 else None)
 
 
 def _even(size: int, most: int) -> np.ndarray:

@@ -21,22 +21,9 @@ from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
 from frostline._plots._cells import Side
-from frostline._plots._panel import (
-    DENSE,
-    EQUAL,
-    FROZEN,
-    HATCH,
-    LABEL,
-    LEAK,
-    NONFINITE,
-    PARTLY,
-    SMALL,
-    SPARSE,
-    TRAINS,
-    Panel,
-    draw,
-    leaks,
-)
+from frostline._plots._colors import EQUAL, FROZEN, HATCH, LEAK, NONFINITE, PARTLY, TRAINS
+from frostline._plots._maps import Panel, Scale, leaks
+from frostline._plots._panel import DENSE, LABEL, SMALL, SPARSE, draw, facts
 
 _WIDTHS = ((1, 5.6), (8, 2.9))  # width of a map on a page of at most so many
 _NARROW = 2.2  # on a page of more
@@ -116,6 +103,14 @@ def page(panels: Sequence[Panel], title: str, notes: Sequence[str]) -> Figure:
     return figure
 
 
+def notes(shown: int, matched: int, do: str = "") -> list[str]:
+    """What a page says of the weights that are not on it, and what to do."""
+    if shown == matched:
+        return []
+    do = do or f"Name the others with weights=..., or pass limit={matched}."
+    return [f"{shown:,} of {matched:,} weights are drawn. {do}"]
+
+
 def on_axes(panel: Panel, axes: Axes) -> Figure:
     """Draw one weight on axes that somebody else has made, with its legend and colour bar."""
     scale = shared_scale([panel])
@@ -144,21 +139,18 @@ def shared_scale(panels: Sequence[Panel]) -> LogNorm | None:
     drifts = [panel.drift for panel in panels if panel.drift is not None]
     if not drifts:
         return None
-    # A leak has a colour of its own, and would stretch the scale.
-    cells = [drift.largest[(drift.largest > 0) & (drift.leaked == 0)] for drift in drifts]
-    positive = np.concatenate(cells)
-    low, high = (positive.min(), positive.max()) if positive.size else (1.0, 1.0)
-    if high < 10 * low:  # a decade at least, or the bar has nothing to say
-        low, high = np.sqrt(low * high / 10), np.sqrt(low * high * 10)
+    scale = Scale()
+    for drift in drifts:
+        scale.add(drift)
     # Clipped: what moved by nothing, a zero that changed its sign, has the lowest colour.
-    return LogNorm(low, high, clip=True)
+    return LogNorm(*scale.limits, clip=True)
 
 
 def _titled(panel: Panel, axes: Axes, scale: LogNorm | None, width: float) -> AxesImage | None:
     image = draw(panel, axes, scale)
-    facts = panel.facts
+    said = facts(panel)
     axes.annotate(
-        facts,
+        said,
         (0, 1),
         (0, 4),
         xycoords="axes fraction",
@@ -172,7 +164,7 @@ def _titled(panel: Panel, axes: Axes, scale: LogNorm | None, width: float) -> Ax
         loc="left",
         fontsize=LABEL,
         weight="bold",
-        pad=6 + 11.5 * (facts.count("\n") + 1),
+        pad=6 + 11.5 * (said.count("\n") + 1),
         color=LEAK if panel.leaked else mpl.rcParams["text.color"],
     )
     return image
@@ -191,7 +183,7 @@ def _title(panel: Panel, width: float) -> list[str]:
 
 
 def _height(panel: Panel, width: float) -> float:
-    lines = len(_title(panel, width)) + panel.facts.count("\n") + 1
+    lines = len(_title(panel, width)) + facts(panel).count("\n") + 1
     return _map_height(panel.rows, panel.columns, width) + _LINE * lines + 0.12 + _BELOW
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, LogNorm
+from matplotlib.colors import (
+    BoundaryNorm,
+    Colormap,
+    LinearSegmentedColormap,
+    ListedColormap,
+    LogNorm,
+)
 from matplotlib.image import AxesImage
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
@@ -17,73 +21,48 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from frostline._output import percent
 from frostline._plots._cells import Drift, Side
-from frostline.summaries import Row
+from frostline._plots._colors import (
+    DRIFT,
+    EQUAL,
+    FROZEN,
+    HATCH,
+    LEAK,
+    LINED,
+    NONFINITE,
+    PARTLY,
+    RINGS,
+    SHARES,
+    TRAINS,
+)
+from frostline._plots._maps import Panel
 
-# Light to dark in yellow, green and blue, told apart with any colour vision and in grey.
-TRAINS, PARTLY, FROZEN = "#fbe7a1", ("#8ac9a2", "#62b5ab", "#479fb5", "#3d89b6"), "#1d4f91"
-# Greys and magenta are in no part of viridis; the ring around a leak does not rest on its hue.
-EQUAL, HATCH, NONFINITE, LEAK = "#dfe3e8", "#8d97a3", "#000000", "#f0146e"
 DENSE, SPARSE = "//////", "///"
 SMALL, LABEL = 7.5, 9.0  # points
-_RINGS = 60  # more leaked cells are an area that needs no rings
 _TICKS = 8
-_LINED = 40  # more tiles than that are too narrow for lines between them
-_EXACT = 1e-12  # below the smallest share that a cell can have
 
 
-@dataclass(frozen=True)
-class Panel:
-    """All that is drawn of one weight.
-
-    Attributes:
-        row: Its numbers.
-        rows: What runs down.
-        columns: What runs across.
-        share: The frozen part of each cell.
-        drift: What moved in each cell; None in a map of what is frozen.
-    """
-
-    row: Row
-    rows: Side
-    columns: Side
-    share: np.ndarray
-    drift: Drift | None = None
-
-    @property
-    def leaked(self) -> int:
-        return 0 if self.drift is None else int(self.drift.leaked.sum())
-
-    @property
-    def facts(self) -> str:
-        """A line below the title."""
-        row = self.row
-        text = f"{row.shape}, {percent(row.frozen, row.size)} frozen"
-        if not row.trains and row.kind != "whole":
-            text += ", layer off"
-        if self.drift is None:
-            return text
-        nonfinite = int(self.drift.nonfinite.sum())
-        largest = float(self.drift.largest.max(initial=0))
-        moved = int(self.drift.moved.sum())
-        text += f"\nmoved by up to {largest:.2g}" if moved else "\nnothing moved"
-        return text + (f", {nonfinite:,} NaN or infinite" if nonfinite else "")
-
-
-def leaks(count: int) -> str:
-    """How many frozen entries moved, in words."""
-    return f"{count:,} frozen {'entry' if count == 1 else 'entries'} moved"
+def facts(panel: Panel) -> str:
+    """Lines below the title of a map."""
+    row = panel.row
+    text = f"{row.shape}, {percent(row.frozen, row.size)} frozen"
+    if not row.trains and row.kind != "whole":
+        text += ", layer off"
+    if panel.drift is None:
+        return text
+    nonfinite = panel.total("nonfinite")
+    text += f"\nmoved by up to {panel.largest:.2g}" if panel.total("moved") else "\nnothing moved"
+    return text + (f", {nonfinite:,} NaN or infinite" if nonfinite else "")
 
 
 def frozen_colors() -> tuple[ListedColormap, BoundaryNorm]:
     """Colours for a share: two for exactly nothing and all, four between."""
     colors = ListedColormap([TRAINS, *PARTLY, FROZEN])
-    return colors, BoundaryNorm([-1, _EXACT, 0.25, 0.5, 0.75, 1 - _EXACT, 2], colors.N)
+    return colors, BoundaryNorm([-1, *SHARES, 2], colors.N)
 
 
 def drift_colors() -> Colormap:
     """Viridis without its darkest part, and the colour of what is exactly equal."""
-    colors = ListedColormap(mpl.colormaps["viridis"](np.linspace(0.1, 1, 256)))
-    return colors.with_extremes(bad=EQUAL)
+    return LinearSegmentedColormap.from_list("drift", DRIFT).with_extremes(bad=EQUAL)
 
 
 def draw(panel: Panel, axes: Axes, scale: LogNorm | None) -> AxesImage | None:
@@ -137,7 +116,7 @@ def _image(axes: Axes, panel: Panel, cells: np.ndarray, gid: str, **colors: Any)
 
 def _ring(axes: Axes, panel: Panel, cells: np.ndarray) -> None:
     """A ring around each of a few cells `int[n, 2]`: one of them alone is a pixel."""
-    if not 0 < len(cells) <= _RINGS:
+    if not 0 < len(cells) <= RINGS:
         return
     sizes = np.array([panel.rows.size, panel.columns.size])
     y, x = ((cells + 0.5) * sizes / panel.share.shape - 0.5).T
@@ -177,7 +156,7 @@ def _draw_tiles(axes: Axes, panel: Panel) -> None:
 
 
 def _between(side: Side) -> list[float]:
-    if side.tiles > _LINED:
+    if side.tiles > LINED:
         return []
     return [tile * side.inner - 0.5 for tile in range(1, side.tiles)]
 

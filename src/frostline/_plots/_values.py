@@ -1,17 +1,41 @@
-"""Two values of a weight to compare: read one by one, and refused where bits would not tell."""
+"""Weights of a model to be looked at: what is frozen of each, and two values of it, piece by piece.
+
+Values are read one by one, and refused where bits would not tell.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from frostline._errors import PathError, PlotError, TargetError
+from frostline._files._frozen import frozen_of
+from frostline._files._pieces import Piece
+from frostline._plots._layers import arrangement_of
+from frostline._plots._maps import Subject, in_pieces
+from frostline._summaries._rows import row_of
 from frostline._tree import Found, unique, weights_of
+from frostline._view import plan_of
 
 _LISTED = 3  # paths in a message
+
+
+def subject_of(weight: Found, slots: int | None = None) -> Subject:
+    """A weight of a model; `slots` is how many values an optimizer keeps for each entry."""
+    plan = plan_of(weight.variable)
+    frozen = None if plan is None else frozen_of(plan)
+    return Subject(row_of(weight, slots), arrangement_of(weight), frozen)
+
+
+def pairs(
+    weight: Found, earlier: Callable[[Found], np.ndarray]
+) -> Iterator[tuple[Piece, np.ndarray, np.ndarray]]:
+    """The pieces of a weight as it was and as it is."""
+    after = read_value(weight)
+    yield from in_pieces(fitting(weight, earlier(weight), after), after)
 
 
 def refuse_twice(model: Any, chosen: Sequence[Found]) -> None:

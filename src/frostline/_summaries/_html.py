@@ -10,7 +10,10 @@ from frostline._summaries._layers import Line
 from frostline._summaries._numbers import Totals
 from frostline._summaries._table import HEAD, NAME, RIGHT, SHAPE, SHARE, cells, has
 
-_TABLE = "border-collapse:collapse;background:transparent;color:inherit"
+_TABLE = (
+    "border-collapse:collapse;background:transparent;color:inherit;"
+    "font-variant-numeric:tabular-nums"
+)
 
 
 def page(title: str, of: Sequence[Line], totals: Totals, notes: Iterable[str]) -> str:
@@ -21,11 +24,12 @@ def page(title: str, of: Sequence[Line], totals: Totals, notes: Iterable[str]) -
     said = "<br>".join(html.escape(note) for note in notes)
     return (
         f"<table style='{_TABLE}'>"
-        f"<caption style='text-align:left;color:inherit'>{html.escape(title)}</caption>"
+        "<caption style='text-align:left;color:inherit;padding:0.3em 0.5em'>"
+        f"{html.escape(title)}</caption>"
         f"<thead style='border-bottom:1px solid currentColor'><tr>{head}</tr></thead>"
         f"<tbody>{_rows(of, 0, shown)}</tbody>"
         f"<tfoot style='border-top:1px solid currentColor'>{total}</tfoot></table>"
-        f"<div style='font-size:smaller'>{said}</div>"
+        f"<div style='font-size:smaller;padding:0.3em 0.6em'>{said}</div>"
     )
 
 
@@ -61,10 +65,13 @@ def _row(line: Line, indent: int, shown: list[int]) -> str:
     texts = [html.escape(text) for text in cells(line)]
     if line.row is None:
         texts[NAME] = f"<b>{texts[NAME]}</b>"
+    # The line below a bar shows how long it could be.
     texts[SHARE] = (
-        "<span style='display:inline-block;width:5em;margin-right:0.4em;text-align:left'>"
-        "<span style='display:inline-block;height:0.6em;background:currentColor;opacity:0.5;"
-        f"width:{5 * line.totals.share:.2f}em'></span></span>{texts[SHARE]}"
+        "<span style='display:inline-block;width:5em;height:0.6em;text-align:left;line-height:0;"
+        "border-bottom:1px solid currentColor'>"
+        "<span style='display:inline-block;height:0.6em;background:currentColor;opacity:0.6;"
+        f"width:{5 * line.totals.share:.2f}em'></span></span>"
+        f"<span style='display:inline-block;min-width:4em'>{texts[SHARE]}</span>"
     )
     made = []
     for column in shown:
@@ -77,7 +84,7 @@ def _row(line: Line, indent: int, shown: list[int]) -> str:
 
 def _align(column: int) -> str:
     nowrap = ";white-space:nowrap" if column in (*RIGHT, SHAPE) else ""
-    return f"text-align:{'right' if column in RIGHT else 'left'}{nowrap}"
+    return f"text-align:{'right' if column in RIGHT else 'left'};padding:0.2em 0.5em{nowrap}"
 
 
 def _pad(indent: int) -> str:

@@ -1,16 +1,13 @@
-"""The numbers of one weight, and those of several: all others are sums of these."""
+"""The numbers of one weight, and those of several: all others are sums of these. No Keras."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from frostline._plan import AxisPlan, EntriesPlan, Plan
-from frostline._tree import Found
-from frostline._view import plan_of
 
 
 @dataclass(frozen=True)
@@ -66,17 +63,17 @@ class Row:
     @property
     def optimizer_bytes_kept(self) -> int | None:
         """What an optimizer keeps, in bytes."""
-        return None if self.slots_kept is None else self.slots_kept * _bytes(self.dtype)
+        return None if self.slots_kept is None else self.slots_kept * itemsize(self.dtype)
 
     @property
     def optimizer_bytes_saved(self) -> int | None:
         """What an optimizer need not keep, in bytes."""
-        return None if self.slots_saved is None else self.slots_saved * _bytes(self.dtype)
+        return None if self.slots_saved is None else self.slots_saved * itemsize(self.dtype)
 
     @property
     def delta_bytes(self) -> int:
         """Bytes of a file with what trains alone."""
-        return self.trained * _bytes(self.dtype) + self.index_bytes
+        return self.trained * itemsize(self.dtype) + self.index_bytes
 
 
 class Totals:
@@ -143,27 +140,8 @@ NUMBERS = (
 """What a weight, a layer and a model say of themselves, in `to_dict` and in `to_dataframe`."""
 
 
-def row_of(weight: Found, slots: int | None = None) -> Row:
-    """The row of one weight; `slots` is how many values an optimizer keeps for each entry."""
-    variable = weight.variable
-    plan = plan_of(variable)
-    frozen = 0 if plan is None else plan.frozen_count
-    shape = tuple(int(n) for n in variable.shape)
-    kind = "" if plan is None else plan.kind
-    on = weight.on
-    size = math.prod(shape)
-    return Row(
-        path=weight.path,
-        shape=shape,
-        dtype=str(variable.dtype),
-        size=size,
-        frozen=frozen,
-        kind=kind,
-        slots_saved=None if slots is None else slots * frozen * on,
-        trains=on and kind != "whole",
-        slots_kept=None if slots is None else slots * (size - frozen) * on,
-        index_bytes=_index_bytes(plan) * on,
-    )
+UNKNOWN = "known for a compiled model, if it treats all entries alike"
+"""What stands where no optimizer is known."""
 
 
 def numbers(of: Row | Totals) -> dict[str, Any]:
@@ -171,14 +149,14 @@ def numbers(of: Row | Totals) -> dict[str, Any]:
     return {name: getattr(of, name) for name in NUMBERS}
 
 
-def _index_bytes(plan: Plan | None) -> int:
+def index_bytes(plan: Plan | None) -> int:
     if isinstance(plan, AxisPlan):
         return 4 * len(plan.trainable)
     return plan.trainable.nbytes if isinstance(plan, EntriesPlan) else 0
 
 
-def _bytes(dtype: str) -> int:
-    """`"bfloat16"` and `"float8_e4m3fn"` are no dtypes of NumPy: the name tells the bits."""
+def itemsize(dtype: str) -> int:
+    """Bytes of an entry. Some are no dtypes of NumPy, as `"bfloat16"`: the name tells the bits."""
     bits = re.search(r"\d+", dtype)
     return max(1, int(bits[0]) // 8) if bits else 1
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from frostline._output import percent
 from frostline._summaries._layers import Line, printed
-from frostline._summaries._numbers import Totals
+from frostline._summaries._numbers import UNKNOWN, Totals
 
 HEAD = ("weight", "shape", "frozen / size", "share", "kind", "bytes saved", "delta bytes")
 NAME, SHAPE, COUNTS, SHARE, KIND, SAVED, DELTA = range(len(HEAD))
@@ -22,7 +22,6 @@ _PATH = 16  # characters of a name before it folds, where room is short
 # What a narrow terminal goes without, the first one first. What is left out here, the lines below
 # the table say of the whole.
 _GIVE_WAY = (DELTA, SAVED, SHAPE, "bars", KIND)
-UNKNOWN = "known for a compiled model, if it treats all entries alike"
 
 
 def table(of: Sequence[Line], totals: Totals, width: int, *, ascii_only: bool) -> Table:

@@ -1,0 +1,236 @@
+"""`frostline diff --html --png`: the page and the picture of files are those of their models."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from typer.testing import CliRunner
+
+import frostline as fl
+from frostline import cli
+from frostline._files import open_file
+from frostline._plots import _stored
+from frostline._plots._layers import arrangement_of
+from helpers import value, weights
+from model_files import frozen_variously, large, moved, small
+from test_reports import data_of, trained, unpacked
+
+layers = keras.layers
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli.app(), [str(a) for a in arguments], env={"COLUMNS": "100"})
+
+
+def many_axes():
+    """Layers whose weights have axes with a meaning, besides those of `large`."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12, 12, 4))
+    x = layers.Conv2D(6, 3, name="conv")(inputs)
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, name="depthwise")(x)
+    x = layers.SeparableConv2D(5, 3, name="separable")(x)
+    x = layers.Conv2DTranspose(4, 3, name="transposed")(x)
+    x = layers.Reshape((-1, 4))(x)
+    x = layers.EinsumDense("abc,cd->abd", (None, 7), bias_axes="d", name="einsum")(x)
+    x = layers.GroupQueryAttention(3, 4, 2, name="grouped")(x, x)
+    x = layers.Bidirectional(layers.LSTM(3, return_sequences=True), name="both")(x)
+    return keras.Model(inputs, layers.SimpleRNN(3, name="simple")(x), name="axes")
+
+
+@pytest.mark.parametrize("suffix", ["keras", "weights.h5"])
+@pytest.mark.parametrize("make", [large, many_axes, lambda: frozen_variously(large())])
+def test_a_weight_lies_on_the_map_of_a_file_as_on_that_of_its_model(tmp_path, make, suffix):
+    model = make()
+    path = tmp_path / f"model.{suffix}"
+    (model.save if suffix == "keras" else model.save_weights)(path)
+    expected = {found.path: arrangement_of(found) for found in weights(model)}
+    with open_file(path) as opened:
+        known = {w.path: _stored.subject_of(w, w.frozen).laid for w in opened.weights}
+    # Without a config the names of some weights are numbers, and of those no more is known.
+    assert len(known.keys() & expected.keys()) >= len(expected) - 3
+    for name in known.keys() & expected.keys():
+        assert known[name] == expected[name], name
+
+
+def unnamed(path):
+    """Whether a file without a config could not tell the name of a weight."""
+    return path.rpartition("/")[2].isdigit()
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two files, before and after, of a model in which one frozen entry moved."""
+    model, _ = trained()
+    plain = frozen_variously(large())
+    plain.save(tmp_path / "before.keras")
+    model.save(tmp_path / "after.keras")
+    changed = moved(model, "out/kernel", (0, 1), 5.0)
+    changed.save(tmp_path / "leak.keras")
+    changed.save_weights(tmp_path / "leak.weights.h5")
+    for name, made in (("before", plain), ("leak", changed)):
+        tensors = {found.path: value(found.variable) for found in weights(made)}
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+    return tmp_path
+
+
+@pytest.mark.parametrize("after", ["leak.keras", "leak.weights.h5"])
+def test_the_page_of_files_is_the_page_of_their_models(files, after):
+    page = files / "files.html"
+    result = invoke("diff", files / "before.keras", files / after, "--html", page)
+    assert result.exit_code == 1, result.output
+    assert f"written to {page}" in result.stdout
+    model = keras.saving.load_model(files / "leak.keras")
+    before = fl.snapshot(keras.saving.load_model(files / "before.keras"))
+    expected = {
+        weight["path"]: weight
+        for weight in data_of(fl.report(model, before, path=files / "model.html"))["weights"]
+    }
+    shown = {weight["path"]: weight for weight in data_of(page)["weights"]}
+    assert len(shown) == len(expected) + 2  # the statistics of a normalization
+    for path, weight in shown.items():
+        if path not in expected:
+            assert path.startswith("norm/moving_") or unnamed(path)
+            continue
+        other = expected[path]
+        for key in ("shape", "dtype", "size", "frozen", "kind", "changed", "largest", "leaked"):
+            assert weight[key] == other[key], (path, key)
+        assert weight["first"] == other["first"]
+        assert weight["trains"] is weight["delta_bytes"] is None
+        assert weight["map"] == other["map"]
+
+
+def test_tensors_alone_with_the_freeze_of_another_file(files):
+    page = files / "page.html"
+    names = [files / f"{name}.safetensors" for name in ("before", "leak")]
+    result = invoke("diff", *names, "--frozen", files / "before.keras", "--html", page)
+    assert result.exit_code == 1, result.output
+    shown = {weight["path"]: weight for weight in data_of(page)["weights"]}
+    assert shown["out/kernel"]["leaked"] == 1
+    assert unpacked(shown["out/kernel"])["leaked"].sum() == 1
+
+
+def test_files_without_a_freeze_say_that_nothing_is_known(files):
+    page, picture = files / "page.html", files / "drift.png"
+    names = [files / f"{name}.safetensors" for name in ("before", "leak")]
+    result = invoke("diff", *names, "--html", page, "--png", picture)
+    assert result.exit_code == 0, result.output
+    assert "What is frozen is not known" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("after", ["leak.keras", "leak.weights.h5", "leak.safetensors"])
+def test_the_picture(files, after, monkeypatch):
+    from frostline._plots import _page
+
+    drawn = []
+    draw = _page.page
+    monkeypatch.setattr(_page, "page", lambda *given: drawn.append(given) or draw(*given))
+    picture = files / "drift.png"
+    result = invoke("diff", files / "before.keras", files / after, "--png", picture, "-q")
+    if after.endswith("safetensors"):
+        assert result.exit_code == 2  # which has no statistics of a normalization
+        assert not picture.exists()
+        return
+    assert result.exit_code == 1, result.output
+    assert result.stdout.count("\n") == 2
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    ((panels, title, notes),) = drawn
+    assert title == f"{after}: 1 frozen entry moved in 1 of 30 weights"
+    assert not notes
+    model = keras.saving.load_model(files / "leak.keras")
+    before = fl.snapshot(keras.saving.load_model(files / "before.keras"))
+    drawn.clear()
+    fl.plot_drift(before, model)
+    ((expected, _, _),) = drawn
+    named = {panel.row.path: panel for panel in panels}
+    for panel in expected:
+        mine = named.get(panel.row.path)
+        if mine is None:
+            assert after == "leak.weights.h5"
+            continue
+        np.testing.assert_array_equal(mine.share, panel.share)
+        np.testing.assert_array_equal(mine.drift.largest, panel.drift.largest)
+        np.testing.assert_array_equal(mine.drift.leaked, panel.drift.leaked)
+
+
+def test_json_stays_json(files):
+    result = invoke(
+        *("diff", files / "before.keras", files / "after.keras", "--json"),
+        *("--html", files / "page.html"),
+    )
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["total"]["frozen_changed"] == 0
+    assert (files / "page.html").is_file()
+
+
+BAD = {
+    "no folder": ("missing/page.html", "its folder does not exist"),
+    "a folder": (".", "not a file; got a folder"),
+}
+
+
+@pytest.mark.parametrize("option", ["--html", "--png"])
+@pytest.mark.parametrize(("place", "message"), BAD.values(), ids=BAD)
+def test_a_bad_path_is_told_before_anything_is_compared(files, option, place, message):
+    names = files / "before.keras", files / "leak.keras"
+    result = invoke("diff", *names, option, files / place)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not result.stdout
+
+
+def test_files_that_can_not_be_compared_leave_an_old_page(files):
+    small().save(files / "small.keras")
+    (files / "page.html").write_text("old")
+    result = invoke(
+        *("diff", files / "before.keras", files / "small.keras"), "--html", files / "page.html"
+    )
+    assert result.exit_code == 2
+    assert (files / "page.html").read_text() == "old"
+
+
+def test_without_matplotlib_the_extra_is_named(files, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("frostline._plots._page", "frostline._plots._panel"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delattr("frostline._plots._page", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    names = files / "before.keras", files / "leak.keras"
+    result = invoke("diff", *names, "--png", files / "drift.png")
+    assert result.exit_code == 2
+    assert "--png: needs matplotlib, which is not installed" in result.stderr
+    assert '"frostline[plot]"' in result.stderr
+    assert invoke("diff", *names, "--html", files / "page.html").exit_code == 1
+
+
+def test_neither_keras_nor_a_backend_is_imported(files):
+    script = (
+        "import sys\n"
+        "sys.argv = ['frostline', 'diff', 'before.keras', 'after.keras', '-q',\n"
+        "    '--html', 'page.html', '--png', 'drift.png']\n"
+        "from frostline import cli\n"
+        "try:\n"
+        "    cli.main()\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        "loaded = {'keras', 'tensorflow', 'jax', 'torch'} & sys.modules.keys()\n"
+        "assert not loaded, loaded\n"
+    )
+    path = files / "frostline"
+    path.write_text(script)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(path)],
+        cwd=files,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (files / "page.html").is_file()
+    assert (files / "drift.png").is_file()

@@ -1,0 +1,510 @@
+"""Reports and the HTML of summaries, in a real browser: offline, silent, and used as people do."""
+
+import base64
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import frostline as fl
+from frostline._output import percent
+from frostline._plots import _colors
+from helpers import value
+from model_files import frozen_variously, large, moved
+from pages import assert_contrast, launched, opener, overflow, texts
+
+LEAK = "lstm/lstm_cell/kernel"
+COLUMNS = {
+    "weight": "path",
+    "shape": "shape",
+    "dtype": "dtype",
+    "entries": "size",
+    "frozen": "frozen",
+    "share": "share",
+    "kind": "kind",
+    "trains": "trains",
+    "slots": "slots_kept",
+    "changed": "changed",
+    "largest drift": "largest",
+    "frozen changed": "leaked",
+}
+
+
+@pytest.fixture(scope="module")
+def opened():
+    with launched() as browser:
+        yield opener(browser)
+
+
+def trained():
+    """A model of many kinds of layers, what it was, and one frozen entry that moved since."""
+    model = frozen_variously(large())
+    model.compile(keras.optimizers.Adam(), "mse")
+    before = fl.snapshot(model)
+    random = np.random.default_rng(0)
+    for weight in model.trainable_variables:
+        weight.assign(value(weight) + random.normal(size=weight.shape))
+    kernel = model.get_layer("lstm").cell.kernel
+    changed = value(kernel)
+    changed[0, 3] += 1
+    kernel.assign(changed)
+    return model, before
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A report with a leak, its model and what that was."""
+    model, before = trained()
+    path = fl.report(model, before, path=tmp_path_factory.mktemp("made") / "report.html")
+    return path, model, before
+
+
+def dense(inputs, units, name="big"):
+    layer = keras.layers.Dense(units, name=name)
+    layer.build((None, inputs))
+    return layer
+
+
+def names(page):
+    return texts(page.locator("tbody tr[id^=w]:visible bdi"))
+
+
+def row(page, path):
+    return page.locator(
+        "tbody tr[id^=w]", has=page.locator("bdi", has_text=re.compile(f"^{path}$"))
+    )
+
+
+def open_row(page, path):
+    """Open a weight; its canvases, when they are drawn."""
+    row(page, path).get_by_role("button").click()
+    canvases = page.locator("tr.detail:visible canvas")
+    page.locator("tr.detail:visible canvas[data-drawn]").last.wait_for()
+    return canvases
+
+
+READ = """(canvas) => {
+  const copy = new OffscreenCanvas(canvas.width, canvas.height);
+  const context = copy.getContext("2d", { willReadFrequently: true });
+  context.drawImage(canvas, 0, 0);
+  const data = context.getImageData(0, 0, canvas.width, canvas.height).data;
+  const text = Array.from(data, (part) => String.fromCharCode(part)).join("");
+  return [canvas.width, canvas.height, btoa(text)];
+}"""
+
+
+def image(canvas):
+    """`uint8[height, width, 3]`: what is on a canvas."""
+    width, height, data = canvas.evaluate(READ)
+    pixels = np.frombuffer(base64.b64decode(data), np.uint8)
+    return pixels.reshape(height, width, 4)[..., :3]
+
+
+def color(pixels):
+    """The colour of a pixel as `#rrggbb`."""
+    return "#" + bytes(pixels).hex()
+
+
+def cell(image, cells, row, column, at=(0.5, 0.5)):
+    """The colour of a cell of a map of `cells` down and across, there where `at` says."""
+    shares = (row + at[0]) / cells[0], (column + at[1]) / cells[1]
+    y, x = (int(share * size) for share, size in zip(shares, image.shape, strict=False))
+    return color(image[y, x])
+
+
+def share(image, wanted):
+    """How much of an image has a colour."""
+    return (image == np.frombuffer(bytes.fromhex(wanted[1:]), np.uint8)).all(axis=-1).mean()
+
+
+# What it says.
+
+
+def test_a_page_says_what_summary_says(opened, made):
+    path, model, _ = made
+    found = fl.summary(model).to_dict()
+    with opened(path) as page:
+        assert names(page) == [weight["path"] for weight in found["weights"]]
+        for key in ("size", "frozen", "trained", "optimizer_bytes_kept", "delta_bytes"):
+            assert f"{found[key]:,}" in texts(page.locator(".tiles b"))
+        assert f"{found['optimizer_bytes_saved']:,} saved" in page.locator(".tiles").inner_text()
+        data = page.evaluate("JSON.parse(document.getElementById('data').textContent)")
+        assert {**found, **data["summary"]} == found
+        for shown, weight in zip(data["weights"], found["weights"], strict=True):
+            assert {**weight, **{key: shown[key] for key in weight}} == weight
+        for weight in found["weights"]:
+            cells = texts(row(page, weight["path"]).locator("td"))
+            assert cells[:6] == [
+                str(tuple(weight["shape"])),
+                weight["dtype"],
+                f"{weight['size']:,}",
+                f"{weight['frozen']:,}",
+                percent(weight["frozen"], weight["size"]),
+                weight["kind"],
+            ]
+            assert cells[6:8] == ["yes" if weight["trains"] else "no", f"{weight['slots_kept']:,}"]
+
+
+def test_a_row_opens_to_the_other_numbers(opened, made):
+    path, model, _ = made
+    weight = next(w for w in fl.summary(model).to_dict()["weights"] if w["path"] == LEAK)
+    with opened(path) as page:
+        open_row(page, LEAK)
+        for key in ("trained", "slots_saved", "optimizer_bytes_kept", "delta_bytes"):
+            assert page.locator(f"dd[data-key={key}]").inner_text() == f"{weight[key]:,}"
+
+
+def test_a_leak_is_the_first_thing_to_be_seen(opened, made):
+    path, _, before = made
+    was = before[LEAK][0, 3]
+    with opened(path) as page:
+        verdict = page.locator(".verdict.leak")
+        assert verdict.bounding_box()["y"] < 300
+        said = verdict.inner_text()
+        assert "LEAK: 1 frozen entry moved" in said
+        assert (
+            f"1 of 293 frozen entries differ, in 1 weight. The first is {LEAK}[0, 3]: {was!s}"
+            in said
+        )
+        assert "18 of 28 weights, 777 of 1,069 entries" in said
+        verdict.get_by_role("link").click()
+        page.locator("button.open:focus").wait_for()
+        assert page.evaluate("document.activeElement.textContent") == LEAK
+        assert "1 frozen entry moved" in page.locator(".leaktext").inner_text()
+
+
+def test_no_leak(opened, tmp_path):
+    layer = dense(3, 4)
+    fl.freeze(layer, "kernel", fl.at[0])
+    before = fl.snapshot(layer)
+    with opened(fl.report(layer, before, path=tmp_path / "report.html")) as page:
+        assert "OK: no frozen entry moved" in page.locator(".verdict.ok").inner_text()
+        assert "4 frozen entries compared bit for bit, 0 differ" in page.inner_text(".verdict")
+        assert "0 of 2 weights, 0 of 16 entries" in page.inner_text(".verdict")
+
+
+def test_nothing_to_compare_with(opened, tmp_path):
+    with opened(fl.report(dense(3, 4), path=tmp_path / "report.html")) as page:
+        assert "before = fl.snapshot(model)" in page.locator(".verdict.none").inner_text()
+        assert "changed" not in texts(page.locator("thead th"))
+        assert open_row(page, "kernel").count() == 1
+
+
+# What one does with it.
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_sorting(opened, made, column):
+    path, _, _ = made
+    with opened(path) as page:
+        weights = page.evaluate("JSON.parse(document.getElementById('data').textContent).weights")
+        keys = {w["path"]: w[COLUMNS[column]] for w in weights}
+        head = page.locator("thead th").nth(list(COLUMNS).index(column))
+        said = []
+        for _ in range(2):
+            head.get_by_role("button").click()
+            said.append(head.get_attribute("aria-sort"))
+            shown = [keys[name] for name in names(page)]
+            if column == "shape":
+                shown = [(len(shape), shape) for shape in shown]
+            assert shown == sorted(shown, reverse=said[-1] == "descending")
+        assert sorted(said) == ["ascending", "descending"]
+        assert page.locator("[aria-sort=ascending], [aria-sort=descending]").count() == 1
+
+
+def test_search(opened, made):
+    path, _, _ = made
+    with opened(path) as page:
+        page.keyboard.press("/")
+        page.keyboard.type("LSTM bias")
+        assert names(page) == ["lstm/lstm_cell/bias"]
+        assert page.locator(".count").inner_text() == "1 of 28 weights"
+        page.keyboard.type(" nothing")
+        assert page.get_by_text("No weight is like that").is_visible()
+        page.keyboard.press("Escape")
+        assert len(names(page)) == 28
+
+
+@pytest.mark.parametrize("name", ["frozen in part", "changed", "leaks"])
+def test_filters(opened, made, name):
+    path, _, _ = made
+    tests = {
+        "frozen in part": lambda w: 0 < w["share"] < 1,
+        "changed": lambda w: w["changed"],
+        "leaks": lambda w: w["leaked"],
+    }
+    with opened(path) as page:
+        weights = page.evaluate("JSON.parse(document.getElementById('data').textContent).weights")
+        page.get_by_label(name, exact=True).check()
+        assert names(page) == [w["path"] for w in weights if tests[name](w)]
+        assert 0 < len(names(page)) < len(weights)
+
+
+def test_all_of_it_by_keyboard(opened, made):
+    path, _, _ = made
+    focused = "document.activeElement.textContent"
+    with opened(path) as page:
+        page.keyboard.press("/")
+        page.keyboard.press("ArrowDown")
+        assert page.evaluate(focused) == "tokens/embeddings"
+        page.keyboard.press("ArrowDown")
+        assert page.evaluate(focused) == "attention/query/kernel"
+        page.keyboard.press("End")
+        assert page.evaluate(focused) == "out/kernel"
+        page.keyboard.press("Home")
+        page.keyboard.press("Enter")
+        button = page.locator("button.open").first
+        assert button.get_attribute("aria-expanded") == "true"
+        assert button.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+        page.keyboard.press("Tab")
+        page.locator("canvas:focus").wait_for()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowRight")
+        said = page.locator(".said").first
+        assert said.inner_text().startswith("[1, 1] · trains · drift ")
+        page.keyboard.press("Escape")
+        assert button.get_attribute("aria-expanded") == "false"
+        assert page.evaluate(focused) == "tokens/embeddings"
+        assert page.locator("tr.detail:visible").count() == 0
+
+
+# Maps.
+
+
+def test_one_leaked_entry_of_a_large_weight_has_the_colour_of_a_leak(opened, tmp_path):
+    layer = dense(2000, 1500)
+    fl.freeze(layer, "kernel", fl.at[:1000])
+    before = fl.snapshot(layer)
+    changed = value(layer.kernel) + np.float32(0.5)
+    changed[:1000] = before["kernel"][:1000]
+    changed[333, 777] += 1
+    layer.kernel.assign(changed)
+    with opened(fl.report(layer, before, path=tmp_path / "report.html")) as page:
+        frozen, drift = open_row(page, "kernel").all()
+        cells = (512, 512)
+        edges = [np.arange(513) * size // 512 for size in (2000, 1500)]
+        place = [
+            int(np.searchsorted(edge, entry, "right")) - 1
+            for edge, entry in zip(edges, (333, 777), strict=True)
+        ]
+        assert cell(image(drift), cells, *place) == _colors.LEAK
+        assert cell(image(frozen), cells, 100, 100) == _colors.FROZEN
+        assert cell(image(frozen), cells, 400, 100) == _colors.TRAINS
+        # The frozen half has the colour of what is equal, and lines over a part of it.
+        assert share(image(drift), _colors.EQUAL) > 0.25
+        assert 0.01 < share(image(drift), _colors.HATCH) < 0.25
+        assert share(image(drift)[image(drift).shape[0] // 2 + 2 :], _colors.HATCH) == 0
+        box = drift.bounding_box()
+        x, y = ((place[1] + 0.5) / 512 * box["width"], (place[0] + 0.5) / 512 * box["height"])
+        drift.hover(position={"x": x, "y": y})
+        said = page.locator(".said").last.inner_text()
+        assert "LEAK: 1 frozen changed" in said
+        assert re.match(r"\[33[0-3]:33[4-7], 77[5-7]:7(78|79|80)\]", said)
+        assert "largest drift 1" in said
+
+
+def test_colours_and_words_of_each_kind_of_cell(opened, tmp_path):
+    layer = dense(2, 3)
+    fl.freeze(layer, "kernel", fl.at[0])
+    layer.kernel.assign(np.zeros((2, 3)))
+    before = fl.snapshot(layer)
+    layer.kernel.assign([[0, -0.0, 0], [0, 0.25, np.nan]])
+    with opened(fl.report(layer, before, path=tmp_path / "report.html")) as page:
+        _, drift = open_row(page, "kernel").all()
+        found = image(drift)
+        assert cell(found, (2, 3), 0, 1) == _colors.LEAK
+        assert cell(found, (2, 3), 1, 0) == _colors.EQUAL
+        assert cell(found, (2, 3), 1, 2) == _colors.NONFINITE
+        others = (_colors.LEAK, _colors.EQUAL, _colors.NONFINITE)
+        assert cell(found, (2, 3), 1, 1) not in others
+        said = []
+        for row, column in ((0, 0), (0, 1), (1, 1), (1, 2)):
+            box = drift.bounding_box()
+            drift.hover(
+                position={
+                    "x": box["width"] * (column + 0.5) / 3,
+                    "y": box["height"] * (row + 0.5) / 2,
+                }
+            )
+            said.append(page.locator(".said").last.inner_text())
+        assert said == [
+            "[0, 0] · frozen · exactly equal",
+            "[0, 1] · frozen · drift 0 · LEAK: 1 frozen changed",
+            "[1, 1] · trains · drift 0.25",
+            "[1, 2] · trains · drift 0 · 1 NaN or infinite",
+        ]
+
+
+@pytest.mark.parametrize("path", ["attention/query/kernel", "both/forward_gru/gru_cell/kernel"])
+def test_a_cell_says_which_entries_it_holds(opened, made, path):
+    report, _, _ = made
+    with opened(report) as page:
+        canvas = open_row(page, path).first
+        canvas.focus()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("End")
+        said = page.locator(".said").first.inner_text()
+        expected = {
+            "attention/query/kernel": "[1, 1, 2] · head 1 · trains",
+            "both/forward_gru/gru_cell/kernel": "[1, 8] · gate state · trains",
+        }
+        assert said.startswith(expected[path])
+
+
+# Where it is read.
+
+
+def test_on_a_phone_nothing_is_cut_off(opened, made):
+    path, model, _ = made
+    with opened(path, width=390, height=844, is_mobile=True, has_touch=True) as page:
+        assert overflow(page) <= 0
+        open_row(page, LEAK)
+        assert overflow(page) <= 0
+        assert len(names(page)) == len(fl.summary(model).rows)
+        cells = row(page, LEAK).locator("td")
+        assert all(cell.is_visible() for cell in cells.all())
+        assert cells.evaluate_all(
+            "all => all.every((cell) => cell.scrollWidth <= cell.clientWidth)"
+        )
+        page.get_by_label("Sort by").select_option("frozen")
+        assert names(page)[0] == "lstm/lstm_cell/recurrent_kernel"
+        page.get_by_label("Turn the order round").click()
+        assert names(page)[0] == "tokens/embeddings"
+
+
+def test_a_narrow_window_scrolls_the_table_alone(opened, made):
+    path, _, _ = made
+    with opened(path, width=900) as page:
+        assert overflow(page) <= 0
+        assert page.locator(".box").evaluate("e => e.scrollWidth > e.clientWidth")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_text_is_read_on_what_it_stands_on(opened, made, dark):
+    path, _, _ = made
+    with opened(path, dark=dark) as page:
+        open_row(page, LEAK)
+        page.locator("canvas").last.hover()
+        assert_contrast(page)
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", background))) < 150) == dark
+
+
+def test_on_paper(opened, made):
+    path, _, _ = made
+    with opened(path) as page:
+        page.emulate_media(media="print")
+        assert not page.locator(".controls").is_visible()
+        assert page.locator("tbody tr:visible").count() == 28
+        assert page.locator(".verdict").is_visible()
+
+
+def test_without_javascript_the_whole_table_is_there(opened, made):
+    path, model, _ = made
+    with opened(path, java_script_enabled=False) as page:
+        assert names(page) == [row.path for row in fl.summary(model).rows]
+        assert page.locator("td:visible").count() == 28 * 11
+        assert "need JavaScript" in page.inner_text("main")
+        assert not page.locator(".controls").is_visible()
+
+
+HOSTILE = [
+    "</script><script>document.title='owned'</script>",
+    "<b>bold</b> & \"quotes\" 'single' `tick` ${1}",
+    "<img src=x onerror=alert(1)>",
+    "\u202eright-to-left \u0639\u0631\u0628\u064a",
+    "$title {{braces}} \\u003c <!-- comment",
+    "nul\x00 and bell\x07 and \u2028 line",
+]
+
+
+def test_names_that_would_break_a_page(opened, tmp_path):
+    class Holder(keras.layers.Layer):
+        def build(self, *_):
+            shapes = {f"w{n}": (2, 2) for n in range(len(HOSTILE))}
+            self.all = [self.add_weight(shape=s, name=n) for n, s in shapes.items()]
+
+    layer = Holder(name="<i>model")
+    layer.build()
+    fl.freeze(layer, layer.all[0], fl.at[0])
+    for variable, name in zip(layer.all, HOSTILE, strict=True):
+        variable._name = name  # Keras refuses a slash alone, and other programs not even that
+    before = fl.snapshot(layer)
+    layer.all[0].assign(np.ones((2, 2)))
+    with opened(fl.report(layer, before, path=tmp_path / "a <b> report.html")) as page:
+        shown = [name.replace("\x00", "\\x00").replace("\x07", "\\x07") for name in HOSTILE]
+        # The text as it is, save for how white space is trimmed.
+        assert names(page) == [name.strip() for name in shown]
+        assert page.title().startswith("<i>model: ")
+        assert page.locator("h1").inner_text() == "<i>model"
+        assert page.locator("b", has_text="bold").count() == page.locator("img").count() == 0
+        page.locator("button.open").first.click()
+        assert HOSTILE[0] in page.locator(".leaktext").inner_text()
+        page.get_by_role("searchbox").fill("</script>")
+        assert len(names(page)) == 1
+        assert page.evaluate("document.title") == page.title()
+
+
+def test_many_weights(opened, tmp_path):
+    inputs = x = keras.Input((4,))
+    for n in range(250):
+        x = keras.layers.Dense(4, name=f"dense_{n}")(x)
+    model = keras.Model(inputs, x, name="many")
+    path = fl.report(model, fl.snapshot(model), path=tmp_path / "report.html")
+    with opened(path) as page:
+        assert len(names(page)) == 500
+        page.get_by_role("columnheader", name="entries").get_by_role("button").click()
+        assert names(page)[0] == "dense_0/kernel"
+        page.get_by_role("searchbox").fill("dense_24")
+        assert len(names(page)) == 22
+
+
+# The HTML of a summary, as a notebook shows it.
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_html_of_a_summary(opened, tmp_path, dark):
+    model = frozen_variously(large())
+    colors = "background:#111;color:#eee" if dark else "background:#fff;color:#111"
+    path = tmp_path / "summary.html"
+    body = f"<body style='font-family:sans-serif;font-size:13px;{colors}'>"
+    html = fl.summary(model, depth=1)._repr_html_()
+    path.write_text(f"<!doctype html><meta charset=utf-8>{body}{html}</body>", encoding="utf-8")
+    with opened(path, dark=dark) as page:
+        found = fl.summary(model)
+        assert f"{found.frozen:,} of {found.size:,} entries frozen" in page.inner_text("caption")
+        folded = page.locator("summary")
+        assert folded.count() > 3
+        folded.first.click()
+        assert page.locator("details[open] td").first.is_visible()
+        assert overflow(page) <= 0
+        assert_contrast(page)
+
+
+def test_the_html_of_a_summary_of_hostile_names(opened, tmp_path):
+    layer = dense(2, 2)
+    layer.kernel._name = "<script>document.title='owned'<b>"
+    path = tmp_path / "summary.html"
+    html = fl.summary(layer)._repr_html_()
+    path.write_text(f"<!doctype html><meta charset=utf-8><title>t</title>{html}", encoding="utf-8")
+    with opened(path) as page:
+        assert page.title() == "t"
+        assert "<script>document.title='owned'<b>" in page.inner_text("table")
+
+
+def test_a_page_of_files(opened, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from frostline import cli
+
+    model = frozen_variously(large())
+    model.save(tmp_path / "before.keras")
+    moved(model, "out/kernel", (0, 1), 5.0).save(tmp_path / "after.keras")
+    files = [str(tmp_path / name) for name in ("before.keras", "after.keras", "report.html")]
+    result = CliRunner().invoke(cli.app(), ["diff", *files[:2], "--html", files[2]])
+    assert result.exit_code == 1
+    with opened(tmp_path / "report.html") as page:
+        assert "LEAK: 1 frozen entry moved" in page.locator(".verdict.leak").inner_text()
+        assert "trains" not in texts(page.locator("thead th"))
+        assert open_row(page, "out/kernel").count() == 2
