@@ -66,20 +66,19 @@ Opener = Callable[..., Any]
 
 def opener(started: Browser) -> Opener:
     """What opens a page, as a context manager: `with opened(path, dark=True) as page`."""
-    told: list[str] = []
-    asked: list[str] = []
-    kept: dict[str, Page] = {}
+    kept: dict[str, tuple[Page, list[str], list[str]]] = {}
 
-    def page_with(options: dict[str, Any]) -> Page:
+    def page_with(options: dict[str, Any]) -> tuple[Page, list[str], list[str]]:
         """One page for all tests that ask for the same: a new one takes its time."""
         name = repr(sorted(options.items()))
         if name not in kept:
             context = started.new_context(offline=True, **options)
             context.set_default_timeout(20_000)
-            kept[name] = page = context.new_page()
+            page, told, asked = context.new_page(), [], []
             page.on("console", lambda message: told.append(message.text))
             page.on("pageerror", lambda error: told.append(str(error)))
             page.on("request", lambda request: asked.append(request.url))
+            kept[name] = page, told, asked
         return kept[name]
 
     @contextmanager
@@ -88,7 +87,7 @@ def opener(started: Browser) -> Opener:
     ) -> Iterator[Page]:
         size = {"width": width, "height": height}
         scheme = "dark" if dark else "light"
-        page = page_with({"viewport": size, "color_scheme": scheme, **options})
+        page, told, asked = page_with({"viewport": size, "color_scheme": scheme, **options})
         page.goto("about:blank")
         page.emulate_media(media="screen")
         told.clear()

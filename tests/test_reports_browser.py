@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+import browser
 import frostline as fl
 from frostline._output import percent
 from frostline._plots import _colors
@@ -33,8 +34,8 @@ COLUMNS = {
 
 @pytest.fixture(scope="module")
 def opened():
-    with launched() as browser:
-        yield opener(browser)
+    with launched() as started:
+        yield opener(started)
 
 
 def trained():
@@ -118,6 +119,32 @@ def share(image, wanted):
     return (image == np.frombuffer(bytes.fromhex(wanted[1:]), np.uint8)).all(axis=-1).mean()
 
 
+# The browser itself.
+
+
+def test_the_browser_is_the_one_that_is_named(tmp_path, monkeypatch):
+    for name in ("named", "chromium"):
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(browser.VARIABLE, raising=False)
+    assert browser.find() == str(tmp_path / "chromium")
+    monkeypatch.setenv(browser.VARIABLE, str(tmp_path / "named"))
+    assert browser.find() == str(tmp_path / "named")
+    monkeypatch.setenv(browser.VARIABLE, "missing")
+    with pytest.raises(RuntimeError, match="FROSTLINE_BROWSER=missing: no such program"):
+        browser.required()
+
+
+def test_without_a_browser_one_line_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(browser.VARIABLE, raising=False)
+    monkeypatch.setattr(browser, "ON_A_MAC", ())
+    assert browser.install() is None
+    with pytest.raises(RuntimeError, match="no Chromium or Chrome, which the tests of pages need"):
+        browser.required()
+
+
 # What it says.
 
 
@@ -194,23 +221,28 @@ def test_nothing_to_compare_with(opened, tmp_path):
 # What one does with it.
 
 
+@pytest.fixture(scope="module")
+def sortable(opened, made):
+    """One page for all columns, which any order may come before, and what it says of weights."""
+    with opened(made[0], width=1281) as page:
+        yield page, page.evaluate("JSON.parse(document.getElementById('data').textContent)")
+
+
 @pytest.mark.parametrize("column", COLUMNS)
-def test_sorting(opened, made, column):
-    path, _, _ = made
-    with opened(path) as page:
-        weights = page.evaluate("JSON.parse(document.getElementById('data').textContent).weights")
-        keys = {w["path"]: w[COLUMNS[column]] for w in weights}
-        head = page.locator("thead th").nth(list(COLUMNS).index(column))
-        said = []
-        for _ in range(2):
-            head.get_by_role("button").click()
-            said.append(head.get_attribute("aria-sort"))
-            shown = [keys[name] for name in names(page)]
-            if column == "shape":
-                shown = [(len(shape), shape) for shape in shown]
-            assert shown == sorted(shown, reverse=said[-1] == "descending")
-        assert sorted(said) == ["ascending", "descending"]
-        assert page.locator("[aria-sort=ascending], [aria-sort=descending]").count() == 1
+def test_sorting(sortable, column):
+    page, data = sortable
+    keys = {weight["path"]: weight[COLUMNS[column]] for weight in data["weights"]}
+    head = page.locator("thead th").nth(list(COLUMNS).index(column))
+    said = []
+    for _ in range(2):
+        head.get_by_role("button").click()
+        said.append(head.get_attribute("aria-sort"))
+        shown = [keys[name] for name in texts(page.locator("tbody bdi"))]
+        if column == "shape":
+            shown = [(len(shape), shape) for shape in shown]
+        assert shown == sorted(shown, reverse=said[-1] == "descending")
+    assert sorted(said) == ["ascending", "descending"]
+    assert page.locator("[aria-sort=ascending], [aria-sort=descending]").count() == 1
 
 
 def test_search(opened, made):
@@ -258,7 +290,7 @@ def test_all_of_it_by_keyboard(opened, made):
         assert button.get_attribute("aria-expanded") == "true"
         assert button.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
         page.keyboard.press("Tab")
-        page.locator("canvas:focus").wait_for()
+        page.locator("canvas[data-drawn]:focus").wait_for()
         page.keyboard.press("ArrowDown")
         page.keyboard.press("ArrowRight")
         said = page.locator(".said").first
@@ -288,13 +320,14 @@ def test_one_leaked_entry_of_a_large_weight_has_the_colour_of_a_leak(opened, tmp
             int(np.searchsorted(edge, entry, "right")) - 1
             for edge, entry in zip(edges, (333, 777), strict=True)
         ]
-        assert cell(image(drift), cells, *place) == _colors.LEAK
-        assert cell(image(frozen), cells, 100, 100) == _colors.FROZEN
-        assert cell(image(frozen), cells, 400, 100) == _colors.TRAINS
+        found, mask = image(drift), image(frozen)
+        assert cell(found, cells, *place) == _colors.LEAK
+        assert cell(mask, cells, 100, 100) == _colors.FROZEN
+        assert cell(mask, cells, 400, 100) == _colors.TRAINS
         # The frozen half has the colour of what is equal, and lines over a part of it.
-        assert share(image(drift), _colors.EQUAL) > 0.25
-        assert 0.01 < share(image(drift), _colors.HATCH) < 0.25
-        assert share(image(drift)[image(drift).shape[0] // 2 + 2 :], _colors.HATCH) == 0
+        assert share(found, _colors.EQUAL) > 0.25
+        assert 0.01 < share(found, _colors.HATCH) < 0.25
+        assert share(found[found.shape[0] // 2 + 2 :], _colors.HATCH) == 0
         box = drift.bounding_box()
         x, y = ((place[1] + 0.5) / 512 * box["width"], (place[0] + 0.5) / 512 * box["height"])
         drift.hover(position={"x": x, "y": y})

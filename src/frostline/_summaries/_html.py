@@ -10,10 +10,9 @@ from frostline._summaries._layers import Line
 from frostline._summaries._numbers import Totals
 from frostline._summaries._table import HEAD, NAME, RIGHT, SHAPE, SHARE, cells, has
 
-_TABLE = (
-    "border-collapse:collapse;background:transparent;color:inherit;"
-    "font-variant-numeric:tabular-nums"
-)
+_PLAIN = "background:transparent;color:inherit"
+_TABLE = f"border-collapse:collapse;font-variant-numeric:tabular-nums;{_PLAIN}"
+_CAPTION = f"text-align:left;padding:0.3em 0.5em;{_PLAIN}"
 
 
 def page(title: str, of: Sequence[Line], totals: Totals, notes: Iterable[str]) -> str:
@@ -24,8 +23,7 @@ def page(title: str, of: Sequence[Line], totals: Totals, notes: Iterable[str]) -
     said = "<br>".join(html.escape(note) for note in notes)
     return (
         f"<table style='{_TABLE}'>"
-        "<caption style='text-align:left;color:inherit;padding:0.3em 0.5em'>"
-        f"{html.escape(title)}</caption>"
+        f"<caption style='{_CAPTION}'>{html.escape(title)}</caption>"
         f"<thead style='border-bottom:1px solid currentColor'><tr>{head}</tr></thead>"
         f"<tbody>{_rows(of, 0, shown)}</tbody>"
         f"<tfoot style='border-top:1px solid currentColor'>{total}</tfoot></table>"
