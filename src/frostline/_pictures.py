@@ -14,7 +14,6 @@ from frostline._errors import FileError
 from frostline._files import ModelFile, Stored
 from frostline._files._compare import Comparison, See
 from frostline._files._frozen import Frozen
-from frostline._files._pieces import Piece
 from frostline._plots._maps import Comparing, Gallery, Panel, Pixels
 from frostline._plots._need import drawing
 from frostline._plots._stored import subject_of
@@ -72,14 +71,14 @@ class Pictures:
     def watch(self, weight: Stored, frozen: Frozen | None) -> Iterator[See]:
         """Look at a weight while it is compared."""
         if not self._takers:
-            yield lambda piece, before, after: None
+            yield lambda start, before, after: None
             return
         subject = subject_of(weight, frozen)
         seen = [(Comparing(subject, subject.grid(pixels)), take) for pixels, take in self._takers]
 
-        def see(piece: Piece, before: np.ndarray, after: np.ndarray) -> None:
+        def see(start: int, before: np.ndarray, after: np.ndarray) -> None:
             for comparing, _ in seen:
-                comparing.add(piece, before, after)
+                comparing.add(start, before, after)
 
         yield see
         for comparing, take in seen:

@@ -15,11 +15,10 @@ from frostline._bits import BLOCK, Largest, differ
 from frostline._errors import FileError
 from frostline._files._frozen import Frozen, either
 from frostline._files._open import ModelFile, Stored
-from frostline._files._pieces import Piece
 from frostline._files._through import Both, go_through
 
-See: TypeAlias = Callable[[Piece, np.ndarray, np.ndarray], None]
-"""Is shown a piece of a weight with other bits in it: its entries before and after, flat."""
+See: TypeAlias = Callable[[int, np.ndarray, np.ndarray], None]
+"""Is shown a piece with other bits in it: where it starts, its entries before and after, flat."""
 Watch: TypeAlias = Callable[[Stored, Frozen | None], AbstractContextManager[See]]
 """Is told which weight comes, in the second file, and what is frozen of it."""
 
@@ -271,7 +270,7 @@ class _Watched:
         self._tallies = tallies
         self._number = -1
         self._stack = ExitStack()
-        self._see: See = lambda piece, before, after: None
+        self._see: See = lambda start, before, after: None
 
     def __enter__(self) -> _Watched:
         return self
@@ -284,7 +283,7 @@ class _Watched:
     def see(self, both: Both) -> None:
         """Show a piece."""
         self._turn_to(both.number)
-        self._see(both.piece, both.before, both.after)
+        self._see(both.start, both.before, both.after)
 
     def _turn_to(self, number: int) -> None:
         while self._number < number:

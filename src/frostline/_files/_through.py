@@ -26,25 +26,17 @@ class Both(NamedTuple):
 
     Attributes:
         number: Which weight it is of.
-        piece: Where it lies in it.
+        start: Its first entry in C order.
+        stop: The entry after its last.
         before: Its entries in the one file, flat.
         after: Those in the other.
     """
 
     number: int
-    piece: Piece
+    start: int
+    stop: int
     before: np.ndarray
     after: np.ndarray
-
-    @property
-    def start(self) -> int:
-        """Its first entry in C order."""
-        return self.piece.start
-
-    @property
-    def stop(self) -> int:
-        """The entry after its last."""
-        return self.piece.stop
 
 
 def go_through(
@@ -75,7 +67,7 @@ def go_through(
         for number, piece in batch:
             one, other = pairs[number]
             before, after = one.source.read(piece, mine), other.source.read(piece, its)
-            work(Both(number, piece, before, after), room)
+            work(Both(number, piece.start, piece.stop, before, after), room)
             done += before.nbytes + after.nbytes
         desks.put(desk)
         return done

@@ -15,7 +15,7 @@ import numpy as np
 from frostline._bits import differ
 from frostline._files._compare import First, first_of
 from frostline._files._frozen import Frozen
-from frostline._files._pieces import PIECE, Piece, pieces
+from frostline._files._pieces import PIECE, pieces
 from frostline._plots._arrange import Arrangement
 from frostline._plots._cells import MOST, Drift, Grid, Part, Side, add_frozen
 from frostline._summaries._numbers import Row
@@ -43,11 +43,11 @@ class Subject:
         down, across = (min(most, MOST) for most in pixels(self.laid.rows, self.laid.columns))
         return Grid(self.laid.rows.edges(down), self.laid.columns.edges(across))
 
-    def part(self, grid: Grid, piece: Piece) -> tuple[Part, Callable[[np.ndarray], np.ndarray]]:
-        """Where a piece lies on the map, and what lays it out as there."""
-        ranges = [np.arange(size) for size in self.row.shape]
-        for axis, index in enumerate(piece.index):
-            ranges[axis] = ranges[axis][index if isinstance(index, slice) else [index]]
+    def part(
+        self, grid: Grid, start: int, stop: int
+    ) -> tuple[Part, Callable[[np.ndarray], np.ndarray]]:
+        """Where the piece `start:stop` lies on the map, and what lays it out as there."""
+        ranges = _ranges(self.row.shape, start, stop)
         order, down = self.laid.order, self.laid.down(self.row.shape)
         rows, columns = (
             _places([self.row.shape[a] for a in axes], [ranges[a] for a in axes])
@@ -68,7 +68,7 @@ class Subject:
             return np.ones(grid.shape)
         counts = np.zeros(grid.shape, np.int64)
         for piece in pieces(self.row.shape, 1):
-            part, lay_out = self.part(grid, piece)
+            part, lay_out = self.part(grid, piece.start, piece.stop)
             add_frozen(counts, part, lay_out(self.frozen.mask(piece.start, piece.stop)))
         return counts / grid.sizes
 
@@ -129,19 +129,20 @@ class Comparing:
         self._drift = Drift.zeros(grid.shape)
         self._first: tuple[int, np.generic, np.generic] | None = None
 
-    def add(self, piece: Piece, before: np.ndarray, after: np.ndarray) -> None:
-        """Take in a piece: its entries before and after, flat."""
+    def add(self, start: int, before: np.ndarray, after: np.ndarray) -> None:
+        """Take in a piece from the flat place `start` on: its entries before and after."""
+        stop = start + before.size
         differs = differ(before, after)
         if not differs.any():
             return
         leaked = np.zeros_like(differs)
         if self._subject.frozen is not None:
-            leaked = differs & self._subject.frozen.mask(piece.start, piece.stop)
+            leaked = differs & self._subject.frozen.mask(start, stop)
         if leaked.any():
             place = int(leaked.argmax())
-            here = piece.start + place, before[place], after[place]
+            here = start + place, before[place], after[place]
             self._first = min(self._first or here, here, key=lambda found: found[0])
-        part, lay_out = self._subject.part(self._grid, piece)
+        part, lay_out = self._subject.part(self._grid, start, stop)
         self._drift.add(part, *map(lay_out, (before, after, differs, leaked)))
 
     def panel(self) -> Panel:
@@ -158,22 +159,26 @@ def frozen_panel(subject: Subject, grid: Grid) -> Panel:
 
 
 def drift_panel(
-    subject: Subject, grid: Grid, pairs: Iterable[tuple[Piece, np.ndarray, np.ndarray]]
+    subject: Subject, grid: Grid, pairs: Iterable[tuple[int, np.ndarray, np.ndarray]]
 ) -> Panel:
     """What moved in a weight, whose pieces before and after are given one by one."""
     comparing = Comparing(subject, grid)
-    for piece, before, after in pairs:
-        comparing.add(piece, before, after)
+    for start, before, after in pairs:
+        comparing.add(start, before, after)
     return comparing.panel()
 
 
 def in_pieces(
     before: np.ndarray, after: np.ndarray, limit: int = PIECE
-) -> Iterator[tuple[Piece, np.ndarray, np.ndarray]]:
-    """Two arrays of one shape and dtype piece by piece, flat, without a copy if it can be."""
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Two arrays of one shape and dtype piece by piece, flat, without a copy if it can be.
+
+    Yields:
+        The flat place where a piece starts, and its entries in both.
+    """
     for piece in pieces(after.shape, after.dtype.itemsize, limit):
         one, other = (np.ascontiguousarray(a[piece.index]).reshape(-1) for a in (before, after))
-        yield piece, one, other
+        yield piece.start, one, other
 
 
 class Scale:
@@ -238,6 +243,17 @@ class Gallery:
 def leaks(count: int) -> str:
     """How many frozen entries moved, in words."""
     return f"{count:,} frozen {'entry' if count == 1 else 'entries'} moved"
+
+
+def _ranges(shape: tuple[int, ...], start: int, stop: int) -> list[np.ndarray]:
+    """The indices along each axis of a piece, which is a block: a range of rows of some axis."""
+    ends = (np.unravel_index(place, shape) if shape else () for place in (start, stop - 1))
+    first, last = (tuple(int(i) for i in end) for end in ends)
+    apart = next((axis for axis, n in enumerate(first) if n != last[axis]), len(shape))
+    return [
+        np.arange(size) if axis > apart else np.arange(first[axis], last[axis] + 1)
+        for axis, size in enumerate(shape)
+    ]
 
 
 def _places(sizes: Sequence[int], ranges: Sequence[np.ndarray]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from frostline._errors import DependencyError
@@ -14,8 +15,7 @@ def drawing(asked: str) -> Any:
         DependencyError: matplotlib is not installed.
     """
     try:
-        import matplotlib.axes  # noqa: F401  # ours may be imported already, and this not be
-
+        importlib.import_module("matplotlib.axes")
         from frostline._plots import _page
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "matplotlib":

@@ -13,7 +13,6 @@ import numpy as np
 
 from frostline._errors import PathError, PlotError, TargetError
 from frostline._files._frozen import frozen_of
-from frostline._files._pieces import Piece
 from frostline._plots._layers import arrangement_of
 from frostline._plots._maps import Subject, in_pieces
 from frostline._summaries._rows import row_of
@@ -32,8 +31,8 @@ def subject_of(weight: Found, slots: int | None = None) -> Subject:
 
 def pairs(
     weight: Found, earlier: Callable[[Found], np.ndarray]
-) -> Iterator[tuple[Piece, np.ndarray, np.ndarray]]:
-    """The pieces of a weight as it was and as it is."""
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """The pieces of a weight: where each starts, as it was and as it is."""
     after = read_value(weight)
     yield from in_pieces(fitting(weight, earlier(weight), after), after)
 
