@@ -8,10 +8,10 @@ import re
 import sys
 import time
 from types import SimpleNamespace
-from typing import Any
 
 import keras
 import numpy as np
+import pandas
 import pytest
 import rich.console
 from hypothesis import given
@@ -441,12 +441,33 @@ def test_numbers_without_an_optimizer_are_null():
         assert of["slots_saved"] is None
 
 
-def test_dataframe(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=lambda rows: rows))
-    summary = fl.summary(partly(subclassed))
-    frame: Any = summary.to_dataframe()
-    assert [{**row, "shape": list(row["shape"])} for row in frame] == summary.to_dict()["weights"]
-    assert {type(row["shape"]) for row in frame} == {tuple}
+def test_dataframe():
+    model = partly(subclassed)
+    summary = fl.summary(model)
+    frame = summary.to_dataframe()
+    weights = summary.to_dict()["weights"]
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.shape == (len(weights), len(weights[0]))
+    assert list(frame.columns) == list(weights[0])
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    assert [{**row, "shape": list(row["shape"])} for row in rows] == weights
+    assert {type(shape) for shape in frame["shape"]} == {tuple}
+
+
+def test_columns_of_a_dataframe_are_numbers_where_they_count():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="hidden")])
+    fl.freeze(model, "hidden/kernel", fl.at[0])
+    counts = ("size", "frozen", "trained", "delta_bytes")
+    kept = ("slots_kept", "slots_saved", "optimizer_bytes_kept", "optimizer_bytes_saved")
+    frame = fl.summary(model).to_dataframe()
+    assert {str(frame[name].dtype) for name in counts} == {"int64"}
+    assert (str(frame["share"].dtype), str(frame["trains"].dtype)) == ("float64", "bool")
+    assert frame[list(kept)].isna().all(axis=None)  # no optimizer is known
+    assert frame["frozen"].sum() == 3
+    model.compile("adam", "mse")
+    frame = fl.summary(model).to_dataframe()
+    assert {str(frame[name].dtype) for name in kept} == {"int64"}
+    assert frame.loc[frame["kind"] == "slab", "slots_kept"].tolist() == [18]
 
 
 def test_dataframe_without_pandas(monkeypatch):

@@ -12,6 +12,7 @@ from frostline import _keras, _optimizer
 from frostline._backends import backend
 from frostline._errors import UnsupportedError
 from frostline._layer import refresh_classes
+from frostline._output import each
 from frostline._plan import Plan, WholePlan
 from frostline._tree import Layer
 from frostline._view import apply_plan, plan_of, restore, snapshot, tracked
@@ -19,7 +20,7 @@ from frostline._view import apply_plan, plan_of, restore, snapshot, tracked
 Plans = Sequence[tuple[Any, Plan | None]]
 
 
-def apply_plans(plans: Plans, *, within: Layer | None = None) -> None:
+def apply_plans(plans: Plans, *, within: Layer | None = None, doing: str = "freezing") -> None:
     """Give each variable its plan; after a failure everything is as it was.
 
     Args:
@@ -28,6 +29,7 @@ def apply_plans(plans: Plans, *, within: Layer | None = None) -> None:
         within: The layer that alone can hold the variables, just made and in no optimizer yet.
             Otherwise every living layer is asked, since a layer does not know who shares its
             weights.
+        doing: What a bar says is done, where this takes long.
     """
     plans = [(variable, plan) for variable, plan in plans if plan_of(variable) != plan]
     if not plans:
@@ -41,7 +43,7 @@ def apply_plans(plans: Plans, *, within: Layer | None = None) -> None:
     states = [(variable, snapshot(variable)) for variable, _ in plans]
     lists = [(layer, list(_keras.own_variables(layer))) for layer in holders]
     try:
-        for variable, plan in plans:
+        for variable, plan in each(doing, plans):
             _apply(variable, plan, holders)
             backend.let_go(holders + above, variable)
         _refresh(holders + above)

@@ -16,6 +16,7 @@ import numpy as np
 
 from frostline._bits import differ
 from frostline._errors import AuditError, ScheduleError
+from frostline._output import each
 from frostline._plan import AxisPlan, Plan
 from frostline._tree import Found, unique, walk
 from frostline._view import View, plan_of
@@ -128,7 +129,7 @@ class FreezeAudit(keras.callbacks.Callback):
         now = {id(w.variable): w for w in found if plan_of(w.variable) is not None}
         for key in [key for key in self._records if key not in now]:
             del self._records[key]
-        for key, weight in now.items():
+        for key, weight in each("auditing", now.items()):
             record = self._records.get(key)
             changed = record is None or record.plan != plan_of(weight.variable)
             if record is not None and (changed or not changed_only):

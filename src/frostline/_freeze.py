@@ -12,6 +12,7 @@ import numpy as np
 
 from frostline._apply import adopt, apply_plans
 from frostline._errors import SelectionError, TargetError, UnsupportedError
+from frostline._output import each
 from frostline._plan import Plan, WholePlan, plan_from_mask
 from frostline._selections import Selection, Weight, as_selection, everything, nothing
 from frostline._tree import Found, select, weights_of
@@ -54,7 +55,8 @@ class Changes(Sequence[Change]):
         if not self._changes:
             return "nothing changed"
         return "\n".join(
-            f"{c.path}: {c.entries:,} entries changed, {c.frozen:,} of {c.size:,} frozen"
+            f"{c.path}: {c.entries:,} {'entry' if c.entries == 1 else 'entries'} changed, "
+            f"{c.frozen:,} of {c.size:,} frozen"
             for c in self._changes
         )
 
@@ -196,7 +198,7 @@ def _change(target: Any, weights: Any, where: Any, *, freezing: bool) -> Changes
     said_nothing = []
     matched = select(target, found, weights)
     selects = False
-    for weight in matched:
+    for weight in each("selecting", matched):
         before = plan_of(weight.variable)
         if selection is everything:
             after = WholePlan(tuple(weight.variable.shape)) if freezing else None
@@ -224,7 +226,7 @@ def _change(target: Any, weights: Any, where: Any, *, freezing: bool) -> Changes
             f"where={selection!r}. Nothing changed.",
             stacklevel=3,
         )
-    apply_plans(plans)
+    apply_plans(plans, doing="freezing" if freezing else "unfreezing")
     adopt(target)
     return Changes(changes)
 

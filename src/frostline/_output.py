@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.box import ASCII, SIMPLE
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.control import Control
+from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+T = TypeVar("T")
+
 _WIDE = 10_000  # characters: no line of a table breaks where no terminal shows it
 _PATIENCE = 1.0  # seconds before a bar appears
+_running = False  # whether something is metered now
 
 
 def percent(part: int, whole: int) -> str:
@@ -80,37 +87,81 @@ def show_table(
 
 
 @contextmanager
-def meter(label: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on the standard error, for what takes a while, where that is a terminal.
+def meter(
+    label: str, total: int, *, quiet: bool = False, unit: str = "bytes"
+) -> Iterator[Callable[[int], None]]:
+    """A bar on the standard error, for what takes over a second, where that is a terminal.
+
+    It leaves nothing behind. One within another is not shown, and none where Keras is told to be
+    silent, `keras.config.disable_interactive_logging()`.
 
     Args:
         label: What is done.
-        total: How many bytes there are.
+        total: How much there is of it.
         quiet: Whether there is no bar at all.
+        unit: What is counted: `"bytes"`, `"weights"`, ...
 
     Yields:
-        A function that is told how many bytes have been worked on since it was last.
+        A function that is told how much has been done since it was last.
     """
-    if quiet or not sys.stderr.isatty():
+    global _running
+    if quiet or _running or not _is_terminal(sys.stderr) or _keras_is_silent():
         yield lambda done: None
         return
-    began = time.monotonic()
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
+    progress = _bar(unit)
     task = progress.add_task(label, total=total)
+    began = time.monotonic()
 
     def advance(done: int) -> None:
         progress.advance(task, done)
         if not progress.live.is_started and time.monotonic() - began > _PATIENCE:
+            # Keras leaves its own bar in an open line, and writes all of it again.
+            progress.console.control(_clear_line())
             progress.start()
 
+    _running = True
     try:
         yield advance
     finally:
+        _running = False
         progress.stop()
+
+
+def each(label: str, items: Collection[T], unit: str = "weights") -> Iterator[T]:
+    """The items, with a `meter` that counts those that are done."""
+    with meter(label, len(items), unit=unit) as advance:
+        for item in items:
+            yield item
+            advance(1)
+
+
+def _is_terminal(stream: Any) -> bool:
+    return stream is not None and stream.isatty()  # there is none in a program with windows
+
+
+def _keras_is_silent() -> bool:
+    keras = sys.modules.get("keras")  # the commands that look into files do without
+    return keras is not None and not keras.config.is_interactive_logging_enabled()
+
+
+def _bar(unit: str) -> Progress:
+    # Late: imported where there is a terminal alone.
+    from rich import progress
+
+    counted = (
+        [progress.DownloadColumn()]
+        if unit == "bytes"
+        else [progress.MofNCompleteColumn(), progress.TextColumn(unit)]
+    )
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        *counted,
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _clear_line() -> Control:
+    return Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from frostline._errors import PathError, PlotError, TargetError
-from frostline._output import percent
+from frostline._output import each, percent
 from frostline._plots._maps import Gallery, drift_panel, frozen_panel
 from frostline._plots._need import drawing
 from frostline._plots._values import pairs, read_value, reader, refuse_twice, subject_of
@@ -61,7 +61,7 @@ def plot(model: Any, weights: Any = "*", *, ax: Axes | None = None, limit: int =
     rows = [row_of(weight) for weight in chosen]
     shown = [subject_of(weight) for weight in chosen[:limit]]
     pixels = functools.partial(page.pixels, axes=ax, weights=len(shown))
-    panels = [frozen_panel(subject, subject.grid(pixels)) for subject in shown]
+    panels = [frozen_panel(subject, subject.grid(pixels)) for subject in each("drawing", shown)]
     if ax is not None:
         return page.on_axes(panels[0], ax)
     frozen, size = sum(row.frozen for row in rows), sum(row.size for row in rows)
@@ -122,7 +122,7 @@ def plot_drift(
     earlier = reader(before, chosen)
     gallery = Gallery(limit)
     pixels = functools.partial(page.pixels, axes=ax, weights=min(len(chosen), limit))
-    for weight in chosen:
+    for weight in each("comparing", chosen):
         subject = subject_of(weight)
         gallery.add(drift_panel(subject, subject.grid(pixels), pairs(weight, earlier)))
     shown = gallery.shown
@@ -157,7 +157,7 @@ def snapshot(model: Any, weights: Any = "*") -> dict[str, np.ndarray]:
     """
     chosen = _chosen(model, weights, None)
     refuse_twice(model, chosen)
-    return {weight.path: np.array(read_value(weight)) for weight in chosen}
+    return {weight.path: np.array(read_value(weight)) for weight in each("copying", chosen)}
 
 
 def _drawing(function: str, ax: Any, limit: Any) -> Any:

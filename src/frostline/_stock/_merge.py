@@ -11,6 +11,7 @@ import keras
 
 from frostline._errors import SelectionError, UnsupportedError
 from frostline._freeze import unfreeze
+from frostline._output import each
 from frostline._stock._convert import taken_apart
 from frostline._stock._find import Split, find_splits
 from frostline._stock._pieces import part_name
@@ -105,7 +106,7 @@ def _merged(model: Any, splits: Iterable[Split], *, freezing: bool) -> keras.Mod
             f"{len(model.layers)} layers. Pass `splits=fl.find_splits(model)` to put together what "
             "was split by hand."
         )
-    for one in found:
+    for one in each("filling", found, "layers"):
         one.fill(model.name, freezing=freezing)
     if not freezing:
         unfreeze(made)

@@ -10,6 +10,7 @@ import keras
 
 from frostline import _keras
 from frostline._errors import FrostlineError, NotBuiltError, TargetError, UnsupportedError
+from frostline._output import each, meter
 from frostline._tree import walk
 
 
@@ -59,6 +60,7 @@ def rebuilt(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Mode
         if id(operation) not in done:
             made = replacement(operation)
             done[id(operation)] = copied(operation) if made is None else made
+            advance(1)
         return done[id(operation)]
 
     def copied(operation: Any) -> Any:
@@ -79,8 +81,12 @@ def rebuilt(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Mode
             return keras.models.clone_model(inner, clone_function=clone)
         return keras.models.clone_model(inner, clone_function=clone, call_function=_called)
 
+    every = {id(one) for inner in models(model) for one in operations(inner)}
     try:
-        with keras.saving.custom_object_scope(_own_objects(model)):
+        with (
+            meter("making layers", len(every), unit="layers") as advance,
+            keras.saving.custom_object_scope(_own_objects(model)),
+        ):
             made = cloned(model)
     except FrostlineError:
         raise
@@ -92,7 +98,7 @@ def rebuilt(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Mode
         ) from error
     if not made.built:
         made.build(model.input_shape)
-    for layer, copy in copies:
+    for layer, copy in each("copying", copies, "layers"):
         _fill(copy, layer)
     return made
 
