@@ -25,6 +25,8 @@ INVARIANTS = {
     11: "a summary adds up and says what it folds",
     12: "base and delta are the trained model, and nothing else is taken for the base",
     13: "a report says what leaked, of a model and of files",
+    14: "files are compared in every bit of every entry",
+    15: "a bar is for a terminal and what takes long, and leaves nothing",
 }
 
 
@@ -1052,11 +1054,105 @@ DELTAS = [
         'return layer is None or layer.config.get("trainable", True) is not False',
         "return True",
         ("test_cli_deltas.py::test_moving_statistics_and_layers_that_are_off",),
+_AS_NUMPY = "test_bits.py::test_two_files_are_compared_as_plain_numpy_does"
+
+COMPARED = [
+    Mutation(
+        "numbers are compared, not bits",
+        14,
+        "_bits.py",
+        "np.not_equal(one.view(word), other.view(word), out=out)",
+        "np.not_equal(one, other, out=out)",
+        ("test_bits.py::test_bits_differ_where_bytes_do",),
+        "torch",
+    ),
+    Mutation(
+        "an infinite half is widened to a number",
+        14,
+        "_bits.py",
+        ".max() <= _LARGEST_HALF",
+        ".max() <= 0x7FFF",
+        ("test_bits.py::test_every_half_is_widened_exactly",),
+        "torch",
+    ),
+    Mutation(
+        "equal infinities count as odd",
+        14,
+        "_bits.py",
+        "np.flatnonzero(differs & ~finite)",
+        "np.flatnonzero(~finite)",
+        ("test_bits.py::test_the_largest_difference_is_that_of_plain_numpy",),
+        "torch",
+    ),
+    Mutation(
+        "the last pieces are not looked at",
+        14,
+        "_files/_through.py",
+        "    if batch:\n        yield batch",
+        "    if False:\n        yield batch",
+        ("test_model_files.py::test_every_entry_of_two_files_is_seen_once",),
+        "torch",
+    ),
+    Mutation(
+        "threads read into the same memory",
+        14,
+        "_files/_through.py",
+        "        desk = desks.get()\n",
+        "        desk = desks.get()\n        desks.put(desk)\n",
+        ("test_model_files.py::test_every_entry_of_two_files_is_seen_once",),
+        "torch",
+    ),
+    Mutation(
+        "the first leak is the last one",
+        14,
+        "_files/_compare.py",
+        "start + place < self._first[0]",
+        "start + place > self._first[0]",
+        (_AS_NUMPY,),
+        "torch",
+    ),
+]
+
+BARS = [
+    Mutation(
+        "a bar goes into a pipe",
+        15,
+        "_output.py",
+        "or not _is_terminal(sys.stderr) or",
+        "or",
+        ("test_progress.py::test_nothing_is_written_where_there_is_no_terminal",),
+        "torch",
+    ),
+    Mutation(
+        "a bar does not ask Keras whether to be silent",
+        15,
+        "_output.py",
+        " or _keras_is_silent():",
+        ":",
+        ("test_progress.py::test_what_is_quick_or_told_to_be_silent_shows_no_bar",),
+        "torch",
+    ),
+    Mutation(
+        "a bar stays when all is done",
+        15,
+        "_output.py",
+        "transient=True",
+        "transient=False",
+        ("test_progress.py::test_bars_are_shown_in_a_terminal_and_leave_nothing",),
+        "torch",
+    ),
+    Mutation(
+        "a bar within another is shown",
+        15,
+        "_output.py",
+        "quiet or _running or",
+        "quiet or",
+        ("test_progress.py::test_a_bar_within_another_is_not_shown",),
         "torch",
     ),
 ]
 
 MUTATIONS = [
     *(*BITS, *REST, *TRACES, *SAME, *SLOTS, *FILES, *FAILED, *CALLBACKS, *PATHS),
-    *(*STOCK, *PLOTS, *REPORTS, *SUMMARY, *DELTAS),
+    *(*STOCK, *PLOTS, *REPORTS, *SUMMARY, *DELTAS, *COMPARED, *BARS),
 ]

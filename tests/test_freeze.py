@@ -398,3 +398,12 @@ def test_a_whole_variable_that_could_not_be_changed_trains_as_before(frozen, mon
 
 def _fail(*arguments):
     raise MemoryError("no room")
+
+
+def test_one_entry_is_no_entries():
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    assert str(fl.freeze(layer, "kernel", fl.at[0, 0])) == "kernel: 1 entry changed, 1 of 6 frozen"
+    changed = str(fl.freeze(layer, "kernel", fl.at[0]))
+    assert changed == "kernel: 1 entry changed, 2 of 6 frozen"
+    assert str(fl.unfreeze(layer)) == "kernel: 2 entries changed, 0 of 6 frozen"

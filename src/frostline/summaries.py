@@ -27,7 +27,7 @@ from frostline._summaries._rows import row_of, slots_of
 from frostline._tree import unique, weights_of
 
 if TYPE_CHECKING:  # pandas is no dependency
-    from pandas import DataFrame  # pyright: ignore[reportMissingImports]
+    from pandas import DataFrame
 
 __all__ = ["Row", "Summary", "summary"]
 
@@ -149,7 +149,7 @@ class Summary(Totals):
             ['kernel']
         """
         try:
-            import pandas  # pyright: ignore[reportMissingImports]
+            import pandas
         except ModuleNotFoundError as error:
             if error.name != "pandas":
                 raise
