@@ -1054,6 +1054,10 @@ DELTAS = [
         'return layer is None or layer.config.get("trainable", True) is not False',
         "return True",
         ("test_cli_deltas.py::test_moving_statistics_and_layers_that_are_off",),
+        "torch",
+    ),
+]
+
 _AS_NUMPY = "test_bits.py::test_two_files_are_compared_as_plain_numpy_does"
 
 COMPARED = [

@@ -70,7 +70,7 @@ def extract(
             for path in (tuned, base, frozen)
         )
         assert trained is not None
-        with meter("extracting", trained.size, quiet=quiet) as advance:
+        with meter("extracting", trained.size, quiet=quiet, unit="entries") as advance:
             delta = extract_from_file(trained, before, says, __version__, advance)
     delta.save(out)
     _answers.delta_told(delta, out, as_json=False, quiet=quiet)
@@ -110,7 +110,7 @@ def apply(
     loaded = [read(path) for path in deltas]
     with open_file(base) as opened:
         size = opened.size
-    with meter("applying", size, quiet=quiet) as advance:
+    with meter("applying", size, quiet=quiet, unit="entries") as advance:
         apply_to_file(base, loaded, out, overlap.value, advance)
     if not quiet:
         for path, delta in zip(deltas, loaded, strict=True):

@@ -75,7 +75,7 @@ def extract_delta(model: Any, base: Any = None) -> Delta:
 
     found = weights_in(model)
     before = None if base is None else _reader(base, found)
-    with _output.meter("extracting", _size(found), quiet=False) as advance:
+    with _output.meter("extracting", _size(found), unit="entries") as advance:
         return extract(found, before, __version__, advance)
 
 
@@ -282,7 +282,7 @@ def _delta(delta: Any) -> Delta:
 
 def _check_base(delta: Delta, pairs: Sequence[tuple[DeltaWeight, ModelWeight]], name: str) -> None:
     other = None
-    with _output.meter("comparing", _size(target for _, target in pairs), quiet=False) as advance:
+    with _output.meter("comparing", _size(t for _, t in pairs), unit="entries") as advance:
         for weight, target in pairs:
             if other is None and not fits(weight, target.read(), target.patches):
                 other = target.path
