@@ -239,7 +239,10 @@ def test_another_base_is_refused_and_nothing_is_written(files):
         (["apply", "base.keras", "d.safetensors", "-o", "tuned.keras"], "Add --force"),
         (["apply", "base.keras", "d.safetensors", "-o", "no/out.keras"], "does not exist"),
         (["apply", "base.keras", "absent.safetensors", "-o", "out.keras"], "cannot be read"),
-        (["apply", "base.keras", "base.keras", "-o", "out.keras"], "not a whole .safetensors"),
+        (
+            ["apply", "base.keras", "base.keras", "-o", "out.keras"],
+            "a delta is a .safetensors file",
+        ),
         (["extract", "tuned.keras", "-o", "d.safetensors"], "Add --force"),
         (["extract", "tuned.keras", "-o", "d.npz"], "a delta is a .safetensors file"),
         (["extract", "base.keras", "-o", "e.safetensors"], "nothing says what of it"),
@@ -248,7 +251,7 @@ def test_another_base_is_refused_and_nothing_is_written(files):
             ["extract", "tuned.keras", "--frozen", "base.keras", "-o", "e.safetensors"],
             "holds no freeze",
         ),
-        (["info", "base.keras"], "not a whole .safetensors"),
+        (["info", "base.keras"], "a delta is a .safetensors file"),
     ],
 )
 def test_bad_input_is_one_clear_line(files, arguments, message, monkeypatch):
@@ -292,6 +295,19 @@ def test_info_as_json(files):
         "state": False,
         "fingerprint": loaded.weights[1].fingerprint,
     }
+
+
+def test_the_commands_on_model_files_know_a_delta(files):
+    delta = files / "d.safetensors"
+    succeeded(invoke("delta", "extract", files / "tuned.keras", "-o", delta, "-q"))
+    assert "a delta, of which `frostline delta info" in succeeded(invoke("inspect", delta))
+    assert invoke("verify", delta).exit_code == 0
+    data = bytearray(delta.read_bytes())
+    data[-1] ^= 1
+    delta.write_bytes(data)
+    result = invoke("verify", delta)
+    assert result.exit_code == 1
+    assert "Take the file from its source again" in result.stdout
 
 
 def test_a_base_can_be_replaced(files):

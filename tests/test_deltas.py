@@ -13,9 +13,11 @@ import frostline as fl
 from frostline import _keras
 from frostline._deltas import _compose, _format, _held, _model
 from frostline._deltas._extract import Origin, extract
+from frostline._deltas._on_files import extract_from_file
+from frostline._files import open_file
 from frostline._plan import plan_from_mask
 from helpers import assert_all_same_bits, assert_same_bits, train, two_of_one_path, value
-from model_files import MAKERS, frozen_variously, large, small
+from model_files import MAKERS, frozen_variously, large, small, subclassed
 
 layers = keras.layers
 
@@ -235,6 +237,80 @@ def test_automatic_names_count_on_and_places_stay():
     assert_all_same_bits(everything_in(base), everything_in(model))
 
 
+def test_automatic_names_of_several_classes_from_a_file(tmp_path):
+    def make():
+        middle = layers.BatchNormalization()
+        return keras.Sequential([keras.Input((4,)), layers.Dense(4), middle, layers.Dense(4)])
+
+    model = make()
+    fl.freeze(model, "*/kernel", fl.at[0])
+    base = twin(make, model)
+    rewritten(model).save_weights(tmp_path / "tuned.weights.h5")
+    model.save(tmp_path / "tuned.keras")
+    with (
+        open_file(tmp_path / "tuned.weights.h5") as tuned,
+        open_file(tmp_path / "tuned.keras") as freeze,
+    ):
+        delta = extract_from_file(tuned, None, freeze, "0", lambda done: None)
+    fl.apply_delta(base, delta)
+    assert_all_same_bits(everything_in(base), everything_in(model))
+    assert fl.extract_delta(model, base=twin(make, model)).size == 0
+
+
+def test_weights_that_a_file_does_not_name(tmp_path):
+    model = frozen_variously(subclassed())
+    base = twin(subclassed, model)
+    rewritten(model).save(tmp_path / "tuned.keras")
+    with open_file(tmp_path / "tuned.keras") as tuned:
+        delta = extract_from_file(tuned, None, None, "0", lambda done: None)
+    fl.apply_delta(base, delta)
+    assert_all_same_bits(everything_in(base), everything_in(model))
+
+
+class Scaled(layers.Layer):
+    """One number."""
+
+    def build(self, input_shape):
+        self.scale = self.add_weight((), name="scale")
+
+    def call(self, inputs):
+        return inputs * self.scale
+
+
+def test_scalars_and_weights_of_a_class_of_your_own_travel(tmp_path):
+    def make():
+        return keras.Sequential([keras.Input((2,)), Scaled(name="scaled"), layers.Dense(1)])
+
+    model = make()
+    fl.freeze(model, "dense*/kernel", fl.at[0])
+    base = twin(make, model)
+    rewritten(model).save(tmp_path / "tuned.keras")
+    fl.extract_delta(model).save(tmp_path / "scalar.safetensors")
+    fl.apply_delta(base, tmp_path / "scalar.safetensors")
+    assert_all_same_bits(everything_in(base), everything_in(model))
+    with open_file(tmp_path / "tuned.keras") as tuned:
+        delta = extract_from_file(tuned, None, None, "0", lambda done: None)
+    assert delta.weights[0].path == "scaled/0"
+    fl.apply_delta(twin(make, model), delta)
+
+
+def test_a_model_that_is_not_built_has_no_delta():
+    model = keras.Sequential([layers.Dense(3), layers.Dense(2)])
+    model.layers[0].build((None, 4))
+    with pytest.raises(fl.NotBuiltError, match=r"not all of it may have its weights yet"):
+        fl.extract_delta(model)
+
+
+def test_what_it_holds_cannot_be_changed(tuned):
+    _, _, delta = tuned
+    with pytest.raises(AttributeError):
+        delta.weights = ()
+    with pytest.raises(ValueError, match="read-only"):
+        delta.weights[0].values[:] = 7
+    assert delta.weights[0] != fl.extract_delta(tuned[0]).weights[0]
+    assert len({*delta.weights}) == 4
+
+
 def test_weights_of_one_path_are_refused():
     model = two_of_one_path()
     with pytest.raises(fl.PathError, match="2 different weights have this path"):
@@ -406,7 +482,7 @@ def test_equal_values_are_no_conflict():
     same = _format.made(
         [
             _held.DeltaWeight(
-                w.path, w.shape, w.dtype, w.fingerprint, w.state, w.plan,
+                w.path, w.shape, w.dtype, w.fingerprint, w.state, w.on, w.plan,
                 w.take(value(model.get_layer("hidden").kernel)) if w.held else None,
             )
             for w in one.weights
@@ -460,6 +536,53 @@ def test_training_after_a_delta_is_not_lost_silently(tuned):
     assert_same_bits(kernel[0], after[2][0])
 
 
+def test_a_delta_that_other_means_took_away_is_put_on_again(tuned):
+    model, base, delta = tuned
+    before = everything_in(base)
+    fl.apply_delta(base, delta)
+    for weight, array in zip(_model.weights_in(base), before, strict=True):
+        weight.found.variable.assign(array)  # as `load_weights` does
+    fl.apply_delta(base, delta)
+    assert_all_same_bits(everything_in(base), everything_in(model))
+    fl.remove_delta(base, delta)
+    assert_all_same_bits(everything_in(base), before)
+
+
+def test_applying_again_after_training_is_refused_too(tuned):
+    _, base, delta = tuned
+    fl.apply_delta(base, delta, freeze=True)
+    rewritten(base, 5)
+    with pytest.raises(fl.RestoreError, match="has changed since"):
+        fl.apply_delta(base, delta)
+
+
+def test_one_that_lies_can_be_laid_on_top():
+    base, (one, other) = deltas_of(small, [DISJOINT[0] | DISJOINT[1], DISJOINT[1] | DISJOINT[2]])
+    before = everything_in(base)
+    fl.apply_delta(base, one)
+    fl.apply_delta(base, other, overlap="last")
+    fl.apply_delta(base, one, overlap="last")
+    assert fl.applied_deltas(base) == (other, one)
+    kernel = base.get_layer("hidden").kernel
+    assert_same_bits(value(kernel)[1], one.values("hidden/kernel")[1])
+    fl.remove_delta(base, other)
+    fl.remove_delta(base, one)
+    assert_all_same_bits(everything_in(base), before)
+
+
+def test_a_model_with_other_weights_since_is_refused(tuned):
+    _, base, delta = tuned
+    fl.apply_delta(base, delta)
+    with pytest.raises(fl.RestoreError, match=r"not all that .* is here; got 1 of 2 weights"):
+        fl.remove_delta(base.get_layer("out"), delta)
+    base.get_layer("hidden").quantize("int8")
+    after = [np.array(keras.ops.convert_to_numpy(v.value)) for v in base.variables]
+    with pytest.raises(fl.RestoreError, match=r"not all that .* is here; got 1 of 2 weights"):
+        fl.remove_delta(base, delta)
+    for variable, array in zip(base.variables, after, strict=True):
+        assert_same_bits(np.array(keras.ops.convert_to_numpy(variable.value)), array)
+
+
 def test_removing_what_is_not_there(tuned):
     _, base, delta = tuned
     with pytest.raises(fl.RestoreError, match=r"does not lie on this model.*applied are none"):
@@ -486,6 +609,36 @@ def test_freeze_takes_up_the_training_where_it_was(tuned):
     assert fl.extract_delta(base) == delta
     fl.remove_delta(base, delta)
     assert fl.summary(base).frozen == fl.summary(model).frozen
+
+
+def test_freeze_turns_off_what_was_off():
+    def make():
+        return keras.Sequential(
+            [
+                keras.Input((4,)),
+                layers.Dense(6, name="hidden"),
+                layers.BatchNormalization(name="norm"),
+                layers.Dense(2, name="out"),
+            ]
+        )
+
+    model = make()
+    model.get_layer("norm").trainable = False
+    fl.freeze(model, "hidden/*")
+    base, again = twin(make, model), twin(make, model)
+    x, y = np.random.default_rng(0).normal(size=(2, 8, 4)), np.ones((8, 2))
+    train(model, x[0], y)
+    delta = fl.extract_delta(model)
+    base.compile("sgd", "mse", jit_compile=False)
+    base.train_on_batch(x[0], y)  # traced with the layer on
+    for weight, array in zip(_model.weights_in(base), everything_in(again), strict=True):
+        weight.found.variable.assign(array)
+    fl.apply_delta(base, delta, freeze=True)
+    assert not base.get_layer("norm").trainable
+    base.train_on_batch(x[1], y)
+    norm, unmoved = base.get_layer("norm"), again.get_layer("norm")
+    assert_same_bits(value(norm.moving_mean), value(unmoved.moving_mean))
+    assert not np.array_equal(value(base.get_layer("out").bias), everything_in(model)[-1])
 
 
 def test_freeze_adds_to_what_is_frozen(tuned):
@@ -567,7 +720,9 @@ BAD = {
         "cannot be read",
     ),
     "suffix": (lambda d: d.save("tuned.h5"), fl.FileError, r"got suffix='.h5'"),
-    "folder": (lambda d: d.save("no/such/x.safetensors"), fl.FileError, "cannot be written"),
+    "folder": (lambda d: d.save("no/such/x.safetensors"), fl.FileError, "does not exist"),
+    "no path": (lambda d: d.save(None), fl.TargetError, "path: not the path of a file"),
+    "bytes": (lambda d: fl.load_delta(b"x"), fl.TargetError, "path: not the path of a file"),
 }
 
 

@@ -39,7 +39,9 @@ def inspected(opened: ModelFile, *, as_json: bool, quiet: bool) -> None:
         head = ("weight", "shape", "dtype", "entries", "frozen", "share", "kind")
         _output.show_table(head, rows, total, left=(0, 1, 2, 6))
     told = f"{opened.path}: {len(opened.weights):,} weights, {opened.size:,} entries"
-    if opened.can_hold_a_freeze:
+    if opened.is_delta:
+        print(f"{told}; a delta, of which `frostline delta info {opened.path}` tells more")
+    elif opened.can_hold_a_freeze:
         print(f"{told}, {opened.frozen_count:,} frozen")
     else:
         print(f"{told}; {_NO_FREEZE.format('.' + opened.format)}")

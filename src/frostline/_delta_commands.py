@@ -80,7 +80,7 @@ def extract(
 @told
 def apply(
     base: Annotated[Path, typer.Argument(metavar="BASE", help="The file of the base model.")],
-    deltas: Annotated[list[Path], typer.Argument(metavar="DELTA...", help="Deltas of it.")],
+    deltas: Annotated[list[Path], typer.Argument(metavar="DELTA", help="Deltas of it.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write, as BASE.")],
     overlap: Annotated[
         Overlap,

@@ -67,10 +67,10 @@ def follow(
         optimizer.__dict__.clear()
         optimizer.__dict__.update(state)
     for model in models:
-        _remake_steps(model)
+        remake_steps(model)
 
 
-def _remake_steps(model: Any) -> None:
+def remake_steps(model: Any) -> None:
     """Let go of all that was compiled for what trained before."""
     for stage in _STAGES:
         if getattr(model, f"{stage}_function", None) is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from frostline import _output
 from frostline._apply import adopt, apply_plans
 from frostline._deltas import _format
-from frostline._deltas._compose import OVERLAPS, added, base_below, fits, removed
+from frostline._deltas._compose import OVERLAPS, added, base_below, fits, lying, removed
 from frostline._deltas._delta import SHOWN, Delta, base_of, other_base
 from frostline._deltas._extract import Origin, extract
 from frostline._deltas._held import DeltaWeight, fingerprint_of
@@ -20,6 +20,7 @@ from frostline._deltas._match import match
 from frostline._deltas._model import ModelWeight, all_or_none, weights_in
 from frostline._errors import PathError, RestoreError, TargetError
 from frostline._freeze import combined, refuse_unsupported
+from frostline._optimizer import remake_steps
 from frostline._plan import Plan
 from frostline._view import plan_of
 
@@ -89,6 +90,7 @@ def load_delta(path: Any) -> Delta:
         The `Delta`, equal to the one that was saved.
 
     Raises:
+        TargetError: `path` is no path.
         FileError: The file cannot be read, is not a delta, is cut off, or is not as it was
             written.
 
@@ -120,15 +122,18 @@ def apply_delta(
     """Write the entries of a delta into the model it was trained from.
 
     Every entry that is not in it stays bit-identical, and must be as it was when the delta was
-    trained: then the model is the one that was trained, to the bit. What is overwritten is kept
-    for `remove_delta`. Several deltas may lie on one model. One that does already is left as it is.
+    trained: then all weights are those of the model that was trained, to the bit. What is
+    overwritten is kept for `remove_delta`. Several deltas may lie on one model. One that does
+    already is left as it is, unless `overlap` says where it is to lie.
 
     Args:
         model: The base, a built layer or model. What is frozen in it does not matter.
         delta: A `Delta`, or the path of its file.
         overlap: Whose value an entry gets that two deltas have other values for: of this one
             (`"last"`), of those before it (`"first"`), or none, an error.
-        freeze: Freeze all that is not in the delta, so that training goes on as it did.
+        freeze: Freeze all that is not in the delta as well as what is frozen already, and turn
+            layers off that were off and would update moving statistics: training goes on as it did
+            where nothing else was frozen. `remove_delta` leaves that as it is.
         check: Compare the base with that of the delta. Where it is known to be the same,
             `check=False` saves reading all of the model.
 
@@ -176,12 +181,14 @@ def apply_delta(
     frozen = _plans(pairs) if freeze else []
     with all_or_none() as write:
         for weight, target in pairs:
-            if weight.held and all(patch.delta != delta for patch in target.patches):
-                now, below = target.read(), target.patches
-                write(target, weight, now, *added(target.path, now, below, delta, weight, overlap))
+            if weight.held:
+                now = target.read()
+                on_it = lying(now, target.patches)
+                write(target, weight, now, *added(target.path, now, on_it, delta, weight, overlap))
         if freeze:
             apply_plans(frozen)
             adopt(model)
+            _switch_off(model, pairs)
     return delta
 
 
@@ -201,7 +208,8 @@ def remove_delta(model: Any, delta: Any, *, force: bool = False) -> Delta:
 
     Raises:
         TargetError, NotBuiltError, PathError, FileError: As for `apply_delta`.
-        RestoreError: It does not lie on this model, or weights have changed since.
+        RestoreError: It does not lie on this model, or not on all of it any more, or weights have
+            changed since.
 
     After any of these the model is as it was.
 
@@ -227,6 +235,13 @@ def remove_delta(model: Any, delta: Any, *, force: bool = False) -> Delta:
         for weight in weights_in(model)
         if any(patch.delta == delta for patch in weight.patches)
     ]
+    held = sum(weight.held > 0 for weight in delta.weights)
+    if wanted and len(wanted) < held and not force:
+        raise RestoreError(
+            f"{model.name}: not all that this delta was written to is here; got {len(wanted)} of "
+            f"{held} weights. Pass the model that it was applied to; where layers have got other "
+            "weights since, as `quantize` gives them, load the base again."
+        )
     if not wanted:
         lies = ", ".join(d.fingerprint[:SHOWN] for d in applied_deltas(model)) or "none"
         raise RestoreError(
@@ -237,9 +252,10 @@ def remove_delta(model: Any, delta: Any, *, force: bool = False) -> Delta:
 
     with all_or_none() as write:
         for target in wanted:
-            now, on_it = target.read(), target.patches
-            held = next(patch.weight for patch in on_it if patch.delta == delta)
-            write(target, held, now, *removed(target.path, now, on_it, delta, force=force))
+            now = target.read()
+            weight = next(patch.weight for patch in target.patches if patch.delta == delta)
+            on_it = lying(now, target.patches)
+            write(target, weight, now, *removed(target.path, now, on_it, delta, force=force))
     return delta
 
 
@@ -250,8 +266,9 @@ def applied_deltas(model: Any) -> tuple[Delta, ...]:
         model: A built layer or model.
 
     Returns:
-        A tuple of `Delta`. A file does not hold which were applied: a model that was saved and
-        loaded has their values, and knows of none.
+        A tuple of `Delta`: those that were applied to these objects and not removed. A model that
+        was saved and loaded has their values and knows of none; what wrote other weights into the
+        model, as `load_weights`, does not count as removing.
 
     Raises:
         TargetError, NotBuiltError, PathError: As for `extract_delta`.
@@ -314,10 +331,21 @@ def _plans(pairs: Sequence[tuple[DeltaWeight, ModelWeight]]) -> list[tuple[Any, 
     return plans
 
 
+def _switch_off(model: Any, pairs: Sequence[tuple[DeltaWeight, ModelWeight]]) -> None:
+    """Turn layers off that were, and that would update what is not in the delta by themselves."""
+    owners = [t.found.owner for weight, t in pairs if weight.state and not weight.on]
+    switched = [owner for owner in owners if owner.trainable]
+    for owner in switched:
+        owner.trainable = False
+    if switched and isinstance(model, keras.Model):
+        remake_steps(model)
+
+
 def _reader(base: Any, found: Sequence[ModelWeight]) -> Callable[[Origin], np.ndarray | None]:
     """What gives the value of a weight in a base, None for state that it does not have."""
     if isinstance(base, keras.layers.Layer):
-        known: Mapping[str, Any] = {weight.path: weight for weight in weights_in(base)}
+        theirs = match(found, weights_in(base), base.name, who="model")
+        known: Mapping[str, Any] = dict(zip((weight.path for weight in found), theirs, strict=True))
     elif isinstance(base, Mapping):
         known = base
     else:

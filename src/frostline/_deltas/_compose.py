@@ -43,6 +43,13 @@ def base_below(now: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
     return base
 
 
+def lying(now: np.ndarray, patches: Sequence[Patch]) -> Sequence[Patch]:
+    """The deltas on a weight, none where it has the values of the base again, by other means."""
+    if patches and not differ(now, base_below(now, patches)).any():
+        return ()
+    return patches
+
+
 def settled(base: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
     """The weight with these deltas, later ones over earlier ones; a copy in C order."""
     whole = np.array(base, order="C")
@@ -82,12 +89,15 @@ def added(
         RestoreError: An entry has two values, or is not what a delta wrote.
     """
     _refuse_moved(path, now, patches)
+    others = [patch for patch in patches if patch.delta != delta]
+    if overlap == "error" and len(others) < len(patches):
+        return list(patches), now
     base = base_below(now, patches)
     if overlap == "error":
-        for patch in patches:
+        for patch in others:
             _refuse_overlap(path, base, patch, delta, weight)
     new = Patch(delta, weight, weight.take(base))
-    on_it = [new, *patches] if overlap == "first" else [*patches, new]
+    on_it = [new, *others] if overlap == "first" else [*others, new]
     return on_it, settled(base, on_it)
 
 
@@ -142,7 +152,7 @@ def _refuse_overlap(
         place = tuple(int(n) for n in np.unravel_index(int(both.argmax()), both.shape))
         raise RestoreError(
             f"{path}: two deltas write other values to the same entries; got "
-            f"{int(both.sum()):,} such entries, weight{list(place)}={one[place]!r} in delta "
-            f"{patch.delta.fingerprint[:SHOWN]} and {other[place]!r} in "
+            f"{int(both.sum()):,} such entries, weight{list(place)}={one[place]} in delta "
+            f"{patch.delta.fingerprint[:SHOWN]} and {other[place]} in "
             f"{delta.fingerprint[:SHOWN]}. Say which wins: overlap='last' or overlap='first'."
         )

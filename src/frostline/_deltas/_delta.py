@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,9 +32,24 @@ class Delta:
     """
 
     def __init__(self, weights: Iterable[DeltaWeight], fingerprint: str, frostline: str) -> None:
-        self.weights = tuple(weights)
-        self.fingerprint = fingerprint
-        self.frostline = frostline
+        self._weights = tuple(weights)
+        self._fingerprint = fingerprint
+        self._frostline = frostline
+
+    @property
+    def weights(self) -> tuple[DeltaWeight, ...]:
+        """What is in it of each weight of the model."""
+        return self._weights
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that it holds."""
+        return self._fingerprint
+
+    @property
+    def frostline(self) -> str:
+        """The version that made it."""
+        return self._frostline
 
     @property
     def size(self) -> int:
@@ -114,6 +128,7 @@ class Delta:
             path: A name that ends in `.safetensors`.
 
         Raises:
+            TargetError: `path` is no path.
             FileError: The name is another, or the file cannot be written.
 
         Examples:
@@ -126,9 +141,9 @@ class Delta:
             >>> fl.load_delta(path).values("kernel").shape
             (1, 2)
         """
-        from frostline._deltas._format import write
+        from frostline._deltas._format import as_path, write
 
-        write(self, Path(path))
+        write(self, as_path(path))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Delta) and other.fingerprint == self.fingerprint

@@ -89,6 +89,7 @@ def _held(origin: Origin, before: Callable[[Origin], np.ndarray | None] | None) 
         dtype=origin.dtype,
         fingerprint=fingerprint_of(plan, value),
         state=origin.state,
+        on=origin.on,
         plan=plan,
         values=None if isinstance(plan, WholePlan) else take(plan, value),
     )
@@ -113,7 +114,7 @@ def _changed(
             place = tuple(int(n) for n in np.unravel_index(int(leaked.argmax()), leaked.shape))
             raise AuditError(
                 f"{origin.path}: a frozen entry is not that of the base; got weight{list(place)}="
-                f"{value[place]!r}, the base has {earlier[place]!r} ({int(leaked.sum()):,} such "
+                f"{value[place]}, the base has {earlier[place]} ({int(leaked.sum()):,} such "
                 "entries). Pass the base that this model was trained from."
             )
     return plan_from_mask(~changed) if changed.size else WholePlan(origin.shape)

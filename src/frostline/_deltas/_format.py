@@ -20,16 +20,15 @@ import numpy as np
 
 from frostline._deltas._delta import SHOWN, Delta
 from frostline._deltas._held import DeltaWeight, compact_shape
-from frostline._errors import FileError
+from frostline._errors import FileError, TargetError
 from frostline._files import _safetensors
 from frostline._files._hdf5 import Variable
 from frostline._files._open import readable
 from frostline._files._pieces import Piece
-from frostline._files._write import replaced
+from frostline._files._write import refuse_target, replaced
 from frostline._plan import AxisPlan, EntriesPlan, Plan, WholePlan
 
 SUFFIX = ".safetensors"
-_KEY = "frostline_delta"
 _VERSION = 1
 _HELD = ("all", "none", "axis", "entries")
 
@@ -47,14 +46,17 @@ def write(delta: Delta, path: Path) -> None:
     if path.suffix != SUFFIX:
         raise FileError(
             f"{path}: a delta is a {SUFFIX} file; got suffix={path.suffix!r}. "
-            f"Call it {path.name}{SUFFIX}."
+            f"Call it {path.with_suffix(SUFFIX).name}."
         )
+    refuse_target(path, force=True)
     description = _description(delta.weights, delta.frostline)
     described = json.dumps({**description, "fingerprint": delta.fingerprint})
+    # Of a scalar NumPy makes a vector when it puts it in order.
     tensors = {
-        name: np.ascontiguousarray(tensor) for name, tensor in _tensors(delta.weights).items()
+        name: np.ascontiguousarray(tensor).reshape(tensor.shape)
+        for name, tensor in _tensors(delta.weights).items()
     }
-    written = save(tensors, metadata={_KEY: described})
+    written = save(tensors, metadata={_safetensors.DELTA: described})
     with replaced(path) as unfinished:
         unfinished.write_bytes(written)
 
@@ -65,12 +67,17 @@ def read(path: Any) -> Delta:
     Raises:
         FileError: The file cannot be read, is not a delta, or is not as it was written.
     """
-    path = Path(os.fspath(path))
+    path = as_path(path)
+    if path.suffix != SUFFIX and not path.is_dir() and path.exists():
+        raise FileError(
+            f"{path}: a delta is a {SUFFIX} file; got suffix={path.suffix!r}. "
+            "Make one with `fl.extract_delta(model).save(path)`, or `frostline delta extract`."
+        )
     with readable(path) as file:
-        described = _safetensors.metadata_of(path, file).get(_KEY)
+        described = _safetensors.metadata_of(path, file).get(_safetensors.DELTA)
         if not isinstance(described, str):
             raise FileError(
-                f"{path}: not a delta; got a {SUFFIX} file without {_KEY!r} in its metadata. "
+                f"{path}: not a delta; got a {SUFFIX} file whose metadata tell of none. "
                 "Make one with `fl.extract_delta(model).save(path)`."
             )
         tensors = {t.key: _read(t) for t in _safetensors.tensors_of(path, file)}
@@ -101,6 +108,18 @@ def read(path: Any) -> Delta:
     return delta
 
 
+def as_path(path: Any) -> Path:
+    """The path of a file, or the error for what is none."""
+    if isinstance(path, os.PathLike):
+        path = path.__fspath__()
+    if isinstance(path, str):
+        return Path(path)
+    raise TargetError(
+        f"path: not the path of a file; got path={type(path).__name__}. "
+        "Pass a string that ends in '.safetensors'."
+    )
+
+
 def _description(weights: Iterable[DeltaWeight], version: str) -> dict[str, Any]:
     return {
         "version": _VERSION,
@@ -121,6 +140,8 @@ def _entry(weight: DeltaWeight) -> dict[str, Any]:
         entry["axis"] = weight.plan.axis
     if weight.state:
         entry["state"] = True
+    if not weight.on:
+        entry["off"] = True
     return entry
 
 
@@ -169,7 +190,8 @@ def _weight(entry: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Delt
                 f"values of {path!r} of shape {values.shape} and {values.dtype}, not {wanted} "
                 f"and {dtype}"
             )
-    return DeltaWeight(path, shape, dtype, others, bool(entry.get("state")), plan, values)
+    state, on = bool(entry.get("state")), not entry.get("off")
+    return DeltaWeight(path, shape, dtype, others, state, on, plan, values)
 
 
 def _plan(entry: Mapping[str, Any], shape: tuple[int, ...], positions: Any) -> Plan | None:

@@ -15,7 +15,7 @@ _BLOCK = 1 << 22  # bytes that are hashed at a time
 _DIGITS = 32  # of a fingerprint, in hexadecimal: 128 bits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DeltaWeight:
     """What a delta holds of one weight.
 
@@ -31,6 +31,7 @@ class DeltaWeight:
             base must have the same bits.
         state: Whether the layer updates it itself, as `BatchNormalization` does its moving
             statistics.
+        on: False where its layer was off, `layer.trainable = False`.
     """
 
     path: str
@@ -38,10 +39,15 @@ class DeltaWeight:
     dtype: str
     fingerprint: str
     state: bool
+    on: bool
     # What is frozen: a plan, or None where all of the weight is held.
     plan: Plan | None = field(repr=False)
     # The held entries: of the weight's shape, shorter along the axis of an `AxisPlan`, or flat.
     values: np.ndarray | None = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.values is not None:
+            self.values.setflags(write=False)  # what was hashed stays
 
     @property
     def size(self) -> int:
@@ -71,10 +77,6 @@ class DeltaWeight:
         if isinstance(self.plan, AxisPlan):
             return self.plan.positions
         return self.plan.trainable if isinstance(self.plan, EntriesPlan) else None
-
-    def same_entries(self, other: DeltaWeight) -> bool:
-        """Whether another delta holds the same entries of the weight."""
-        return self.plan == other.plan
 
     def take(self, whole: np.ndarray) -> np.ndarray:
         """The entries of a whole weight that are in the delta, in the order of `values`, copied."""

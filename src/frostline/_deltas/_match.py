@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Sequence
-from typing import NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
-from frostline._deltas._held import DeltaWeight
 from frostline._errors import RestoreError
 
 
@@ -18,74 +18,101 @@ class Named(Protocol):
     def path(self) -> str: ...
     @property
     def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> Any: ...
 
 
+Weight = TypeVar("Weight", bound=Named)
 Target = TypeVar("Target", bound=Named)
 
 
 def match(
-    weights: Sequence[DeltaWeight],
+    weights: Sequence[Weight],
     targets: Sequence[Target],
     name: str,
     *,
     by_place: bool = True,
+    who: str = "delta",
 ) -> list[Target]:
     """The target of each weight, or the error that says which has none.
 
     Layers that were not given a name have one that counts on while Python runs, `dense_7`. Where
-    all that differs is such a number, weights are matched by their places.
+    all that differs are such numbers, weights are matched by their places among those whose paths
+    are alike. A weight that a file has no name for, `head/0`, is the first of those of `head`.
 
     Args:
         weights: Those of a delta.
         targets: Those of a model or file.
         name: Of that, for messages.
         by_place: Whether their order tells anything.
+        who: What the weights are of, for messages.
 
     Raises:
         RestoreError: The target is of another architecture.
     """
-    found = _by_path(weights, targets)
-    if found is None and by_place:
-        found = _by_place(weights, targets)
-    if found is None:
-        _refuse(weights, targets, name)
+    mine, theirs = [w.path for w in weights], [t.path for t in targets]
+    mine, theirs = _named(mine, theirs), _named(theirs, mine)
+    order = _by_path(mine, theirs)
+    if order is None and by_place:
+        order = _by_path(_placed(mine), _placed(theirs))
+    if order is None:
+        _refuse(mine, theirs, name, who)
+    found = [targets[place] for place in order]
     for weight, target in zip(weights, found, strict=True):
         for what in ("shape", "dtype"):
             had, has = getattr(weight, what), getattr(target, what)
-            if str(had) != str(has):
+            if had != has:
                 raise RestoreError(
-                    f"{target.path}: another {what} than the delta was trained with; got {what}="
-                    f"{has}, the delta has {had}. Apply it to the model that it was taken from."
+                    f"{target.path}: another {what} than the {who} has; got {what}={has}, the "
+                    f"{who} has {had}. Pass the model that it was taken from."
                 )
     return found
 
 
-def _by_path(weights: Sequence[DeltaWeight], targets: Sequence[Target]) -> list[Target] | None:
-    known = {target.path: target for target in targets}
-    if len(known) != len(targets) or known.keys() != {weight.path for weight in weights}:
+def _by_path(paths: Sequence[str], targets: Sequence[str]) -> list[int] | None:
+    known = {path: place for place, path in enumerate(targets)}
+    if len(known) != len(targets) or known.keys() != set(paths) or len(known) != len(paths):
         return None
-    return [known[weight.path] for weight in weights]
+    return [known[path] for path in paths]
 
 
-def _by_place(weights: Sequence[DeltaWeight], targets: Sequence[Target]) -> list[Target] | None:
-    alike = [_stem(weight.path) for weight in weights] == [_stem(t.path) for t in targets]
-    return list(targets) if alike else None
+def _named(paths: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Paths that end in a number with the names that others have in their place.
+
+    Files and models have the variables of a layer in the order in which Keras writes them.
+    """
+    owned: dict[str, list[str]] = {}
+    for other in others:
+        owned.setdefault(other.rpartition("/")[0], []).append(other)
+
+    def named(path: str) -> str:
+        owner, _, number = path.rpartition("/")
+        known = owned.get(owner, [])
+        numbered = number.isdecimal() and int(number) < len(known)
+        return known[int(number)] if numbered else path
+
+    return [named(path) for path in paths]
 
 
-def _stem(path: str) -> str:
-    """`dense` and `dense_1` are alike."""
-    return re.sub(r"_\d+(?=/|$)", "", path)
+def _placed(paths: Sequence[str]) -> list[str]:
+    """Paths without the numbers of automatic names, and counted instead where they are alike."""
+    count: Counter[str] = Counter()
+    placed = []
+    for path in paths:
+        stem = re.sub(r"_\d+(?=/|$)", "", path)
+        placed.append(f"{stem} {count[stem]}")
+        count[stem] += 1
+    return placed
 
 
-def _refuse(weights: Sequence[DeltaWeight], targets: Sequence[Target], name: str) -> NoReturn:
-    mine, theirs = [weight.path for weight in weights], [target.path for target in targets]
+def _refuse(mine: Sequence[str], theirs: Sequence[str], name: str, who: str) -> NoReturn:
     missing = [path for path in mine if path not in set(theirs)]
     more = [path for path in theirs if path not in set(mine)]
     path = (missing or more or theirs)[0]
-    what = "the delta is of a model that has it" if missing else "the delta's model has none"
+    what = f"the {who} is of a model that has it" if missing else f"the {who} has none"
     near = difflib.get_close_matches(path, more if missing else missing, n=3, cutoff=0.4)
     hint = f" Nearest: {', '.join(map(repr, near))}." if near else ""
     raise RestoreError(
-        f"{path}: {name} is of another architecture, {what}; got {len(theirs)} weights, the delta "
-        f"has {len(mine)}.{hint} Apply it to the model that it was taken from."
+        f"{path}: {name} is of another architecture, {what}; got {len(theirs)} weights, the {who} "
+        f"has {len(mine)}.{hint} Pass the model that it was taken from."
     )

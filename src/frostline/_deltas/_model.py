@@ -13,6 +13,7 @@ import numpy as np
 from frostline._deltas._compose import Patch
 from frostline._deltas._extract import Origin, refuse_twice
 from frostline._deltas._held import DeltaWeight
+from frostline._errors import NotBuiltError
 from frostline._tree import Found, unique, walk, weights_of
 from frostline._view import plan_of
 
@@ -49,6 +50,11 @@ def weights_in(model: Any) -> list[ModelWeight]:
         TargetError, NotBuiltError, PathError: As for `summary`; two weights have one path.
     """
     weights_of(model)  # its errors
+    if not model.built:
+        raise NotBuiltError(
+            f"{model.name}: not all of it may have its weights yet; got built={model.built}. "
+            "Call it once on data."
+        )
     found = [_weight(found) for found in unique(walk(model, state=True))]
     refuse_twice(model.name, found)
     return found

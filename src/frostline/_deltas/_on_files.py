@@ -5,13 +5,12 @@ One weight is in memory at a time, and the deltas.
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -150,31 +149,12 @@ def _read(stored: Stored) -> np.ndarray:
 
 def _matched(delta: Delta, opened: ModelFile) -> dict[str, DeltaWeight]:
     """The weight of a delta for each in a file, by its key there."""
-    stored = _named(delta, _weights(opened))
+    stored = _weights(opened)
     # Tensors may be in any order.
-    found = match(delta.weights, stored, str(opened.path), by_place=opened.format != "safetensors")
-    return {mine.key: weight for mine, weight in zip(found, delta.weights, strict=True)}
-
-
-def _named(delta: Delta, stored: list[Stored]) -> list[Stored]:
-    """Weights that a file has no name for with those of the delta: `head/0` is the first of `head`.
-
-    Both count the variables of a layer in the order in which Keras writes them.
-    """
-    owned: dict[str, list[str]] = {}
-    for weight in delta.weights:
-        owned.setdefault(weight.path.rpartition("/")[0], []).append(weight.path)
-
-    def path(weight: Stored) -> str:
-        owner, _, name = weight.path.rpartition("/")
-        known = owned.get(owner, [])
-        return (
-            known[int(name)]
-            if re.fullmatch(r"\d+", name) and int(name) < len(known)
-            else (weight.path)
-        )
-
-    return [replace(weight, path=path(weight)) for weight in stored]
+    by_place = opened.format != "safetensors"
+    targets = [_origin(weight, None) for weight in stored]
+    found = match(delta.weights, targets, str(opened.path), by_place=by_place)
+    return {mine.stored.key: weight for mine, weight in zip(found, delta.weights, strict=True)}
 
 
 def _check(

@@ -47,6 +47,11 @@ def check(path: Path, advance: Callable[[int], None] = lambda done: None) -> Rep
         with open_file(path, faulty=True) as opened:
             if opened.format != "keras":
                 _read_all(opened, advance)
+            if opened.is_delta:
+                # Late: deltas are read with the modules of this folder.
+                from frostline._deltas._format import read
+
+                read(path)
             faults = (*damaged, *opened.faults, *opened.missing)
             return Report(faults, len(opened.weights), opened.size, opened.frozen_count)
     except FileError as error:

@@ -65,6 +65,7 @@ class ModelFile:
         weights: Every weight of the model, in its order where that is known.
         optimizer_values: How many values it keeps for an optimizer.
         faults: What of its freeze does not fit its weights.
+        is_delta: Whether it holds a delta, see `frostline delta`.
         missing: Layers that its config tells of and whose weights it does not hold.
     """
 
@@ -74,6 +75,7 @@ class ModelFile:
     optimizer_values: int = 0
     faults: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    is_delta: bool = False
 
     @property
     def can_hold_a_freeze(self) -> bool:
@@ -142,7 +144,8 @@ def _read(path: Path, file: IO[bytes], stack: ExitStack) -> ModelFile:
     if name.endswith(".safetensors"):
         tensors = _safetensors.tensors_of(path, file)
         weights = tuple(Stored(t.key, t.key, t.shape, t.dtype, t.source) for t in tensors)
-        return ModelFile(path, "safetensors", weights)
+        is_delta = _safetensors.DELTA in _safetensors.metadata_of(path, file)
+        return ModelFile(path, "safetensors", weights, is_delta=is_delta)
     raise FileError(
         f"{path}: not the name of a model file; got suffix={path.suffix!r}. "
         f"Known are {FORMATS} files."

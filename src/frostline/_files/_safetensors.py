@@ -14,6 +14,7 @@ from frostline._errors import FileError
 from frostline._files._hdf5 import Variable
 from frostline._files._pieces import Bytes
 
+DELTA = "frostline_delta"  # in the metadata of a file that holds one
 _LONGEST = 100_000_000  # bytes of a header, as in the format's own library
 _DTYPES = {
     "BOOL": "bool",
