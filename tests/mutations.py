@@ -1101,7 +1101,8 @@ COMPARED = [
         "threads read into the same memory",
         14,
         "_files/_through.py",
-        "    for _ in range(threads):\n        desks.put((np.empty((2, PIECE), np.uint8), workspace()))",
+        "    for _ in range(threads):\n"
+        "        desks.put((np.empty((2, PIECE), np.uint8), workspace()))",
         "    same = np.empty((2, PIECE), np.uint8), workspace()\n"
         "    for _ in range(threads):\n        desks.put(same)",
         ("test_model_files.py::test_every_entry_of_two_files_is_seen_once",),
