@@ -22,7 +22,7 @@ PURE = [
     *(
         f"_deltas/{path.name}"
         for path in sorted((SOURCE / "_deltas").glob("*.py"))
-        if path.name != "_model.py"
+        if path.name not in ("_apply.py", "_model.py")
     ),
 ]
 

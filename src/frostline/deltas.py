@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-
-import keras
-import numpy as np
 
 from frostline import _output
 from frostline._apply import adopt, apply_plans
 from frostline._deltas import _format
-from frostline._deltas._compose import OVERLAPS, added, base_below, fits, lying, removed
-from frostline._deltas._delta import SHOWN, Delta, base_of, other_base
-from frostline._deltas._extract import Origin, extract
-from frostline._deltas._held import DeltaWeight, fingerprint_of
+from frostline._deltas._apply import check_base, plans_of, switch_off
+from frostline._deltas._compose import OVERLAPS, added, lying, removed
+from frostline._deltas._delta import SHOWN, Delta
+from frostline._deltas._extract import extract
+from frostline._deltas._held import DeltaWeight
 from frostline._deltas._match import match
-from frostline._deltas._model import ModelWeight, all_or_none, weights_in
-from frostline._errors import PathError, RestoreError, TargetError
-from frostline._freeze import combined, refuse_unsupported
-from frostline._optimizer import remake_steps
-from frostline._plan import Plan
-from frostline._view import plan_of
+from frostline._deltas._model import all_or_none, reader, size_of, weights_in
+from frostline._errors import RestoreError, TargetError
 
 __all__ = [
     "Delta",
@@ -75,8 +68,8 @@ def extract_delta(model: Any, base: Any = None) -> Delta:
     from frostline import __version__
 
     found = weights_in(model)
-    before = None if base is None else _reader(base, found)
-    with _output.meter("extracting", _size(found), unit="entries") as advance:
+    before = None if base is None else reader(base, found)
+    with _output.meter("extracting", size_of(found), unit="entries") as advance:
         return extract(found, before, __version__, advance)
 
 
@@ -177,8 +170,8 @@ def apply_delta(
     found = weights_in(model)
     pairs = list(zip(delta.weights, match(delta.weights, found, model.name), strict=True))
     if check:
-        _check_base(delta, pairs, model.name)
-    frozen = _plans(pairs) if freeze else []
+        check_base(delta, pairs, model.name)
+    frozen = plans_of(pairs) if freeze else []
     with all_or_none() as write:
         for weight, target in pairs:
             if weight.held:
@@ -188,7 +181,7 @@ def apply_delta(
         if freeze:
             apply_plans(frozen)
             adopt(model)
-            _switch_off(model, pairs)
+            switch_off(model, pairs)
     return delta
 
 
@@ -295,79 +288,3 @@ def _delta(delta: Any) -> Delta:
         f"delta: neither a Delta nor the path of its file; got delta={type(delta).__name__}. "
         "Make one with `fl.extract_delta(model)`."
     )
-
-
-def _check_base(delta: Delta, pairs: Sequence[tuple[DeltaWeight, ModelWeight]], name: str) -> None:
-    other = None
-    with _output.meter("comparing", _size(t for _, t in pairs), unit="entries") as advance:
-        for weight, target in pairs:
-            if other is None and not fits(weight, target.read(), target.patches):
-                other = target.path
-            advance(target.size)
-    if other is None:
-        return
-    base = base_of(
-        (
-            target.shape,
-            target.dtype,
-            fingerprint_of(weight.plan, base_below(target.read(), target.patches)),
-        )
-        for weight, target in pairs
-    )
-    raise other_base(other, name, base, delta)
-
-
-def _plans(pairs: Sequence[tuple[DeltaWeight, ModelWeight]]) -> list[tuple[Any, Plan | None]]:
-    """What freezes all that is not in the delta, and nothing less than is frozen."""
-    plans = []
-    for weight, target in pairs:
-        if weight.plan is None or target.state:
-            continue
-        before = plan_of(target.found.variable)
-        after = combined(before, weight.mask(), freezing=True)
-        if after != before:
-            refuse_unsupported(target.found, divides=weight.held > 0)
-            plans.append((target.found.variable, after))
-    return plans
-
-
-def _switch_off(model: Any, pairs: Sequence[tuple[DeltaWeight, ModelWeight]]) -> None:
-    """Turn layers off that were, and that would update what is not in the delta by themselves."""
-    owners = [t.found.owner for weight, t in pairs if weight.state and not weight.on]
-    switched = [owner for owner in owners if owner.trainable]
-    for owner in switched:
-        owner.trainable = False
-    if switched and isinstance(model, keras.Model):
-        remake_steps(model)
-
-
-def _reader(base: Any, found: Sequence[ModelWeight]) -> Callable[[Origin], np.ndarray | None]:
-    """What gives the value of a weight in a base, None for state that it does not have."""
-    if isinstance(base, keras.layers.Layer):
-        theirs = match(found, weights_in(base), base.name, who="model")
-        known: Mapping[str, Any] = dict(zip((weight.path for weight in found), theirs, strict=True))
-    elif isinstance(base, Mapping):
-        known = base
-    else:
-        raise TargetError(
-            f"base: neither a model nor a mapping from paths to arrays; got "
-            f"base={type(base).__name__}. Take `base = fl.snapshot(model)` before training."
-        )
-    missing = [weight.path for weight in found if not weight.state and weight.path not in known]
-    if missing:
-        raise PathError(
-            f"{missing[0]}: not in `base`; got base with {len(known)} weights. "
-            "Take `base = fl.snapshot(model)` of this model before training."
-        )
-
-    def read(weight: Origin) -> np.ndarray | None:
-        value = known.get(weight.path)
-        if isinstance(value, ModelWeight):
-            return value.read()
-        return None if value is None else np.asarray(value)
-
-    return read
-
-
-def _size(weights: Iterable[Origin]) -> int:
-    return sum(weight.size for weight in weights)

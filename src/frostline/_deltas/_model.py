@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 from frostline._deltas._compose import Patch
 from frostline._deltas._extract import Origin, refuse_twice
 from frostline._deltas._held import DeltaWeight
-from frostline._errors import NotBuiltError
+from frostline._deltas._match import match
+from frostline._errors import NotBuiltError, PathError, TargetError
 from frostline._tree import Found, unique, walk, weights_of
 from frostline._view import plan_of
 
@@ -109,3 +110,36 @@ def all_or_none() -> Iterator[Callable[..., None]]:
             target.write(value)
             target.lay(patches)
         raise
+
+
+def reader(base: Any, found: Sequence[ModelWeight]) -> Callable[[Origin], np.ndarray | None]:
+    """What gives the value of a weight in a base, None for state that it does not have."""
+    if isinstance(base, keras.layers.Layer):
+        theirs = match(found, weights_in(base), base.name, who="model")
+        known: Mapping[str, Any] = dict(zip((weight.path for weight in found), theirs, strict=True))
+    elif isinstance(base, Mapping):
+        known = base
+    else:
+        raise TargetError(
+            f"base: neither a model nor a mapping from paths to arrays; got "
+            f"base={type(base).__name__}. Take `base = fl.snapshot(model)` before training."
+        )
+    missing = [weight.path for weight in found if not weight.state and weight.path not in known]
+    if missing:
+        raise PathError(
+            f"{missing[0]}: not in `base`; got base with {len(known)} weights. "
+            "Take `base = fl.snapshot(model)` of this model before training."
+        )
+
+    def read(weight: Origin) -> np.ndarray | None:
+        value = known.get(weight.path)
+        if isinstance(value, ModelWeight):
+            return value.read()
+        return None if value is None else np.asarray(value)
+
+    return read
+
+
+def size_of(weights: Iterable[Origin]) -> int:
+    """How many entries weights have."""
+    return sum(weight.size for weight in weights)
