@@ -150,6 +150,19 @@ def test_diff_names_the_first_frozen_entry_that_differs(tmp_path, frozen):
     assert quiet.stdout.count("\n") == 2
 
 
+def test_diff_finds_one_entry_of_a_large_weight(tmp_path):
+    layer = keras.layers.Dense(4096, use_bias=False, kernel_initializer="ones", name="large")
+    model = keras.Sequential([keras.Input((4096,)), layer])
+    fl.freeze(model, "large/kernel", fl.at[:, :2048])
+    model.save(tmp_path / "before.keras")
+    moved(model, "large/kernel", (3000, 77), np.nextafter(np.float32(1), np.float32(2)))
+    model.save_weights(tmp_path / "after.weights.h5")
+    result = invoke("diff", tmp_path / "before.keras", tmp_path / "after.weights.h5")
+    assert result.exit_code == 1
+    assert "1 of 1 weights changed, 1 of 16,777,216 entries" in result.stdout
+    assert "the first is large/kernel[3000, 77]: 1.0 -> 1.0000001" in result.stdout
+
+
 def test_diff_as_json(tmp_path, frozen):
     model = moved(keras.saving.load_model(frozen), "out/bias", 1, -0.0)
     model.save(tmp_path / "after.keras")
