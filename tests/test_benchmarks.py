@@ -1,7 +1,15 @@
 """What `make bench` makes of its measurements, and what leaks from what people do today."""
 
+import sys
+from pathlib import Path
+
+import pytest
+from benchmarks import diff, diff_files
 from benchmarks.exactness import TRAININGS, measured, table
 from benchmarks.report import FLOOR, FULL, OURS, Measured, figure, markdown
+
+from frostline._files import open_file
+from frostline._files._compare import compare
 
 SECONDS = {FULL: 0.010, FLOOR: 0.005, OURS: 0.006}
 RESULTS = {
@@ -39,3 +47,29 @@ def test_what_leaks_from_what_people_do_today():
     assert average["constraint"][0] > 0
     assert all(row["frostline"] == (0, 0.0) for row in found.values())
     assert table(found)[2].endswith("| 0 |")
+
+
+def test_a_comparison_beside_reading_as_a_row():
+    taken = {"reading": (2.0, 2.0, 0.0), "two threads": (1.0, 2.0, 0.0), "diff": (3.0, 5.0, 64.0)}
+    lines = diff.table([diff.row("equal", taken)])
+    assert lines[-1] == "| equal | 2.00 s | 1.00 s | 3.00 s | 1.50 | 2.50 | 64 MiB |"
+    assert {line.count("|") for line in lines} == {8}
+
+
+@pytest.mark.parametrize(
+    ("kind", "case", "frozen"),
+    [("safetensors", "equal", 0), ("weights.h5", "changed", 0), ("keras", "entries", 4096)],
+)
+def test_files_to_compare_differ_where_nothing_is_frozen(
+    kind, case, frozen, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(diff_files, "ROWS", 2)
+    arguments = ["diff_files", str(tmp_path), kind, case, "0", "float32"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    diff_files.main()
+    before, after = map(Path, capsys.readouterr().out.split())
+    with open_file(before) as one, open_file(after) as other:
+        found = compare(one, other)
+    assert found.total("frozen_changed") == 0
+    assert found.total("frozen") == pytest.approx(frozen, rel=0.1)
+    assert found.total("changed") == (0 if case == "equal" else 8192 - found.total("frozen"))
