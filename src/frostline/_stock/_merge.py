@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from frostline._apply import adopt
 from frostline._errors import SelectionError, UnsupportedError
 from frostline._freeze import unfreeze
 from frostline._output import each
@@ -108,6 +109,7 @@ def _merged(model: Any, splits: Iterable[Split], *, freezing: bool) -> keras.Mod
         )
     for one in each("filling", found, "layers"):
         one.fill(model.name, freezing=freezing)
+    adopt(made)
     if not freezing:
         unfreeze(made)
     return made

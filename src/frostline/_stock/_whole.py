@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from frostline._freeze import freeze
-from frostline._selections import mask
+from frostline._apply import apply_plans
+from frostline._plan import plan_from_mask
 from frostline._stock._graph import WEIGHT, Core
 from frostline._stock._pieces import value
 
@@ -30,14 +30,22 @@ class Whole:
         return self.kind.from_config(self.config | {"name": name, "trainable": True})
 
     def fill(self, layer: Any, *, freezing: bool = True) -> None:
-        """Give the built layer its numbers, and freeze what is frozen of them where `freezing`."""
+        """Give the built layer its numbers, and freeze what is frozen of them where `freezing`.
+
+        What the layer has been put into, a model just made, is to `adopt` that.
+        """
         for key, numbers in (self.values | self.state).items():
             variable = getattr(layer, key)
             variable.assign(numbers.reshape(variable.shape))
-        for key, where in self.frozen.items():
-            if freezing and where.any():
-                variable = getattr(layer, key)
-                freeze(layer, variable, mask(where.reshape(variable.shape)))
+        if freezing:
+            variables = {key: getattr(layer, key) for key in self.frozen}
+            apply_plans(
+                [
+                    (variable, plan_from_mask(self.frozen[key].reshape(variable.shape)))
+                    for key, variable in variables.items()
+                ],
+                within=layer,
+            )
 
 
 def whole(core: Core, frozen: Callable[[Any], bool]) -> Whole:
