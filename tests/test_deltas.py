@@ -383,6 +383,18 @@ def test_with_a_base_a_frozen_entry_that_moved_is_an_error():
         fl.extract_delta(model, base=before)
 
 
+def test_a_base_that_moves_along_is_refused():
+    model = small()
+    with pytest.raises(fl.RestoreError, match=r"hidden/kernel: the base is the weight itself"):
+        fl.extract_delta(model, base=model)
+    arrays = {w.path: w.read() for w in _model.weights_in(model)}
+    if not arrays["out/bias"].flags.writeable:  # a copy, or what nobody writes to
+        assert fl.extract_delta(model, base=arrays).size == 0
+    elif np.may_share_memory(arrays["out/bias"], _model.weights_in(model)[-1].read()):
+        with pytest.raises(fl.RestoreError, match="moves along"):
+            fl.extract_delta(model, base=arrays)
+
+
 def test_with_a_base_a_signed_zero_is_a_change():
     model = small()
     bias = model.get_layer("out").bias

@@ -48,7 +48,7 @@ def extract_delta(model: Any, base: Any = None) -> Delta:
         TargetError: `model` is not a layer or model, or `base` neither that nor a mapping.
         NotBuiltError: `model` has no weights yet.
         PathError: Two weights have one path, or `base` lacks one.
-        RestoreError: A weight has another shape or dtype in `base`.
+        RestoreError: A weight has another shape or dtype in `base`, or is what `base` holds itself.
         AuditError: A frozen entry has other bits in `base`.
 
     Note:

@@ -55,6 +55,14 @@ def refuse_twice(name: str, origins: Iterable[Origin]) -> None:
             )
 
 
+def moves_along(path: str) -> RestoreError:
+    """The error for a base that is the weight itself."""
+    return RestoreError(
+        f"{path}: the base is the weight itself, and moves along; got base with its very memory. "
+        "Take a copy before training, `base = fl.snapshot(model)`."
+    )
+
+
 def extract(
     origins: Sequence[Origin],
     before: Callable[[Origin], np.ndarray | None] | None,
@@ -107,6 +115,9 @@ def _changed(
                 f"{origin.path}: another {what} than in the base; got {getattr(value, what)}, "
                 f"the base has {getattr(earlier, what)}. Pass the base of this very model."
             )
+    # JAX shares what can not be written to, and that never moves.
+    if earlier.flags.writeable and np.may_share_memory(earlier, value):
+        raise moves_along(origin.path)
     changed = differ(value, earlier)
     if plan is not None and changed.any():
         leaked = changed if isinstance(plan, WholePlan) else changed & plan.mask()

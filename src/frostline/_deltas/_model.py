@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from frostline._deltas._compose import Patch
-from frostline._deltas._extract import Origin, refuse_twice
+from frostline._deltas._extract import Origin, moves_along, refuse_twice
 from frostline._deltas._held import DeltaWeight
 from frostline._deltas._match import match
 from frostline._errors import NotBuiltError, PathError, TargetError
@@ -116,6 +116,9 @@ def reader(base: Any, found: Sequence[ModelWeight]) -> Callable[[Origin], np.nda
     """What gives the value of a weight in a base, None for state that it does not have."""
     if isinstance(base, keras.layers.Layer):
         theirs = match(found, weights_in(base), base.name, who="model")
+        for mine, other in zip(found, theirs, strict=True):
+            if mine.found.variable is other.found.variable:
+                raise moves_along(mine.path)
         known: Mapping[str, Any] = dict(zip((weight.path for weight in found), theirs, strict=True))
     elif isinstance(base, Mapping):
         known = base
