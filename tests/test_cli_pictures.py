@@ -167,6 +167,24 @@ def test_json_stays_json(files):
     assert (files / "page.html").is_file()
 
 
+@pytest.mark.parametrize("option", ["--html", "--png"])
+def test_no_model_is_replaced_by_a_page(files, option):
+    names = files / "before.keras", files / "after.keras"
+    before = names[1].read_bytes()
+    result = invoke("diff", *names, option, names[1])
+    assert result.exit_code == 2
+    assert "not the name of such a file; got suffix='.keras'. Call it after." in result.stderr
+    assert names[1].read_bytes() == before
+
+
+@pytest.mark.parametrize("option", ["--html", "--png"])
+def test_a_folder_that_is_missing(files, option):
+    place = files / "missing" / f"page.{option.lstrip('-')}"
+    result = invoke("diff", files / "before.keras", files / "leak.keras", option, place)
+    assert result.exit_code == 2
+    assert "its folder does not exist" in result.stderr
+
+
 BAD = {
     "no folder": ("missing/page.html", "its folder does not exist"),
     "a folder": (".", "not a file; got a folder"),

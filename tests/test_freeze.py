@@ -407,3 +407,13 @@ def test_one_entry_is_no_entries():
     changed = str(fl.freeze(layer, "kernel", fl.at[0]))
     assert changed == "kernel: 1 entry changed, 2 of 6 frozen"
     assert str(fl.unfreeze(layer)) == "kernel: 2 entries changed, 0 of 6 frozen"
+
+
+@pytest.mark.parametrize("pattern", ["head/*", re.compile("^head/")])
+def test_a_layer_that_is_called_as_the_model_is(pattern):
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(8, name="hidden")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(3, name="head")(hidden), name="head")
+    changes = fl.freeze(model, pattern)
+    assert [change.path for change in changes] == ["head/kernel", "head/bias"]
+    assert len(fl.unfreeze(model, "head/hidden/*")) == 0  # the longer name still names it

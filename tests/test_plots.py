@@ -44,6 +44,13 @@ def drawn(figure):
     return canvas
 
 
+def test_a_dollar_in_a_name_is_no_formula():
+    layer = keras.layers.Dense(2, name="cost_$x_{$")
+    target = keras.Sequential([keras.Input((2,)), layer], name="a$_{$")
+    drawn(fl.plot(target))
+    drawn(fl.plot_drift(fl.snapshot(target), target))
+
+
 def write(variable, entry, number):
     changed = value(variable)
     changed[entry] = number

@@ -298,6 +298,7 @@ def test_a_link_stays_one(tmp_path):
 
 
 BAD = {
+    "no page": (lambda folder: folder / "model.keras", "not the name of such a file; got suffix"),
     "no folder": (lambda folder: folder / "missing" / "r.html", "its folder does not exist; got"),
     "a folder": (lambda folder: folder, "not a file; got a folder. Name a file in it: "),
 }
@@ -309,6 +310,28 @@ def test_a_bad_path(tmp_path, place, message):
         fl.report(small(), path=place(tmp_path))
     assert isinstance(raised.value, OSError)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_legend_tells_of_distances_that_there_are(tmp_path):
+    model = small()
+    before = fl.snapshot(model)
+    path = fl.report(model, before, path=tmp_path / "report.html")
+    assert "moved by" not in path.read_text()
+    bias = model.get_layer("out").bias
+    bias.assign(value(bias) + 0.25)
+    fl.report(model, before, path=path)
+    assert "moved by 0.25, the largest in each cell" in path.read_text()
+
+
+def test_what_is_off_is_not_said_to_train(tmp_path):
+    model = small()
+    path = fl.report(model, path=tmp_path / "report.html")
+    assert data_of(path)["weights"][0]["trains"] is True
+    assert "not frozen" not in path.read_text().split("<script")[0]
+    model.get_layer("hidden").trainable = False
+    fl.report(model, path=path)
+    assert "not frozen" in path.read_text().split("<script")[0]
+    assert data_of(path)["weights"][0]["trains"] is False
 
 
 BAD_BEFORE = {

@@ -406,6 +406,17 @@ def test_on_a_phone_nothing_is_cut_off(opened, made):
         assert names(page)[0] == "tokens/embeddings"
 
 
+def test_a_finger_points_at_a_cell(opened, made):
+    path, _, _ = made
+    with opened(path, width=390, height=844, is_mobile=True, has_touch=True) as page:
+        open_row(page, LEAK)
+        canvas = page.locator("figure canvas[data-drawn]").first
+        canvas.scroll_into_view_if_needed()
+        canvas.tap(position={"x": 5, "y": 5})
+        said = page.locator("figure .said").first
+        assert said.text_content().startswith("[")
+
+
 def test_a_narrow_window_scrolls_the_table_alone(opened, made):
     path, _, _ = made
     with opened(path, width=900) as page:

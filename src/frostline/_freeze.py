@@ -65,8 +65,9 @@ def freeze(target: Any, weights: Any = "*", where: Any = None) -> Changes:
     """Freeze a part of the weights of a layer or model, in place.
 
     What is frozen is in no trainable variable any more: no optimizer, weight decay, momentum,
-    clipping, averaging or loop can move it. Freezing changes no bit of any weight and no output,
-    adds to what is frozen already, and returns what it changed.
+    clipping, averaging or loop can move it. Freezing changes no bit of any weight, and no output
+    but by a rounding where a fast path adds in another order; it adds to what is frozen already,
+    and returns what it changed.
 
     Args:
         target: A built layer or model of any kind: Sequential, functional, subclassed, nested.

@@ -45,9 +45,10 @@ class Pictures:
     def __init__(
         self, before: ModelFile, after: ModelFile, html: Path | None, png: Path | None
     ) -> None:
-        for path in (html, png):
-            if path is not None:
-                refuse_place(path)
+        if html is not None:
+            refuse_place(html, ".html", ".htm")
+        if png is not None:
+            refuse_place(png, ".png")
         self._name = after.path.name
         self._html, self._png = html, png
         self._takers: list[tuple[Pixels, Callable[[Panel], None]]] = []

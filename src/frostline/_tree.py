@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -128,13 +128,9 @@ def _matching(target: Layer, found: Sequence[Found], pattern: Any) -> list[Found
             )
         return matched
     if isinstance(pattern, re.Pattern):
-        matched = [weight for weight in found if any(map(pattern.search, weight.names))]
+        matched = _first_named(found, pattern.search)
     elif isinstance(pattern, str):
-        matched = [
-            weight
-            for weight in found
-            if any(fnmatch.fnmatchcase(name, pattern) for name in weight.names)
-        ]
+        matched = _first_named(found, lambda name: fnmatch.fnmatchcase(name, pattern))
         _refuse_ambiguous(target, matched, pattern)
     else:
         raise PathError(
@@ -145,6 +141,15 @@ def _matching(target: Layer, found: Sequence[Found], pattern: Any) -> list[Found
     if not matched:
         raise PathError(_no_match(target, found, pattern))
     return matched
+
+
+def _first_named(found: Sequence[Found], fits: Callable[[str], Any]) -> list[Found]:
+    """The weights whose path below the target fits, or else those whose longer names do.
+
+    A layer may be called as the model is: `head/*` are then the weights of the layer.
+    """
+    below = [weight for weight in found if fits(weight.path)]
+    return below or [weight for weight in found if any(map(fits, weight.names))]
 
 
 def _refuse_ambiguous(target: Layer, matched: Sequence[Found], pattern: str) -> None:

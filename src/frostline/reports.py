@@ -74,7 +74,7 @@ def report(
         True
     """
     out = Path(path)
-    refuse_place(out)
+    refuse_place(out, ".html", ".htm")
     chosen = select(model, weights_of(model), weights)
     earlier = None
     if before is not None:

@@ -194,6 +194,11 @@ class Scale:
         self._high = max(self._high, float(shown.max(initial=0)))
 
     @property
+    def seen(self) -> tuple[float, float] | None:
+        """The lowest and the highest that there are, None where nothing moved by a distance."""
+        return (self._low, self._high) if self._high else None
+
+    @property
     def limits(self) -> tuple[float, float]:
         """The lowest and the highest: a decade apart at least, or a bar has nothing to say."""
         low, high = (self._low, self._high) if self._high else (1.0, 1.0)

@@ -77,7 +77,9 @@ def page(panels: Sequence[Panel], title: str, notes: Sequence[str]) -> Figure:
     y = high - _MARGIN
     for text, size, leap in [(line, 12, 1.5) for line in titles] + [(n, LABEL, 1) for n in notes]:
         weight = "bold" if size == 12 else "normal"
-        figure.text(_MARGIN / wide, y / high, text, fontsize=size, weight=weight, va="top")
+        # A name may hold a dollar, which is no formula.
+        style = {"fontsize": size, "weight": weight, "va": "top", "parse_math": False}
+        figure.text(_MARGIN / wide, y / high, text, **style)
         y -= leap * _LINE
     scale, image = shared_scale(panels), None
     for number, column in enumerate(columns):
@@ -166,6 +168,7 @@ def _titled(panel: Panel, axes: Axes, scale: LogNorm | None, width: float) -> Ax
         weight="bold",
         pad=6 + 11.5 * (said.count("\n") + 1),
         color=LEAK if panel.leaked else mpl.rcParams["text.color"],
+        parse_math=False,
     )
     return image
 

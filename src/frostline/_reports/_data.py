@@ -113,6 +113,7 @@ class Report:
         return {
             "name": self.name,
             "compared": self.compared,
+            "freezeKnown": self.freeze_known,
             "summary": numbers(self.totals),
             "scale": self.scale.limits,
             "weights": [_described(entry, self) for entry in self.entries],

@@ -95,7 +95,10 @@ def _tiles(report: Report) -> Iterator[str]:
     totals = report.totals
     yield _tile("entries", f"{totals.size:,}", f"in {counted(len(report.entries), 'weight')}")
     share = percent(totals.frozen, totals.size)
-    yield _tile("frozen", f"{totals.frozen:,}", f"{_bar(totals.share)} {share}")
+    if report.freeze_known:
+        yield _tile("frozen", f"{totals.frozen:,}", f"{_bar(totals.share)} {share}")
+    else:
+        yield _tile("frozen", "&ndash;", "not known: no file holds a freeze")
     if report.from_files:
         return
     off = totals.trainable - totals.trained
@@ -185,18 +188,24 @@ def _filters(report: Report) -> str:
     )
 
 
+def _distances(low: float, high: float) -> str:
+    by = f"{low:.2g}" if low == high else f"{low:.2g} to {high:.2g}"
+    return f"moved by {by}, the largest in each cell"
+
+
 def _legend(report: Report) -> str:
     """What the colours of the maps say; the script paints the boxes."""
+    totals = report.totals
+    all_on = not report.from_files and totals.trained == totals.trainable
     frozen = [
-        ("trains", "trains"),
+        ("trains", "trains" if all_on else "not frozen"),
         ("partly", "a part of the cell is frozen: little to much"),
         ("frozen", "frozen"),
     ]
     made = _swatches("What is frozen", frozen)
     if report.compared:
-        low, high = report.scale.limits
         moved = [
-            ("scale", f"moved by {low:.2g} to {high:.2g}, the largest in each cell"),
+            *([("scale", _distances(*report.scale.seen))] if report.scale.seen else []),
             ("equal", "exactly equal"),
             ("hatched", "frozen"),
             ("sparse", "a part of the cell is frozen"),

@@ -8,11 +8,13 @@ from frostline._errors import ReportError
 from frostline._replace import replacing
 
 
-def refuse_place(out: Path) -> None:
+def refuse_place(out: Path, *suffixes: str) -> None:
     """Raise where a report can not be written.
 
+    A file that is there is replaced, so its name has to say that it is a page, or a picture.
+
     Raises:
-        ReportError: `out` is a folder, or in none.
+        ReportError: `out` has none of the suffixes, is a folder, or is in none.
     """
     if out.is_dir():
         inside = str(out / "report.html")
@@ -20,6 +22,11 @@ def refuse_place(out: Path) -> None:
     if not out.parent.is_dir():
         raise ReportError(
             f"{out}: its folder does not exist; got folder={str(out.parent)!r}. Make it first."
+        )
+    if out.suffix.lower() not in suffixes:
+        raise ReportError(
+            f"{out}: not the name of such a file; got suffix={out.suffix!r}. "
+            f"Call it {out.with_suffix(suffixes[0]).name}."
         )
 
 

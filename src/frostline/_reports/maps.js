@@ -267,7 +267,10 @@ const mapsOf = (data, make) => {
     const said = [indexOf(cells, map, row, column)];
     said.push(...[tileOf(map.rows, cells.down[row]), tileOf(map.columns, cells.across[column])].filter(Boolean));
     const share = Number(((100 * frozen) / size).toPrecision(3));
-    if (size === 1) said.push(frozen ? "frozen" : "trains");
+    // A file does not tell what trains, and what is not frozen of a layer that is off does not.
+    const free = { true: "trains", false: "does not train" }[map.weight.trains] ?? "not frozen";
+    if (!data.freezeKnown) said.push("not known whether frozen");
+    else if (size === 1) said.push(frozen ? "frozen" : free);
     else said.push(`${grouped(frozen)} of ${grouped(size)} entries frozen (${share}%)`);
     if (cells.largest) {
       const moved = cells.moved[place];
@@ -311,7 +314,8 @@ const mapsOf = (data, make) => {
       });
       cursor.hidden = false;
     };
-    const leave = () => {
+    const leave = ({ pointerType }) => {
+      if (pointerType === "touch") return; // a finger leaves as soon as it has pointed
       cursor.hidden = document.activeElement !== canvas;
       if (cursor.hidden) said.textContent = "";
     };
