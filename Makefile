@@ -55,7 +55,8 @@ bench: $(VENV)/bench.stamp ## the benchmarks, about half an hour; ARGS="--only e
 	@$(PY) -m benchmarks.run $(ARGS)
 
 # The variable turns off the theme's banner on MkDocs 2; the extra pins MkDocs 1.
-docs: $(VENV)/docs.stamp ## the documentation, in site/
+docs: $(VENV)/docs.stamp ## the documentation, in site/, once every example in it has run
+	@KERAS_BACKEND="$${KERAS_BACKEND:-jax}" $(PY) -m pytest --quiet tests/test_docs.py tests/test_notebooks.py
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 clean: ## remove .venv, caches and what was built
