@@ -22,9 +22,8 @@ from frostline._deltas._delta import SHOWN, Delta
 from frostline._deltas._held import DeltaWeight, compact_shape
 from frostline._errors import FileError, TargetError
 from frostline._files import _safetensors
-from frostline._files._hdf5 import Variable
 from frostline._files._open import readable
-from frostline._files._pieces import Piece
+from frostline._files._pieces import read_whole
 from frostline._files._write import refuse_target, replaced
 from frostline._plan import AxisPlan, EntriesPlan, Plan, WholePlan
 
@@ -74,13 +73,14 @@ def read(path: Any) -> Delta:
             "Make one with `fl.extract_delta(model).save(path)`, or `frostline delta extract`."
         )
     with readable(path) as file:
-        described = _safetensors.metadata_of(path, file).get(_safetensors.DELTA)
+        held, metadata = _safetensors.contents_of(path, file)
+        described = metadata.get(_safetensors.DELTA)
         if not isinstance(described, str):
             raise FileError(
                 f"{path}: not a delta; got a {SUFFIX} file whose metadata tell of none. "
                 "Make one with `fl.extract_delta(model).save(path)`."
             )
-        tensors = {t.key: _read(t) for t in _safetensors.tensors_of(path, file)}
+        tensors = {t.key: read_whole(t.source, t.shape, t.dtype) for t in held}
     try:
         description = json.loads(described)
         version = description["version"]
@@ -166,13 +166,6 @@ def _hash(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> 
         digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()[:32]
-
-
-def _read(tensor: Variable) -> np.ndarray:
-    size = math.prod(tensor.shape)
-    buffer = np.empty(size * tensor.dtype.itemsize, np.uint8)
-    piece = Piece(0, size, ())
-    return tensor.source.read(piece, buffer).reshape(tensor.shape)
 
 
 def _weight(entry: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> DeltaWeight:

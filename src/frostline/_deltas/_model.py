@@ -15,6 +15,7 @@ from frostline._deltas._extract import Origin, moves_along, refuse_twice
 from frostline._deltas._held import DeltaWeight
 from frostline._deltas._match import match
 from frostline._errors import NotBuiltError, PathError, TargetError
+from frostline._plots._values import read_value
 from frostline._tree import Found, unique, walk, weights_of
 from frostline._view import plan_of
 
@@ -61,18 +62,13 @@ def weights_in(model: Any) -> list[ModelWeight]:
     return found
 
 
-def read(variable: Any) -> np.ndarray:
-    """What a variable holds, as an array of its dtype that nobody writes to."""
-    return np.asarray(keras.ops.convert_to_numpy(variable.value))
-
-
 def _weight(found: Found) -> ModelWeight:
     variable = found.variable
     return ModelWeight(
         path=found.path,
         shape=tuple(int(n) for n in variable.shape),
         dtype=str(variable.dtype),
-        read=lambda: read(variable),
+        read=lambda: read_value(found),
         plan=plan_of(variable),
         on=found.on,
         state=found.state,

@@ -25,7 +25,7 @@ from frostline._errors import RestoreError
 from frostline._files import ModelFile, Stored, _archive, open_file
 from frostline._files._compare import frozen_of, paired, sayers
 from frostline._files._frozen import Frozen
-from frostline._files._pieces import Bytes, pieces
+from frostline._files._pieces import Bytes, read_whole
 from frostline._files._write import replaced
 from frostline._plan import Plan, plan_from_mask
 
@@ -135,16 +135,7 @@ def _plan(stored: Stored, frozen: Frozen | None) -> Plan | None:
 
 
 def _read(stored: Stored) -> np.ndarray:
-    whole = np.empty(stored.size, stored.dtype)
-    raw = whole.view(np.uint8)
-    size = stored.dtype.itemsize
-    for piece in pieces(stored.shape, size):
-        target = raw[piece.start * size : piece.stop * size]
-        read = stored.source.read(piece, target)
-        # A source that cannot read into it gives an array of its own.
-        if not np.may_share_memory(read, target):
-            target[:] = read.view(np.uint8)
-    return whole.reshape(stored.shape)
+    return read_whole(stored.source, stored.shape, stored.dtype)
 
 
 def _matched(delta: Delta, opened: ModelFile) -> dict[str, DeltaWeight]:

@@ -142,9 +142,9 @@ def _read(path: Path, file: IO[bytes], stack: ExitStack) -> ModelFile:
         window = _archive.Window(file, 0, file.seek(0, 2))
         return _keras(path, "weights.h5", window, [], stack)
     if name.endswith(".safetensors"):
-        tensors = _safetensors.tensors_of(path, file)
+        tensors, metadata = _safetensors.contents_of(path, file)
         weights = tuple(Stored(t.key, t.key, t.shape, t.dtype, t.source) for t in tensors)
-        is_delta = _safetensors.DELTA in _safetensors.metadata_of(path, file)
+        is_delta = _safetensors.DELTA in metadata
         return ModelFile(path, "safetensors", weights, is_delta=is_delta)
     raise FileError(
         f"{path}: not the name of a model file; got suffix={path.suffix!r}. "

@@ -136,3 +136,16 @@ class Slices:
             ) from None
         native = read.dtype.newbyteorder("=")
         return np.ascontiguousarray(read, native).reshape(-1).view(self._dtype)
+
+
+def read_whole(source: Source, shape: Shape, dtype: np.dtype) -> np.ndarray:
+    """All of a weight in memory, a new array."""
+    whole = np.empty(math.prod(shape), dtype)
+    raw, size = whole.view(np.uint8), dtype.itemsize
+    for piece in pieces(shape, size):
+        target = raw[piece.start * size : piece.stop * size]
+        read = source.read(piece, target)
+        # A source that cannot read into it gives an array of its own.
+        if not np.may_share_memory(read, target):
+            target[:] = read.view(np.uint8)
+    return whole.reshape(shape)

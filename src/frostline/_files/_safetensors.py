@@ -36,8 +36,8 @@ _DTYPES = {
 }
 
 
-def tensors_of(path: Path, file: IO[bytes]) -> list[Variable]:
-    """Every tensor of the file, in the order of its header."""
+def contents_of(path: Path, file: IO[bytes]) -> tuple[list[Variable], dict[str, Any]]:
+    """Every tensor of the file, in the order of its header, and what that says beside them."""
     header, start, end = _header(path, file)
     tensors = [
         _tensor(path, file, name, entry, start, end)
@@ -47,13 +47,8 @@ def tensors_of(path: Path, file: IO[bytes]) -> list[Variable]:
     held = sum(math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in tensors)
     if held != end - start:
         raise _broken(path, f"{end - start} bytes after the header for {held} of tensors")
-    return tensors
-
-
-def metadata_of(path: Path, file: IO[bytes]) -> dict[str, Any]:
-    """What its header says beside the tensors."""
-    metadata = _header(path, file)[0].get("__metadata__")
-    return metadata if isinstance(metadata, dict) else {}
+    metadata = header.get("__metadata__")
+    return tensors, metadata if isinstance(metadata, dict) else {}
 
 
 def _header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
