@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 import frostline as fl
-from frostline._plan import plan_from_mask
+from frostline._arrays.plan import plan_from_mask
 
 COLUMNS = 4096
 ROWS = 8192

@@ -76,7 +76,7 @@ def paths(request):
     if not request.config.getoption("--generic"):
         yield
         return
-    from frostline._fast import generic
+    from frostline._fast.paths import generic
 
     with generic():
         yield

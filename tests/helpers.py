@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 import frostline as fl
-from frostline._fast import generic
-from frostline._tree import Found, unique, walk
+from frostline._fast.paths import generic
+from frostline._weights.tree import Found, unique, walk
 
 OLD_TENSORFLOW = keras.backend.backend() == "tensorflow" and keras.version().startswith("3.12.")
 FAILING = {"Muon"} if OLD_TENSORFLOW else set()

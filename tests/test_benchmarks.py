@@ -9,7 +9,7 @@ from benchmarks.exactness import TRAININGS, measured, table
 from benchmarks.report import FLOOR, FULL, OURS, Measured, figure, markdown
 
 from frostline._files import open_file
-from frostline._files._compare import compare
+from frostline._files.compare import compare
 
 SECONDS = {FULL: 0.010, FLOOR: 0.005, OURS: 0.006}
 RESULTS = {

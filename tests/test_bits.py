@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frostline import _bits
-from frostline._bits import Largest, differ, workspace
-from frostline._files import _pieces, _safetensors, _through, open_file
-from frostline._files._compare import compare
-from frostline._files._frozen import frozen_from_config
-from frostline._plan import plan_from_mask
+from frostline._arrays import bits
+from frostline._arrays.bits import Largest, differ, workspace
+from frostline._arrays.frozen import frozen_from_config
+from frostline._arrays.plan import plan_from_mask
+from frostline._files import open_file, safetensors, sources, through
+from frostline._files.compare import compare
 
 DTYPES = [
     *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
@@ -33,7 +33,7 @@ NUMBERS = [0.0, -0.0, 1.0, -1.5, 3e38, -3e38, 1.7e308, -1.7e308, 1e-45, 6e-8, 65
 ODD = [math.nan, math.inf, -math.inf]
 
 
-CODES = {_safetensors._dtype(name): code for code, name in _safetensors._DTYPES.items()}
+CODES = {safetensors._dtype(name): code for code, name in safetensors._DTYPES.items()}
 
 
 def bytes_of(array):
@@ -126,7 +126,7 @@ def test_every_half_is_widened_exactly():
     finite = halves[np.isfinite(halves)]
     for array in (finite, halves):
         with np.errstate(invalid="ignore"):  # signalling NaNs
-            wide = _bits._widened(array, np.empty(array.size, np.float32))
+            wide = bits._widened(array, np.empty(array.size, np.float32))
             expected = array.astype(np.float32)
         np.testing.assert_array_equal(wide, expected)
         numbers = ~np.isnan(expected)
@@ -162,11 +162,11 @@ def test_two_files_are_compared_as_plain_numpy_does(tmp_path_factory, two, data)
     frozen = None if plan is None else frozen_from_config(plan.to_config())
     with pytest.MonkeyPatch.context() as patch:
         size = data.draw(st.sampled_from([1, 8, 40, 1 << 20]))
-        patch.setattr(_pieces.Bytes, "piece", size)
-        patch.setattr(_through, "BATCH", data.draw(st.sampled_from([1, 100, 1 << 24])))
-        patch.setattr(_through, "THREADS", data.draw(st.sampled_from([1, 3])))
+        patch.setattr(sources.Bytes, "piece", size)
+        patch.setattr(through, "BATCH", data.draw(st.sampled_from([1, 100, 1 << 24])))
+        patch.setattr(through, "THREADS", data.draw(st.sampled_from([1, 3])))
         block = data.draw(st.sampled_from([1, 5, 1 << 19]))
-        patch.setattr("frostline._files._compare.BLOCK", block)
+        patch.setattr("frostline._files.compare.BLOCK", block)
         with open_file(paths[0]) as a, open_file(paths[1]) as b:
             object.__setattr__(b.weights[0], "frozen", frozen)
             told = []

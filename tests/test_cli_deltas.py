@@ -11,9 +11,8 @@ from typer.testing import CliRunner
 
 import frostline as fl
 from frostline import cli
-from frostline._deltas import _model
+from frostline._arrays.pieces import PIECE, Piece
 from frostline._files import open_file
-from frostline._files._pieces import PIECE, Piece
 from helpers import assert_all_same_bits, assert_same_bits, assert_script_ends, value
 from model_files import MAKERS, compressed, frozen_variously, large, small, subclassed
 from test_deltas import everything_in, rewritten, twin
@@ -109,7 +108,7 @@ def test_files_of_weights_alone(files, suffix):
         if suffix == "weights.h5":
             model.save_weights(files / f"{name}.{suffix}")
         else:
-            arrays = {w.path: value(w.found.variable) for w in _model.weights_in(model)}
+            arrays = {w.path: value(w.found.variable) for w in model.weights_in(model)}
             save_file(arrays, files / f"{name}.{suffix}")
     tuned, base = (files / f"{name}.{suffix}" for name in ("tuned", "base"))
     delta, out = files / "delta.safetensors", files / f"out.{suffix}"
@@ -269,7 +268,7 @@ def test_info_lists_what_is_in_it(files):
     assert told_more.startswith(shown)
     cells = {line.split()[0]: line.split() for line in shown.split("\n") if "float32" in line}
     assert cells.keys() == {"hidden/kernel", "out/kernel"}
-    assert cells["out/kernel"][-5:] == ["12", "10", "83.3%", "slab", "60"]
+    assert cells["out/kernel"][-5:] == ["12", "10", "83.3%", "block", "60"]
     loaded = fl.load_delta(delta)
     assert f"{delta}: a delta of 2 of 4 weights, 29 entries" in shown
     assert f"fingerprint {loaded.fingerprint}, for base {loaded.base}" in told_more

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 import frostline as fl
-from frostline import _output, _start, cli
+from frostline import _console, _start, cli
 from helpers import assert_all_same_bits, assert_script_ends, values
 from model_files import frozen_variously, large, moved, small, subclassed, with_config
 
@@ -516,9 +516,9 @@ def test_a_bar_is_shown_on_a_terminal_where_it_takes_a_while(
     terminal, quiet, seconds, monkeypatch, capsys
 ):
     clock = iter(np.arange(1000) * seconds)
-    monkeypatch.setattr(_output.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(_console.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
-    with _output.meter("reading", 10, quiet=quiet) as advance:
+    with _console.meter("reading", 10, quiet=quiet) as advance:
         for _ in range(10):
             advance(1)
     captured = capsys.readouterr()
@@ -527,7 +527,7 @@ def test_a_bar_is_shown_on_a_terminal_where_it_takes_a_while(
 
 
 def test_a_table_is_as_wide_as_it_must_be(capsys):
-    _output.show_table(["weight", "n"], [["a/[red]" + "b" * 300, "1"]], ["total", "1"])
+    _console.show_table(["weight", "n"], [["a/[red]" + "b" * 300, "1"]], ["total", "1"])
     assert "a/[red]" + "b" * 300 in capsys.readouterr().out
 
 

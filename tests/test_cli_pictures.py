@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 import frostline as fl
 from frostline import cli
+from frostline._cli.pictures import subject_of
 from frostline._files import open_file
-from frostline._plots import _stored
-from frostline._plots._layers import arrangement_of
+from frostline._plots.layers import arrangement_of
 from helpers import value, weights
 from model_files import frozen_variously, large, moved, small
 from test_reports import data_of, trained, unpacked
@@ -50,7 +50,7 @@ def test_a_weight_lies_on_the_map_of_a_file_as_on_that_of_its_model(tmp_path, ma
     (model.save if suffix == "keras" else model.save_weights)(path)
     expected = {found.path: arrangement_of(found) for found in weights(model)}
     with open_file(path) as opened:
-        known = {w.path: _stored.subject_of(w, w.frozen).laid for w in opened.weights}
+        known = {w.path: subject_of(w, w.frozen).laid for w in opened.weights}
     # Without a config the names of some weights are numbers, and of those no more is known.
     assert len(known.keys() & expected.keys()) >= len(expected) - 3
     for name in known.keys() & expected.keys():
@@ -124,11 +124,11 @@ def test_files_without_a_freeze_say_that_nothing_is_known(files):
 
 @pytest.mark.parametrize("after", ["leak.keras", "leak.weights.h5", "leak.safetensors"])
 def test_the_picture(files, after, monkeypatch):
-    from frostline._plots import _page
+    from frostline._plots import page as drawn_by
 
     drawn = []
-    draw = _page.page
-    monkeypatch.setattr(_page, "page", lambda *given: drawn.append(given) or draw(*given))
+    draw = drawn_by.page
+    monkeypatch.setattr(drawn_by, "page", lambda *given: drawn.append(given) or draw(*given))
     picture = files / "drift.png"
     result = invoke("diff", files / "before.keras", files / after, "--png", picture, "-q")
     if after.endswith("safetensors"):
@@ -214,9 +214,9 @@ def test_files_that_can_not_be_compared_leave_an_old_page(files):
 def test_without_matplotlib_the_extra_is_named(files, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
-    for name in ("frostline._plots._page", "frostline._plots._panel"):
+    for name in ("frostline._plots.page", "frostline._plots.panel"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.delattr("frostline._plots._page", raising=False)
+    monkeypatch.delattr("frostline._plots.page", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     names = files / "before.keras", files / "leak.keras"
     result = invoke("diff", *names, "--png", files / "drift.png")

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 import frostline as fl
 from frostline import _keras
-from frostline._deltas import _compose, _format, _held, _model
-from frostline._deltas._extract import Origin, extract
-from frostline._deltas._on_files import extract_from_file
+from frostline._arrays.plan import plan_from_mask
+from frostline._deltas import compose, format, held, model
+from frostline._deltas.extract import Origin, extract
+from frostline._deltas.on_files import extract_from_file
 from frostline._files import open_file
-from frostline._plan import plan_from_mask
 from helpers import assert_all_same_bits, assert_same_bits, train, two_of_one_path, value
 from model_files import MAKERS, frozen_variously, large, small, subclassed
 
@@ -24,13 +24,13 @@ layers = keras.layers
 
 def everything_in(model):
     """Every weight and all moving statistics, copied, views in the place of their parts."""
-    return [value(weight.found.variable) for weight in _model.weights_in(model)]
+    return [value(weight.found.variable) for weight in model.weights_in(model)]
 
 
 def rewritten(model, seed=0):
     """As after training, but at once: all that trains, and what layers update, has other values."""
     random = np.random.default_rng(seed)
-    for weight in _model.weights_in(model):
+    for weight in model.weights_in(model):
         if weight.on:
             variable = weight.found.variable
             free = np.ones(weight.shape, bool) if weight.state else ~fl.frozen_mask(variable)
@@ -42,7 +42,7 @@ def rewritten(model, seed=0):
 def twin(make, source):
     """A model of another object with the same weights and nothing frozen."""
     model = make()
-    for weight, array in zip(_model.weights_in(model), everything_in(source), strict=True):
+    for weight, array in zip(model.weights_in(model), everything_in(source), strict=True):
         weight.found.variable.assign(array)
     return model
 
@@ -104,7 +104,7 @@ def test_training_with_moving_statistics_and_a_layer_that_is_off():
     delta = fl.extract_delta(model)
     held = {w.path: (w.held, w.kind, w.state) for w in delta.weights}
     assert held == {
-        "hidden/kernel": (12, "slab", False),
+        "hidden/kernel": (12, "block", False),
         "hidden/bias": (6, "whole", False),
         "norm/gamma": (0, "", False),
         "norm/beta": (6, "whole", False),
@@ -132,7 +132,7 @@ def test_rows_cost_an_index_of_four_bytes_each_and_entries_too(tuned):
     model, _, delta = tuned
     by_path = {weight.path: weight for weight in delta.weights}
     out = by_path["out/kernel"]
-    assert (out.kind, out.held, out.nbytes) == ("slab", 10, 10 * 4 + 5 * 4)
+    assert (out.kind, out.held, out.nbytes) == ("block", 10, 10 * 4 + 5 * 4)
     hidden = by_path["hidden/kernel"]
     assert (hidden.kind, hidden.held, hidden.nbytes) == ("entries", 19, 19 * (4 + 4))
     assert fl.frozen_mask(model.get_layer("hidden").kernel).sum() == 24 - 19
@@ -232,7 +232,7 @@ def test_automatic_names_count_on_and_places_stay():
     fl.freeze(model, "*/kernel", fl.at[0])
     base = twin(make, model)
     rewritten(model)
-    assert [w.path for w in _model.weights_in(base)] != [w.path for w in _model.weights_in(model)]
+    assert [w.path for w in model.weights_in(base)] != [w.path for w in model.weights_in(model)]
     fl.apply_delta(base, fl.extract_delta(model))
     assert_all_same_bits(everything_in(base), everything_in(model))
 
@@ -357,7 +357,7 @@ def test_with_a_base_only_what_changed_is_in_it():
     kernel.assign(array)
     delta = fl.extract_delta(model, base=before)
     assert [(w.path, w.held, w.kind) for w in delta.weights if w.held] == [
-        ("hidden/kernel", 6, "slab")
+        ("hidden/kernel", 6, "block")
     ]
     assert delta == fl.extract_delta(model, base=with_weights(small(), before))
     base = with_weights(small(), before)
@@ -366,7 +366,7 @@ def test_with_a_base_only_what_changed_is_in_it():
 
 
 def with_weights(model, snapshot):
-    for weight in _model.weights_in(model):
+    for weight in model.weights_in(model):
         weight.found.variable.assign(snapshot[weight.path])
     return model
 
@@ -387,10 +387,10 @@ def test_a_base_that_moves_along_is_refused():
     model = small()
     with pytest.raises(fl.RestoreError, match=r"hidden/kernel: the base is the weight itself"):
         fl.extract_delta(model, base=model)
-    arrays = {w.path: w.read() for w in _model.weights_in(model)}
+    arrays = {w.path: w.read() for w in model.weights_in(model)}
     if not arrays["out/bias"].flags.writeable:  # a copy, or what nobody writes to
         assert fl.extract_delta(model, base=arrays).size == 0
-    elif np.may_share_memory(arrays["out/bias"], _model.weights_in(model)[-1].read()):
+    elif np.may_share_memory(arrays["out/bias"], model.weights_in(model)[-1].read()):
         with pytest.raises(fl.RestoreError, match="moves along"):
             fl.extract_delta(model, base=arrays)
 
@@ -492,9 +492,9 @@ def test_equal_values_are_no_conflict():
     base, (one, other) = deltas_of(small, [DISJOINT[0], DISJOINT[0] | DISJOINT[1]])
     model = twin(small, base)
     fl.apply_delta(model, other)
-    same = _format.made(
+    same = format.made(
         [
-            _held.DeltaWeight(
+            held.DeltaWeight(
                 w.path, w.shape, w.dtype, w.fingerprint, w.state, w.on, w.plan,
                 w.take(value(model.get_layer("hidden").kernel)) if w.held else None,
             )
@@ -553,7 +553,7 @@ def test_a_delta_that_other_means_took_away_is_put_on_again(tuned):
     model, base, delta = tuned
     before = everything_in(base)
     fl.apply_delta(base, delta)
-    for weight, array in zip(_model.weights_in(base), before, strict=True):
+    for weight, array in zip(model.weights_in(base), before, strict=True):
         weight.found.variable.assign(array)  # as `load_weights` does
     fl.apply_delta(base, delta)
     assert_all_same_bits(everything_in(base), everything_in(model))
@@ -644,7 +644,7 @@ def test_freeze_turns_off_what_was_off():
     delta = fl.extract_delta(model)
     base.compile("sgd", "mse", jit_compile=False)
     base.train_on_batch(x[0], y)  # traced with the layer on
-    for weight, array in zip(_model.weights_in(base), everything_in(again), strict=True):
+    for weight, array in zip(model.weights_in(base), everything_in(again), strict=True):
         weight.found.variable.assign(array)
     fl.apply_delta(base, delta, freeze=True)
     assert not base.get_layer("norm").trainable
@@ -696,7 +696,7 @@ def test_a_failure_half_way_changes_nothing(tuned, monkeypatch, fails):
     _, base, delta = tuned
     before, frozen = everything_in(base), fl.summary(base).to_dict()
     if fails == "write":
-        write, calls = _model.ModelWeight.write, []
+        write, calls = model.ModelWeight.write, []
 
         def failing(self, array):
             calls.append(self.path)
@@ -704,7 +704,7 @@ def test_a_failure_half_way_changes_nothing(tuned, monkeypatch, fails):
                 raise MemoryError("no room")
             write(self, array)
 
-        monkeypatch.setattr(_model.ModelWeight, "write", failing)
+        monkeypatch.setattr(model.ModelWeight, "write", failing)
     else:
         monkeypatch.setattr("frostline.deltas.apply_plans", lambda plans: 1 / 0)
     with pytest.raises((MemoryError, ZeroDivisionError)):
@@ -898,10 +898,10 @@ def test_take_and_put_are_inverse_on_any_mask(mask, seed):
     if weight.values is None:
         return
     put = np.where(mask, whole, base)
-    assert _compose.fits(weight, put, [])
-    on_it, value = _compose.added("w", put, [], delta, weight, "error")
+    assert compose.fits(weight, put, [])
+    on_it, value = compose.added("w", put, [], delta, weight, "error")
     assert_same_bits(value, whole)
-    left, again = _compose.removed("w", value, on_it, delta, force=False)
+    left, again = compose.removed("w", value, on_it, delta, force=False)
     assert left == []
     assert_same_bits(again, put)
 
@@ -910,7 +910,7 @@ def test_nans_and_signed_zeros_are_bits_like_others():
     payload = np.array([0x7FC00001, 0xFFC12345, 0x80000000, 0], "uint32").view("float32")
     other = np.array([0x7FC00002, 0xFFC12345, 0, 0], "uint32").view("float32")
     plan = plan_from_mask(np.array([True, True, True, False]))
-    assert _held.fingerprint_of(plan, payload) != _held.fingerprint_of(plan, other)
+    assert held.fingerprint_of(plan, payload) != held.fingerprint_of(plan, other)
 
 
 def test_state_is_what_keras_lists_beside_the_trainable_variables():

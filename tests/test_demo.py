@@ -12,8 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 import frostline as fl
-from frostline import cli, demo
-from frostline._fast import generic
+from frostline import cli
+from frostline._cli import demo
+from frostline._fast.paths import generic
 
 
 def invoke(*arguments):
@@ -176,7 +177,7 @@ def test_a_missing_extra_is_one_clear_line(monkeypatch, tmp_path, module, packag
     monkeypatch.setattr(sys, "argv", ["frostline", "demo"])
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # typer sets it
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "frostline.demo")
+    monkeypatch.delitem(sys.modules, "frostline._cli.demo")
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == (
@@ -189,7 +190,7 @@ def test_another_missing_module_is_not_blamed_on_the_extra(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["frostline", "demo"])
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setitem(sys.modules, "rich.table", None)
-    monkeypatch.delitem(sys.modules, "frostline.demo")
+    monkeypatch.delitem(sys.modules, "frostline._cli.demo")
     with pytest.raises(ModuleNotFoundError, match=r"rich\.table"):
         cli.main()
 

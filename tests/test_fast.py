@@ -7,8 +7,8 @@ from keras import ops
 
 import frostline as fl
 from frostline._backends import backend
-from frostline._fast import FAST_PATHS, generic
-from frostline._view import View, plan_of
+from frostline._fast.paths import FAST_PATHS, generic
+from frostline._weights.view import View, plan_of
 from helpers import (
     array,
     assert_same_bits,
@@ -128,7 +128,7 @@ def assert_equal_paths(layer, x, towards):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-5)
 
 
-# Each kind of plan along the last axis, and index lists along the others.
+# Each kind of plan along the last axis, and positions along the others.
 CASES = [("first", -1), ("edges", -1), ("every other", -1), ("every other", -2), ("first", 0)]
 
 
@@ -158,7 +158,7 @@ def test_scattered_positions_of_few_and_of_many_rows(name, axis, batch, monkeypa
     assert_equal_paths(layer, x, towards)
     kinds = {getattr(plan_of(v), "kind", None) for v in divisible(layer, axis)}
     otherwise = name.endswith(("elementwise", "sums"))
-    if name in PRODUCTS and not otherwise and kinds == {"indices"}:
+    if name in PRODUCTS and not otherwise and kinds == {"positions"}:
         assert bool(taken) is (batch == FEW and not backend.merges_in_place)
 
 
@@ -385,7 +385,7 @@ def test_few_entries_in_a_vectorized_map_and_in_second_derivatives():
         np.testing.assert_allclose(array(one), array(other), rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("where", [fl.at[:2], fl.at[:, ::2]], ids=["slab", "indices"])
+@pytest.mark.parametrize("where", [fl.at[:2], fl.at[:, ::2]], ids=["block", "positions"])
 def test_inputs_of_another_dtype_are_left_to_keras(where):
     layer = L.Dense(6)
     x = ops.convert_to_tensor(np.arange(20).reshape(4, 5), dtype="int32")
@@ -469,7 +469,7 @@ def _sparse(dense):
     return torch.as_tensor(dense).to_sparse()
 
 
-@pytest.mark.parametrize("where", [fl.at[:2], fl.at[:, ::2]], ids=["slab", "indices"])
+@pytest.mark.parametrize("where", [fl.at[:2], fl.at[:, ::2]], ids=["block", "positions"])
 def test_sparse_inputs_are_left_to_keras(where):
     layer = L.Dense(6)
     x = _sparse(np.eye(5, dtype="float32"))

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import frostline as fl
-from frostline import _apply, _keras, _view
+from frostline import _keras
+from frostline._freezing import apply
+from frostline._weights import view
 from helpers import (
     array,
     assert_all_same_bits,
@@ -163,7 +165,7 @@ def test_freeze_adds_and_unfreeze_takes_away():
     assert fl.frozen_mask(layer.kernel).all()
 
 
-@pytest.mark.parametrize("where", [fl.at[0], fl.at[0, 0], None], ids=["slab", "entry", "whole"])
+@pytest.mark.parametrize("where", [fl.at[0], fl.at[0, 0], None], ids=["block", "entry", "whole"])
 def test_both_verbs_are_idempotent(where):
     model = functional()
     assert len(fl.freeze(model, "hidden/kernel", where)) == 1
@@ -343,14 +345,14 @@ def test_the_old_storage_of_one_weight_at_a_time_is_there(monkeypatch):
     model = keras.Sequential([keras.Input((4,)), *[keras.layers.Dense(4) for _ in range(4)]])
     kernels = [layer.kernel for layer in model.layers]
     storages = [weakref.ref(_keras.storage(kernel)) for kernel in kernels]
-    make, alive = _view.make_parts, []
+    make, alive = view.make_parts, []
 
     def watched(*args, **options):
         gc.collect()
         alive.append(sum(storage() is not None for storage in storages))
         return make(*args, **options)
 
-    monkeypatch.setattr(_view, "make_parts", watched)
+    monkeypatch.setattr(view, "make_parts", watched)
     fl.freeze(model, "*/kernel", fl.at[:, ::2])
     # TensorFlow's compiled functions need them to be the same ones after a failure.
     assert alive == ([4] * 4 if keras.backend.backend() == "tensorflow" else [4, 3, 2, 1])
@@ -360,7 +362,7 @@ def test_a_failed_freeze_gives_back_a_storage_that_is_in_use(monkeypatch):
     layer = keras.layers.Dense(4)
     layer.build((None, 3))
     held = _keras.storage(layer.kernel)
-    monkeypatch.setattr(_apply._optimizer, "follow", _fail)
+    monkeypatch.setattr(apply, "follow", _fail)
     with pytest.raises(MemoryError, match="no room"):
         fl.freeze(layer, "kernel", fl.at[:, ::2])
     assert _keras.storage(layer.kernel) is held
@@ -371,7 +373,7 @@ def test_a_failed_freeze_makes_a_storage_that_nobody_holds_again(monkeypatch):
     layer.build((None, 3))
     layer.kernel.assign(np.array([[-0.0, np.inf, 1, 2]] * 3))
     before = value(layer.kernel)
-    monkeypatch.setattr(_apply._optimizer, "follow", _fail)
+    monkeypatch.setattr(apply, "follow", _fail)
     with pytest.raises(MemoryError, match="no room"):
         fl.freeze(layer, "kernel", fl.at[:, ::2])
     assert_same_bits(value(layer.kernel), before)
@@ -385,7 +387,7 @@ def test_a_whole_variable_that_could_not_be_changed_trains_as_before(frozen, mon
     layer.build((None, 3))
     if frozen:
         fl.freeze(layer, "bias")
-    monkeypatch.setattr(_apply._optimizer, "follow", _fail)
+    monkeypatch.setattr(apply, "follow", _fail)
     with pytest.raises(MemoryError, match="no room"):
         (fl.unfreeze if frozen else fl.freeze)(layer, "bias")
     assert fl.is_frozen(layer.bias) is frozen

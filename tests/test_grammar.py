@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import frostline as fl
-from frostline._algebra import Weight
 from frostline._errors import SelectionError
-from frostline._grammar import parse_selection
+from frostline._selections.text import parse_selection
+from frostline._selections.weight import Weight
 
 NAMES = ("at", "everything", "nothing", "zeros", "units", "tokens", "heads")
 NAMESPACE = {

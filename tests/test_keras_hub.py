@@ -13,7 +13,7 @@ import pytest
 
 import frostline as fl
 from frostline._errors import SelectionError
-from frostline._layer import PartlyFrozen
+from frostline._freezing.layer import PartlyFrozen
 from helpers import (
     array,
     assert_all_same_bits,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import frostline as fl
-from frostline._layer import PartlyFrozen
-from frostline._view import FrozenVariable, View
+from frostline._freezing.layer import PartlyFrozen
+from frostline._weights.view import FrozenVariable, View
 from helpers import (
     array,
     assert_all_same_bits,

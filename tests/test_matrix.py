@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import frostline as fl
-from frostline._fast import generic
+from frostline._fast.paths import generic
 from helpers import (
     STOCK_OPTIMIZERS,
     WHOLE_MATRIX,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import frostline as fl
-from frostline import _apply, _keras, _view
+from frostline import _keras
+from frostline._weights import view
 from helpers import assert_all_same_bits, two_of_one_path, values
 
 
@@ -233,7 +234,7 @@ def test_a_failure_in_the_middle_of_a_freeze_changes_nothing(monkeypatch):
     target.compile("adam", "mse")
     target.fit(np.ones((4, 4)), np.ones((4, 3)), verbose=0)
     before, numbers = state(target), values(target)
-    make, made = _view.make_parts, []
+    make, made = view.make_parts, []
 
     def fail_at_the_third(variable, plan, **options):
         made.append(variable.path)
@@ -241,7 +242,7 @@ def test_a_failure_in_the_middle_of_a_freeze_changes_nothing(monkeypatch):
             raise MemoryError("no room for the third")
         return make(variable, plan, **options)
 
-    monkeypatch.setattr(_view, "make_parts", fail_at_the_third)
+    monkeypatch.setattr(view, "make_parts", fail_at_the_third)
     with pytest.raises(MemoryError, match="no room for the third"):
         fl.freeze(target, where=lambda weight: np.arange(weight.size).reshape(weight.shape) < 2)
     assert len(made) >= 3
@@ -262,7 +263,7 @@ def test_a_failure_in_the_optimizer_changes_nothing(monkeypatch):
     def fail(*arguments):
         raise MemoryError("no room for the slots")
 
-    monkeypatch.setattr(_apply._optimizer, "_rebuilt", fail)
+    monkeypatch.setattr("frostline._freezing.optimizer._rebuilt", fail)
     with pytest.raises(MemoryError, match="no room for the slots"):
         fl.freeze(target, "*/kernel", fl.at[0])
     assert state(target) == before

@@ -18,15 +18,15 @@ from safetensors.numpy import save_file
 
 import frostline as fl
 import zoo
+from frostline._arrays.frozen import either, frozen_from_config
+from frostline._arrays.pieces import PIECE, pieces
+from frostline._arrays.plan import plan_from_mask
 from frostline._errors import FileError
 from frostline._files import open_file
-from frostline._files._check import check
-from frostline._files._compare import compare
-from frostline._files._frozen import either, frozen_from_config
-from frostline._files._names import snake_case
-from frostline._files._pieces import PIECE, pieces
-from frostline._files._through import BATCH, go_through
-from frostline._plan import plan_from_mask
+from frostline._files.check import check
+from frostline._files.compare import compare
+from frostline._files.names import snake_case
+from frostline._files.through import BATCH, go_through
 from helpers import assert_same_bits, value, weights
 from model_files import (
     MAKERS,

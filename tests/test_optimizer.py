@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import frostline as fl
-from frostline._optimizer import slots_per_weight
+from frostline._freezing.optimizer import slots_per_weight
 from helpers import (
     FAILING,
     STOCK_OPTIMIZERS,

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from frostline._plan import AxisPlan, EntriesPlan, WholePlan, plan_from_config, plan_from_mask
+from frostline._arrays.plan import (
+    AxisPlan,
+    EntriesPlan,
+    WholePlan,
+    plan_from_config,
+    plan_from_mask,
+)
 
 shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 masks = shapes.flatmap(lambda shape: hnp.arrays(bool, shape))
@@ -55,10 +61,10 @@ def test_config_round_trip(mask):
 @pytest.mark.parametrize(
     ("frozen", "kind"),
     [
-        (slice(0, 2), "slab"),
-        (slice(1, 3), "slab"),
-        ([0, 3], "slab"),
-        ([0, 2], "indices"),
+        (slice(0, 2), "block"),
+        (slice(1, 3), "block"),
+        ([0, 3], "block"),
+        ([0, 2], "positions"),
         (slice(None), "whole"),
         (np.s_[0, 0], "entries"),
     ],

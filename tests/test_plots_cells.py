@@ -9,12 +9,12 @@ from numpy.testing import assert_array_equal
 
 import frostline as fl
 from frostline import Row
-from frostline._files._frozen import frozen_of
-from frostline._plan import plan_from_mask
-from frostline._plots._arrange import Arrangement
-from frostline._plots._cells import Side
-from frostline._plots._layers import arrangement_of as arrangement
-from frostline._plots._maps import Subject, drift_panel, in_pieces
+from frostline._arrays.frozen import frozen_of
+from frostline._arrays.plan import plan_from_mask
+from frostline._plots.arrange import Arrangement
+from frostline._plots.cells import Side
+from frostline._plots.layers import arrangement_of as arrangement
+from frostline._plots.maps import Subject, drift_panel, in_pieces
 from helpers import bits, image, maps, weights
 
 # Cells.

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import frostline as fl
-from frostline import _output
+from frostline import _console
 
 pty = pytest.importorskip("pty", reason="a terminal of this kind is Unix's")
 
@@ -23,8 +23,8 @@ MODEL = """
 import warnings; warnings.simplefilter("ignore")
 import keras, numpy as np
 import frostline as fl
-from frostline import _output
-_output._PATIENCE = {patience}
+from frostline import _console
+_console._PATIENCE = {patience}
 dense = [keras.layers.Dense(3, name="a"), keras.layers.Dense(2)]
 model = keras.Sequential([keras.Input((4,)), *dense])
 """
@@ -114,7 +114,7 @@ def test_bars_are_shown_in_a_terminal_and_leave_nothing():
 
 def test_what_is_quick_or_told_to_be_silent_shows_no_bar():
     script = (
-        "fl.snapshot(model); _output._PATIENCE = -1\n"
+        "fl.snapshot(model); _console._PATIENCE = -1\n"
         "keras.config.disable_interactive_logging(); fl.snapshot(model)"
     )
     assert ours(in_terminal(MODEL.format(patience=60) + script), EVERY) == []
@@ -123,7 +123,7 @@ def test_what_is_quick_or_told_to_be_silent_shows_no_bar():
 @pytest.mark.parametrize("call", [call for call, _ in CALLS.values()], ids=CALLS.keys())
 def test_nothing_is_written_where_there_is_no_terminal(call, monkeypatch):
     stream = io.StringIO()
-    monkeypatch.setattr(_output, "_PATIENCE", -1)
+    monkeypatch.setattr(_console, "_PATIENCE", -1)
     model = keras.Sequential(
         [keras.Input((4,)), keras.layers.Dense(3, name="a"), keras.layers.Dense(2)]
     )
@@ -134,14 +134,14 @@ def test_nothing_is_written_where_there_is_no_terminal(call, monkeypatch):
 
 def test_a_program_without_a_standard_error(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
-    assert list(_output.each("copying", [1, 2])) == [1, 2]
+    assert list(_console.each("copying", [1, 2])) == [1, 2]
 
 
 def test_no_bar_is_made_where_there_is_no_terminal():
     script = """
         import sys
-        from frostline import _output
-        with _output.meter("reading", 10, quiet=False) as advance:
+        from frostline import _console
+        with _console.meter("reading", 10, quiet=False) as advance:
             advance(10)
         assert "rich.progress" not in sys.modules
     """
@@ -154,21 +154,21 @@ def test_no_bar_is_made_where_there_is_no_terminal():
 
 
 def test_a_bar_within_another_is_not_shown(monkeypatch):
-    monkeypatch.setattr(_output, "_is_terminal", lambda stream: True)
-    monkeypatch.setattr(_output, "_PATIENCE", -1)
+    monkeypatch.setattr(_console, "_is_terminal", lambda stream: True)
+    monkeypatch.setattr(_console, "_PATIENCE", -1)
     shown = []
-    real = _output._bar
-    monkeypatch.setattr(_output, "_bar", lambda unit: shown.append(unit) or real(unit))
+    real = _console._bar
+    monkeypatch.setattr(_console, "_bar", lambda unit: shown.append(unit) or real(unit))
 
     def work():
-        for _ in _output.each("outer", [1, 2], "layers"):
-            for _ in _output.each("inner", [1], "weights"):
+        for _ in _console.each("outer", [1, 2], "layers"):
+            for _ in _console.each("inner", [1], "weights"):
                 raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         work()
     assert shown == ["layers"]
-    list(_output.each("again", [1], "files"))
+    list(_console.each("again", [1], "files"))
     assert shown == ["layers", "files"]
 
 

@@ -18,10 +18,10 @@ from matplotlib.colors import to_rgb
 from numpy.testing import assert_allclose, assert_array_equal
 
 import frostline as fl
-from frostline import _output
-from frostline._plots import _colors
-from frostline._plots._cells import MOST, Side
-from frostline._reports import _data
+from frostline import _console
+from frostline._plots import colors
+from frostline._plots.cells import MOST, Side
+from frostline._reports import data
 from helpers import assert_all_same_bits, image, maps, two_of_one_path, value, values, weights
 from model_files import frozen_variously, large, small
 
@@ -200,22 +200,22 @@ def test_a_layer_that_is_off_says_so(tmp_path):
 @pytest.mark.parametrize("count", [1, 3, 500])
 def test_the_cells_of_a_page_are_shared(count):
     sizes = [10] * count + [10**7] * count
-    each = _data.cells_each(sizes)
-    assert sum(min(size, each) for size in sizes) <= _data.CELLS
-    assert sum(min(size, each + 2) for size in sizes) > _data.CELLS
+    each = data.cells_each(sizes)
+    assert sum(min(size, each) for size in sizes) <= data.CELLS
+    assert sum(min(size, each + 2) for size in sizes) > data.CELLS
 
 
 def test_each_weight_has_some_cells_however_many_there_are():
-    assert _data.cells_each([10**6] * 10**5) == _data.FEWEST
-    assert _data.cells_each([]) == _data.FEWEST
+    assert data.cells_each([10**6] * 10**5) == data.FEWEST
+    assert data.cells_each([]) == data.FEWEST
 
 
-@pytest.mark.parametrize("cells", [_data.FEWEST, 5000, 1 << 20])
+@pytest.mark.parametrize("cells", [data.FEWEST, 5000, 1 << 20])
 @pytest.mark.parametrize(
     "sides", [(1, 1), (1, 10**6), (10**6, 1), (3, 9000), (9000, 3), (5000, 70), (10**4, 10**4)]
 )
 def test_the_cells_of_a_map_are_used(sides, cells):
-    down, across = _data.pixels(cells)(*(Side(1, side) for side in sides))
+    down, across = data.pixels(cells)(*(Side(1, side) for side in sides))
     most = [min(side, MOST) for side in sides]
     assert 1 <= down <= most[0]
     assert 1 <= across <= most[1]
@@ -235,7 +235,7 @@ def test_a_large_weight_is_small_in_the_file(tmp_path):
 
 def test_rounded_distances_stay_above_zero():
     given = np.array([0, 1e-300, 1e-40, 1.2345678, 3.4e38, 1e300])
-    bits = _data._rounded(given)
+    bits = data._rounded(given)
     found = bits.astype(np.uint32).view(np.float32)
     assert_array_equal(found > 0, given > 0)
     assert np.isfinite(found).all()
@@ -272,8 +272,8 @@ def test_the_scripts_are_javascript(name):
 
 def test_the_colours_of_what_moved_are_viridis():
     viridis = mpl.colormaps["viridis"](np.linspace(0.1, 1, 256))[:, :3]
-    places = np.linspace(0, 255, len(_colors.DRIFT))
-    stops = np.array([to_rgb(color) for color in _colors.DRIFT])
+    places = np.linspace(0, 255, len(colors.DRIFT))
+    stops = np.array([to_rgb(color) for color in colors.DRIFT])
     between = [np.interp(np.arange(256), places, stops[:, part]) for part in range(3)]
     assert_allclose(np.stack(between, axis=1), viridis, atol=3 / 255)
 
@@ -400,4 +400,4 @@ def test_a_bar_tells_of_the_bytes_that_are_read(tmp_path, monkeypatch):
     model = small()
     fl.report(model, fl.snapshot(model), path=tmp_path / "report.html")
     assert told[0] == sum(told[1:]) == 4 * fl.summary(model).size
-    assert _output.meter is not Meter
+    assert _console.meter is not Meter

@@ -9,8 +9,8 @@ import pytest
 
 import browser
 import frostline as fl
-from frostline._output import percent
-from frostline._plots import _colors
+from frostline._console import percent
+from frostline._plots import colors
 from helpers import value
 from model_files import frozen_variously, large, moved
 from pages import assert_contrast, launched, opener, overflow, texts
@@ -321,13 +321,13 @@ def test_one_leaked_entry_of_a_large_weight_has_the_colour_of_a_leak(opened, tmp
             for edge, entry in zip(edges, (333, 777), strict=True)
         ]
         found, mask = image(drift), image(frozen)
-        assert cell(found, cells, *place) == _colors.LEAK
-        assert cell(mask, cells, 100, 100) == _colors.FROZEN
-        assert cell(mask, cells, 400, 100) == _colors.TRAINS
+        assert cell(found, cells, *place) == colors.LEAK
+        assert cell(mask, cells, 100, 100) == colors.FROZEN
+        assert cell(mask, cells, 400, 100) == colors.TRAINS
         # The frozen half has the colour of what is equal, and lines over a part of it.
-        assert share(found, _colors.EQUAL) > 0.25
-        assert 0.01 < share(found, _colors.HATCH) < 0.25
-        assert share(found[found.shape[0] // 2 + 2 :], _colors.HATCH) == 0
+        assert share(found, colors.EQUAL) > 0.25
+        assert 0.01 < share(found, colors.HATCH) < 0.25
+        assert share(found[found.shape[0] // 2 + 2 :], colors.HATCH) == 0
         box = drift.bounding_box()
         x, y = ((place[1] + 0.5) / 512 * box["width"], (place[0] + 0.5) / 512 * box["height"])
         drift.hover(position={"x": x, "y": y})
@@ -346,10 +346,10 @@ def test_colours_and_words_of_each_kind_of_cell(opened, tmp_path):
     with opened(fl.report(layer, before, path=tmp_path / "report.html")) as page:
         _, drift = open_row(page, "kernel").all()
         found = image(drift)
-        assert cell(found, (2, 3), 0, 1) == _colors.LEAK
-        assert cell(found, (2, 3), 1, 0) == _colors.EQUAL
-        assert cell(found, (2, 3), 1, 2) == _colors.NONFINITE
-        others = (_colors.LEAK, _colors.EQUAL, _colors.NONFINITE)
+        assert cell(found, (2, 3), 0, 1) == colors.LEAK
+        assert cell(found, (2, 3), 1, 0) == colors.EQUAL
+        assert cell(found, (2, 3), 1, 2) == colors.NONFINITE
+        others = (colors.LEAK, colors.EQUAL, colors.NONFINITE)
         assert cell(found, (2, 3), 1, 1) not in others
         said = []
         for row, column in ((0, 0), (0, 1), (1, 1), (1, 2)):

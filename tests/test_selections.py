@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frostline import _selections, _structure
 from frostline._errors import FrostlineError, SelectionError
-from frostline._selections import (
+from frostline._selections import simple, structure
+from frostline._selections.simple import (
     Selection,
     Weight,
     as_selection,
@@ -26,9 +26,9 @@ from frostline._selections import (
     nothing,
     zeros,
 )
-from frostline._structure import tokens, units
+from frostline._selections.structure import tokens, units
 
-NAMESPACE = vars(_selections) | vars(_structure)
+NAMESPACE = vars(simple) | vars(structure)
 SHAPE = (3, 4, 2)
 
 
@@ -595,5 +595,5 @@ def test_errors_are_of_the_package_and_builtin():
 
 @pytest.mark.parametrize("module", ["_index", "_algebra", "_mask", "_selections"])
 def test_the_pure_modules_do_not_know_keras(module):
-    source = Path(_selections.__file__).with_name(f"{module}.py").read_text()
+    source = Path(simple.__file__).with_name(f"{module}.py").read_text()
     assert not re.search(r"^\s*(import|from) keras", source, re.MULTILINE)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from keras import ops
 
-from frostline._plan import AxisPlan, EntriesPlan, WholePlan, plan_from_mask
-from frostline._split import merge, spread, take_frozen, take_trainable
+from frostline._arrays.plan import AxisPlan, EntriesPlan, WholePlan, plan_from_mask
+from frostline._weights.split import merge, spread, take_frozen, take_trainable
 from helpers import array, assert_same_bits
 
 shapes = hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=5)
@@ -44,12 +44,12 @@ def test_split_and_merge_keep_every_bit(drawn):
 def _ordered(weight, plan):
     if isinstance(plan, AxisPlan):
         part = np.take(weight, plan.trainable, axis=plan.axis)
-        return (part if plan.kind == "slab" else np.moveaxis(part, plan.axis, 0)).ravel()
+        return (part if plan.kind == "block" else np.moveaxis(part, plan.axis, 0)).ravel()
     return weight[~plan.mask()]
 
 
 PLANS = {
-    "slab": AxisPlan((6, 4), 0, (2, 3)),
+    "block": AxisPlan((6, 4), 0, (2, 3)),
     "columns": AxisPlan((6, 4), 1, (0, 3)),
     "many-runs-rows": AxisPlan((40, 3), 0, tuple(range(0, 40, 2))),
     "many-runs-columns": AxisPlan((3, 40), 1, tuple(range(1, 40, 2))),
@@ -76,11 +76,11 @@ def test_spread_puts_zeros_where_frozen(plan):
 
 
 def test_the_plans_above_cover_every_kind():
-    assert {plan.kind for plan in PLANS.values()} == {"slab", "indices", "entries"}
+    assert {plan.kind for plan in PLANS.values()} == {"block", "positions", "entries"}
 
 
 def test_a_part_does_not_share_storage_with_the_whole():
-    plan = PLANS["slab"]
+    plan = PLANS["block"]
     variable = keras.Variable(np.ones(plan.shape, "float32"))
     part = keras.Variable(take_trainable(plan, variable.value))
     variable.assign(np.zeros(plan.shape, "float32"))

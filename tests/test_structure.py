@@ -11,14 +11,16 @@ import keras
 import numpy as np
 import pytest
 
-from frostline import _structure
 from frostline._errors import SelectionError
-from frostline._selections import Selection, Weight, at, everything
-from frostline._structure import heads, tokens, units
-from frostline._tree import walk
+from frostline._selections import structure
+from frostline._selections.algebra import Selection
+from frostline._selections.simple import at, everything
+from frostline._selections.structure import heads, tokens, units
+from frostline._selections.weight import Weight
+from frostline._weights.tree import walk
 
 layers = keras.layers
-NAMESPACE = vars(_structure) | {"everything": everything, "at": at}
+NAMESPACE = vars(structure) | {"everything": everything, "at": at}
 
 # Keras 3.12 is supported too and lacks these.
 HAS_REVERSIBLE = hasattr(layers, "ReversibleEmbedding")

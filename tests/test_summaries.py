@@ -24,9 +24,9 @@ def model(**names):
 
 
 SELECTIONS = {
-    "slab": (fl.at[:2], 16, "slab"),
-    "one trainable block": (fl.at[[0, 5]], 16, "slab"),
-    "indices": (fl.at[:, ::2], 24, "indices"),
+    "block": (fl.at[:2], 16, "block"),
+    "one trainable block": (fl.at[[0, 5]], 16, "block"),
+    "positions": (fl.at[:, ::2], 24, "positions"),
     "entries": (fl.at[0, 0] | fl.at[3, 2:4], 3, "entries"),
     "whole": (None, 48, "whole"),
 }
@@ -61,7 +61,7 @@ def test_totals_are_those_of_the_plain_model():
     assert summary.share == 14 / total
 
 
-@pytest.mark.parametrize("kind", ["slab", "indices", "entries"])
+@pytest.mark.parametrize("kind", ["block", "positions", "entries"])
 def test_the_summary_of_keras_adds_up(kind):
     target = model()
     plain = target.count_params()
@@ -72,8 +72,8 @@ def test_the_summary_of_keras_adds_up(kind):
     ]
     assert sum(counts) == target.count_params()
     row = fl.summary(target).rows[0]
-    # The frozen part of all but a slab is as large as the weight.
-    extra = 0 if kind == "slab" else row.size - row.frozen
+    # The frozen part of all but a block is as large as the weight.
+    extra = 0 if kind == "block" else row.size - row.frozen
     assert target.count_params() == plain + extra
 
 
@@ -169,7 +169,7 @@ def test_a_layer_that_is_off():
     assert rows[0].frozen == 8
     # A plain layer that is off has no slots either: there is nothing that the freeze saves.
     assert [row.slots_saved for row in rows] == [0, 0, 0, 0, 0, 8]
-    assert "slab (layer off)" in str(fl.summary(target))
+    assert "block (layer off)" in str(fl.summary(target))
 
 
 def test_text_holds_every_weight_and_the_totals(monkeypatch):
@@ -234,7 +234,7 @@ def test_large_numbers_are_never_cut(width):
         "float32",
         525_336_576,
         525_324_288,
-        "slab",
+        "block",
         1_050_648_576,
         True,
         slots_kept=24_576,
@@ -245,7 +245,7 @@ def test_large_numbers_are_never_cut(width):
     assert table.count("525,324,288 / 525,336,576") == 2
     for column, cell in {
         "shape": "(128256, 4096)",
-        "kind": "slab",
+        "kind": "block",
     }.items():
         assert (column in table) == (cell in table), column
     # The row and the total, and what stands below the table in any case.

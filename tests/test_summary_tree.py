@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from keras import layers
 
 import frostline as fl
-from frostline._summaries._layers import lines, printed, tree_of_paths
-from frostline._summaries._numbers import NUMBERS, Totals
+from frostline._summaries.layers import lines, printed, tree_of_paths
+from frostline._summaries.numbers import NUMBERS, Totals
 
 SUMS = [name for name in NUMBERS if name != "share"]
 
@@ -261,8 +261,8 @@ model: 17 of 49 entries frozen, 32 train
  weight      shape   frozen / size              share  kind     delta bytes
  ──────────────────────────────────────────────────────────────────────────
  hidden                    14 / 35  ████        40.0%                   108
-   kernel    (6, 5)        12 / 30  ████        40.0%  slab              84
-   bias      (5,)            2 / 5  ████        40.0%  slab              24
+   kernel    (6, 5)        12 / 30  ████        40.0%  block              84
+   bias      (5,)            2 / 5  ████        40.0%  block              24
  inner/in                   3 / 12  ██          25.0%                    72
    kernel    (5, 2)         1 / 10  █           10.0%  entries           72
    bias      (2,)            2 / 2  ██████████ 100.0%  whole              0
@@ -300,14 +300,14 @@ stack: 2,433 of 7,195 entries frozen, 4,762 train
  block_0 ...           2,424 / 7,008  34.6%
  block_11 x 12
    each (block_0)          202 / 584  34.6%
-     attention             104 / 288  36.1%  entries, slab
+     attention             104 / 288  36.1%  entries, block
      (8 weights)
      norm (2 weights)         0 / 16   0.0%
-     up (2 weights)         51 / 144  35.4%  entries, slab
-     down (2 weights)       47 / 136  34.6%  entries, slab
+     up (2 weights)         51 / 144  35.4%  entries, block
+     down (2 weights)       47 / 136  34.6%  entries, block
  out                          9 / 27  33.3%
-   kernel                     8 / 24  33.3%  slab
-   bias                        1 / 3  33.3%  slab
+   kernel                     8 / 24  33.3%  block
+   bias                        1 / 3  33.3%  block
  ─────────────────────────────────────────────────────────
  total                 2,433 / 7,195  33.8%
 
@@ -467,7 +467,7 @@ def test_columns_of_a_dataframe_are_numbers_where_they_count():
     model.compile("adam", "mse")
     frame = fl.summary(model).to_dataframe()
     assert {str(frame[name].dtype) for name in kept} == {"int64"}
-    assert frame.loc[frame["kind"] == "slab", "slots_kept"].tolist() == [18]
+    assert frame.loc[frame["kind"] == "block", "slots_kept"].tolist() == [18]
 
 
 def test_dataframe_without_pandas(monkeypatch):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import frostline as fl
-from frostline._fast import generic
+from frostline._fast.paths import generic
 from helpers import (
     FAILING,
     array,
@@ -233,14 +233,14 @@ def test_a_whole_frozen_weight_is_safe_from_a_layer_that_writes_it():
 
 
 def test_a_weight_is_put_together_once_a_call(monkeypatch):
-    from frostline import _split
+    from frostline._weights import split
 
     layer = keras.layers.SimpleRNN(4, unroll=True)
     model = keras.Sequential([keras.Input((7, 3)), layer])
     fl.freeze(model, "*kernel", fl.at[0])
     merged = []
-    merge = _split.merge
-    monkeypatch.setattr(_split, "merge", lambda *a: merged.append(a[0].shape) or merge(*a))
+    merge = split.merge
+    monkeypatch.setattr(split, "merge", lambda *a: merged.append(a[0].shape) or merge(*a))
     model(np.zeros((2, 7, 3), "float32"))
     assert sorted(merged) == [(3, 4), (4, 4)]
 

@@ -7,7 +7,6 @@ from frostline import _start
 # In the process of the command alone it is not: what needs no Keras there starts at once.
 if _start.with_keras():
     from frostline import callbacks
-    from frostline._contexts import frozen, thawed
     from frostline._errors import (
         AuditError,
         DependencyError,
@@ -24,10 +23,11 @@ if _start.with_keras():
         TargetError,
         UnsupportedError,
     )
-    from frostline._freeze import Change, Changes, freeze, frozen_mask, is_frozen, unfreeze
-    from frostline._selections import Selection, at, everything, mask, nothing, zeros
+    from frostline._freezing.contexts import frozen, thawed
+    from frostline._freezing.verbs import Change, Changes, freeze, frozen_mask, is_frozen, unfreeze
+    from frostline._selections.simple import Selection, at, everything, mask, nothing, zeros
+    from frostline._selections.structure import heads, tokens, units
     from frostline._stock import Split, find_splits, from_stock, merge_stock, to_stock
-    from frostline._structure import heads, tokens, units
     from frostline.deltas import (
         Delta,
         DeltaWeight,

@@ -14,14 +14,14 @@ import keras
 import numpy as np
 
 from frostline import _keras
-from frostline._apply import adopt, apply_plans
-from frostline._audit import FreezeAudit
-from frostline._description import describe
+from frostline._arrays.plan import WholePlan
+from frostline._callbacks.audit import FreezeAudit
+from frostline._callbacks.backup import Backup, restore_description
 from frostline._errors import ScheduleError
-from frostline._plan import WholePlan
-from frostline._resume import Backup, restore_description
-from frostline._tree import Found, select, unique, weights_of
-from frostline._view import plan_of
+from frostline._freezing.apply import adopt, apply_plans
+from frostline._freezing.description import describe
+from frostline._weights.tree import Found, select, unique, weights_of
+from frostline._weights.view import plan_of
 
 __all__ = ["FreezeAudit", "FreezeSchedule", "gradual_unfreezing"]
 

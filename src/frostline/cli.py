@@ -37,4 +37,4 @@ def app() -> Any:
     """The commands, as a typer application."""
     # Typer is an extra: the library works without it, and this module imports without it.
     importlib.import_module("typer")
-    return importlib.import_module("frostline._commands").application
+    return importlib.import_module("frostline._cli.commands").application

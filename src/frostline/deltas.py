@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from frostline import _output
-from frostline._apply import adopt, apply_plans
-from frostline._deltas import _format
-from frostline._deltas._apply import check_base, plans_of, switch_off
-from frostline._deltas._compose import OVERLAPS, added, lying, removed
-from frostline._deltas._delta import SHOWN, Delta
-from frostline._deltas._extract import extract
-from frostline._deltas._held import DeltaWeight
-from frostline._deltas._match import match
-from frostline._deltas._model import all_or_none, reader, size_of, weights_in
+from frostline import _console
+from frostline._deltas import format
+from frostline._deltas.apply import check_base, plans_of, switch_off
+from frostline._deltas.compose import OVERLAPS, added, lying, removed
+from frostline._deltas.delta import SHOWN, Delta
+from frostline._deltas.extract import extract
+from frostline._deltas.held import DeltaWeight
+from frostline._deltas.match import match
+from frostline._deltas.model import all_or_none, reader, size_of, weights_in
 from frostline._errors import RestoreError, TargetError
+from frostline._freezing.apply import adopt, apply_plans
 
 __all__ = [
     "Delta",
@@ -63,13 +63,13 @@ def extract_delta(model: Any, base: Any = None) -> Delta:
         >>> delta.size, delta.nbytes  # a row and a bias, and which row it is
         (6, 28)
         >>> [(weight.path, weight.held, weight.kind) for weight in delta.weights]
-        [('hidden/kernel', 3, 'slab'), ('hidden/bias', 3, 'whole')]
+        [('hidden/kernel', 3, 'block'), ('hidden/bias', 3, 'whole')]
     """
     from frostline import __version__
 
     found = weights_in(model)
     before = None if base is None else reader(base, found)
-    with _output.meter("extracting", size_of(found), unit="entries") as advance:
+    with _console.meter("extracting", size_of(found), unit="entries") as advance:
         return extract(found, before, __version__, advance)
 
 
@@ -101,7 +101,7 @@ def load_delta(path: Any) -> Delta:
         >>> fl.load_delta(path) == fl.extract_delta(layer)
         True
     """
-    return _format.read(path)
+    return format.read(path)
 
 
 def apply_delta(

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from frostline._console import each, percent
 from frostline._errors import PathError, PlotError, TargetError
-from frostline._output import each, percent
-from frostline._plots._maps import Gallery, drift_panel, frozen_panel
-from frostline._plots._need import drawing
-from frostline._plots._values import pairs, read_value, reader, refuse_twice, subject_of
-from frostline._summaries._rows import row_of
-from frostline._tree import Found, select, weights_of
+from frostline._plots.maps import Gallery, drift_panel, frozen_panel
+from frostline._plots.need import drawing
+from frostline._plots.values import pairs, read_value, reader, refuse_twice, subject_of
+from frostline._summaries.rows import row_of
+from frostline._weights.tree import Found, select, weights_of
 
 if TYPE_CHECKING:  # matplotlib is an extra, and slow to import
     from matplotlib.axes import Axes

@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from frostline._output import meter
-from frostline._plots._maps import drift_panel, frozen_panel
-from frostline._plots._values import pairs, reader, refuse_twice, subject_of
-from frostline._reports import _data
-from frostline._reports._page import page
-from frostline._reports._write import refuse_place, write
-from frostline._summaries._numbers import itemsize
-from frostline._summaries._rows import slots_of
-from frostline._tree import Found, select, weights_of
+from frostline._console import meter
+from frostline._errors import ReportError
+from frostline._plots.maps import drift_panel, frozen_panel
+from frostline._plots.values import pairs, reader, refuse_twice, subject_of
+from frostline._reports import data
+from frostline._reports.page import write_page
+from frostline._summaries.numbers import itemsize
+from frostline._summaries.rows import slots_of
+from frostline._weights.tree import Found, select, weights_of
+from frostline._writing import check_target
 
 
 def report(
@@ -74,27 +74,27 @@ def report(
         True
     """
     out = Path(path)
-    refuse_place(out, ".html", ".htm")
+    check_target(out, ".html", ".htm", refusal=ReportError)
     chosen = select(model, weights_of(model), weights)
     earlier = None
     if before is not None:
         refuse_twice(model, chosen)
         earlier = reader(before, chosen)
     versions = [("keras", keras.version()), ("backend", keras.config.backend())]
-    made = _data.Report(model.name, earlier is not None, versions)
+    made = data.Report(model.name, earlier is not None, versions)
     _fill(made, chosen, earlier, slots_of(model))
-    write(page(made, datetime.now()), out)
+    write_page(made, out)
     return out
 
 
 def _fill(
-    made: _data.Report,
+    made: data.Report,
     chosen: list[Found],
     earlier: Callable[[Found], np.ndarray] | None,
     slots: int | None,
 ) -> None:
     sizes = [math.prod(int(n) for n in weight.variable.shape) for weight in chosen]
-    pixels = _data.pixels(_data.cells_each(sizes))
+    pixels = data.pixels(data.cells_each(sizes))
     read = [size * itemsize(w.variable.dtype) for w, size in zip(chosen, sizes, strict=True)]
     with meter("reading", sum(read), quiet=False) as advance:
         for weight, done in zip(chosen, read, strict=True):

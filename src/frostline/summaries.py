@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from frostline._console import prints_utf
 from frostline._errors import DependencyError, SummaryError
-from frostline._output import prints_utf
-from frostline._summaries import _html, _table
-from frostline._summaries._layers import (
+from frostline._summaries import html, table
+from frostline._summaries.layers import (
     Line,
     Node,
     layers_of,
@@ -22,9 +22,9 @@ from frostline._summaries._layers import (
     tree_of,
     tree_of_paths,
 )
-from frostline._summaries._numbers import Row, Totals, numbers
-from frostline._summaries._rows import row_of, slots_of
-from frostline._tree import unique, weights_of
+from frostline._summaries.numbers import Row, Totals, numbers
+from frostline._summaries.rows import row_of, slots_of
+from frostline._weights.tree import unique, weights_of
 
 if TYPE_CHECKING:  # pandas is no dependency
     from pandas import DataFrame
@@ -177,14 +177,14 @@ class Summary(Totals):
     def _repr_html_(self) -> str:
         # What lies deeper a notebook opens with a click; of blocks that are alike it has one.
         listed = sum(line.row is not None for _, line in printed(self._lines, closed=True))
-        notes = _table.notes(self, listed, None, self._fold)
-        return _html.page(_table.title(self.name, self), self._lines, self, notes)
+        notes = table.notes(self, listed, None, self._fold)
+        return html.page(table.title(self.name, self), self._lines, self, notes)
 
     def _parts(self, width: int, *, ascii_only: bool) -> RenderResult:
         listed = sum(line.row is not None for _, line in printed(self._lines))
-        yield Text(_table.title(self.name, self))
-        yield _table.table(self._lines, self, width, ascii_only=ascii_only)
-        yield Text("\n".join(_table.notes(self, listed, self._depth, self._fold)))
+        yield Text(table.title(self.name, self))
+        yield table.table(self._lines, self, width, ascii_only=ascii_only)
+        yield Text("\n".join(table.notes(self, listed, self._depth, self._fold)))
 
     @cached_property
     def _lines(self) -> tuple[Line, ...]:
@@ -226,7 +226,7 @@ def summary(target: Any, *, depth: int | None = None, fold: bool = True) -> Summ
         >>> _ = fl.freeze(model, "hidden/kernel", fl.at[:2, :])
         >>> row = fl.summary(model).rows[0]
         >>> row.path, row.frozen, row.size, row.share, row.kind, row.slots_saved
-        ('hidden/kernel', 6, 12, 0.5, 'slab', 12)
+        ('hidden/kernel', 6, 12, 0.5, 'block', 12)
         >>> hidden = fl.summary(model).layers[0]
         >>> hidden.name, hidden.frozen, hidden.size, hidden.trained, hidden.delta_bytes
         ('hidden', 6, 15, 9, 44)

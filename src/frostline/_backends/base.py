@@ -181,7 +181,7 @@ class Backend:
         """The product of `x` and a weight whose gradient is computed for what trains alone.
 
         Args:
-            product: A `frostline._fast._product.Product`.
+            product: A `frostline._fast.product.Product`.
             x: The input, a tensor.
             parts: The parts of the weight.
             merge: What puts them together, in the order of axes that they have.

@@ -96,7 +96,7 @@ class TorchBackend(Backend):
         return base.index_copy(0, _positions(plan, name, base), rows)
 
     def whole(self, parts: Any, merge: Merge) -> Any:
-        if parts.plan.kind == "slab" or _traced():
+        if parts.plan.kind == "block" or _traced():
             whole = super().whole(parts, merge)
         else:
             whole = _Whole.apply(parts.trainable.value, parts)
@@ -210,7 +210,7 @@ def _refreshed(parts: Any) -> Any:
     """
     plan, base = parts.plan, _keras.storage(parts.frozen).data
     part = _keras.storage(parts.trainable).data
-    if plan.kind == "indices":
+    if plan.kind == "positions":
         base.index_copy_(0, _positions(plan, "positions", base), part)
     else:
         base.view(-1).index_copy_(0, _positions(plan, "trainable", base), part)
@@ -228,7 +228,7 @@ class _Whole(torch.autograd.Function):
         ctx.save_for_backward(part)
         # `data`: no view of the frozen part for autograd.
         whole = _refreshed(parts).data
-        if ctx.plan.kind == "indices":
+        if ctx.plan.kind == "positions":
             # The same memory order as the plain weight, or kernels would round in another way.
             return whole.movedim(0, ctx.plan.axis).contiguous().data
         return whole
@@ -237,7 +237,7 @@ class _Whole(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Any) -> Any:
         plan, (gradient,) = ctx.plan, upstream
         _ = ctx.saved_tensors
-        if plan.kind == "indices":
+        if plan.kind == "positions":
             positions = _positions(plan, "positions", gradient)
             return gradient.movedim(plan.axis, 0).index_select(0, positions), None
         positions = _positions(plan, "trainable", gradient)

@@ -1,7 +1,7 @@
 """The same model in stock Keras layers, and back."""
 
-from frostline._stock._convert import to_stock
-from frostline._stock._find import Split, find_splits
-from frostline._stock._merge import from_stock, merge_stock
+from frostline._stock.convert import to_stock
+from frostline._stock.find import Split, find_splits
+from frostline._stock.merge import from_stock, merge_stock
 
 __all__ = ["Split", "find_splits", "from_stock", "merge_stock", "to_stock"]

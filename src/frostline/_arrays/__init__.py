@@ -1,0 +1,1 @@
+"""How the entries of an array lie, are walked and compared. Pure NumPy."""

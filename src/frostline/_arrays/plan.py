@@ -1,0 +1,280 @@
+"""Selection mask -> plan: static indices that say how a weight is divided. Pure NumPy.
+
+A plan is computed once, when a weight is frozen, and never looks at a tensor. There are three
+kinds, from the cheapest to the most general:
+
+* `WholePlan`: nothing of the weight trains.
+* `AxisPlan`: what trains is a set of positions along one axis (rows, columns, filters, heads).
+  With one block of trainable or of frozen positions it is a *block*, and both parts are compact.
+  Otherwise it is *positions*, and both parts have that axis first, so that what is written
+  and read are whole rows of memory: the trainable part is compact, and the frozen part is as long
+  as the weight. The places of the trainable positions in it hold zeros, or what trains where a
+  backend puts the weight together in them, and do not count.
+* `EntriesPlan`: what trains is any set of entries. The trainable part is a flat vector; the
+  frozen part keeps the full shape, and the places of the trainable entries in it are never read.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WholePlan:
+    """Every entry of a weight of `shape` is frozen."""
+
+    shape: Shape
+    kind: ClassVar[str] = "whole"
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def frozen_count(self) -> int:
+        return self.size
+
+    def mask(self) -> np.ndarray:
+        """The boolean array of `shape`, True where frozen."""
+        return np.ones(self.shape, dtype=bool)
+
+    def to_config(self) -> dict[str, Any]:
+        return {"kind": "whole", "shape": list(self.shape)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A block `start:stop` of positions of one part, in the order of the whole weight."""
+
+    trainable: bool
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class AxisPlan:
+    """The positions `trainable` along `axis` train: sorted, neither none nor all."""
+
+    shape: Shape
+    axis: int
+    trainable: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def frozen_count(self) -> int:
+        return self.size // self.shape[self.axis] * (self.shape[self.axis] - len(self.trainable))
+
+    @cached_property
+    def kind(self) -> str:
+        blocks = [sum(run.trainable is part for run in self.runs) for part in (True, False)]
+        return "block" if min(blocks) == 1 else "positions"
+
+    @cached_property
+    def frozen(self) -> tuple[int, ...]:
+        """The positions along `axis` that are frozen, sorted."""
+        return tuple(np.flatnonzero(self._along_axis()).tolist())
+
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
+        """The whole axis as alternating blocks of the two parts, each in its part's positions."""
+        along = self._along_axis()
+        edges = [0, *(np.flatnonzero(np.diff(along)) + 1).tolist(), len(along)]
+        taken = {True: 0, False: 0}
+        runs = []
+        for begin, end in pairwise(edges):
+            trainable = not along[begin]
+            start = taken[trainable]
+            taken[trainable] = start + end - begin
+            runs.append(Run(trainable, start, taken[trainable]))
+        return tuple(runs)
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """`int32[k]`: `trainable` as an array."""
+        return np.asarray(self.trainable, dtype=np.int32)
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """`int32[n]`: one more than where each position lies in the trainable part, 0 if frozen.
+
+        TensorFlow reads 0 out of bounds on a GPU, and what is out of bounds does not train.
+        """
+        places = np.zeros(self.shape[self.axis], dtype=np.int32)
+        places[self.positions] = 1 + np.arange(len(self.positions))
+        return places
+
+    @cached_property
+    def frozen_places(self) -> np.ndarray:
+        """`int32[n]`: where each position of the axis lies in the frozen part, 0 if it trains."""
+        places = np.zeros(self.shape[self.axis], dtype=np.int32)
+        places[list(self.frozen)] = np.arange(len(self.frozen))
+        return places
+
+    def mask(self) -> np.ndarray:
+        """The boolean array of `shape`, True where frozen."""
+        along = self._along_axis()
+        return np.broadcast_to(
+            along.reshape([-1 if a == self.axis else 1 for a in range(len(self.shape))]), self.shape
+        ).copy()
+
+    def to_config(self) -> dict[str, Any]:
+        blocks = [[r[0], r[-1] + 1] for r in _consecutive(np.asarray(self.trainable))]
+        return {
+            "kind": "axis",
+            "shape": list(self.shape),
+            "axis": self.axis,
+            "trainable": [int(edge) for block in blocks for edge in block],
+        }
+
+    def _along_axis(self) -> np.ndarray:
+        along = np.ones(self.shape[self.axis], dtype=bool)
+        along[list(self.trainable)] = False
+        return along
+
+
+@dataclass(frozen=True, eq=False)
+class EntriesPlan:
+    """The entries at the flat positions `trainable` train: `int[k]`, sorted."""
+
+    shape: Shape
+    trainable: np.ndarray
+    kind: ClassVar[str] = "entries"
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def frozen_count(self) -> int:
+        return self.size - len(self.trainable)
+
+    def mask(self) -> np.ndarray:
+        """The boolean array of `shape`, True where frozen."""
+        flat = np.ones(self.size, dtype=bool)
+        flat[self.trainable] = False
+        return flat.reshape(self.shape)
+
+    @cached_property
+    def row_starts(self) -> np.ndarray:
+        """`int[n + 1]`: for a matrix of `n` rows, where each begins in `trainable`."""
+        rows, columns = self.shape
+        edges = np.searchsorted(self.trainable, np.arange(rows + 1, dtype=np.int64) * columns)
+        return edges.astype(self.trainable.dtype)
+
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """`int[k]`: for a matrix, the column of each entry of `trainable`."""
+        return (self.trainable % self.shape[1]).astype(self.trainable.dtype)
+
+    @cached_property
+    def blocks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Two `int[blocks, n]`: for a matrix, the rows and columns of `trainable`, n at a time.
+
+        Filled up with zeros at the end. What a block gathers should lie in a cache.
+        """
+        count = len(self.trainable)
+        size = min(count, 4096)
+        blocks = -(-count // size)
+        padded = np.pad(self.trainable, (0, blocks * size - count)).reshape(blocks, size)
+        return padded // self.shape[1], padded % self.shape[1]
+
+    def to_config(self) -> dict[str, Any]:
+        packed = zlib.compress(np.packbits(self.mask()).tobytes(), 9)
+        return {
+            "kind": "entries",
+            "shape": list(self.shape),
+            "frozen": base64.b64encode(packed).decode("ascii"),
+        }
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, EntriesPlan)
+            and self.shape == other.shape
+            and np.array_equal(self.trainable, other.trainable)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.trainable.tobytes()))
+
+
+Plan = WholePlan | AxisPlan | EntriesPlan
+SplitPlan = AxisPlan | EntriesPlan
+
+
+def plan_from_mask(mask: np.ndarray) -> Plan | None:
+    """The cheapest plan that freezes the True entries of `mask`; None where there are none.
+
+    >>> import numpy as np
+    >>> plan_from_mask(np.array([[True, True], [False, False]]))
+    AxisPlan(shape=(2, 2), axis=0, trainable=(1,))
+    """
+    shape = tuple(int(n) for n in mask.shape)
+    if not mask.any():
+        return None
+    if mask.all():
+        return WholePlan(shape)
+    for axis in range(mask.ndim):
+        others = tuple(a for a in range(mask.ndim) if a != axis)
+        along = mask.all(axis=others)
+        if np.array_equal(along, mask.any(axis=others)):
+            return AxisPlan(shape, axis, tuple(np.flatnonzero(~along).tolist()))
+    return EntriesPlan(shape, _flat_positions(~mask))
+
+
+def plan_from_config(config: Mapping[str, Any]) -> Plan:
+    """The plan that `to_config` wrote; a malformed one raises `ValueError`."""
+    shape = tuple(int(n) for n in config["shape"])
+    kind = config["kind"]
+    if kind == "whole":
+        return WholePlan(shape)
+    if kind == "axis":
+        edges = [int(edge) for edge in config["trainable"]]
+        axis = int(config["axis"])
+        along = np.ones(shape[axis], dtype=bool)
+        for start, stop in zip(edges[::2], edges[1::2], strict=True):
+            if not 0 <= start < stop <= len(along):
+                raise ValueError(f"a block {start}:{stop} lies outside an axis of {len(along)}")
+            along[start:stop] = False
+        if along.all() or not along.any():
+            raise ValueError("an axis plan must leave some positions frozen and some trainable")
+        return AxisPlan(shape, axis, tuple(np.flatnonzero(~along).tolist()))
+    if kind == "entries":
+        frozen = np.unpackbits(packed_mask(config), count=math.prod(shape)).astype(bool)
+        return EntriesPlan(shape, _flat_positions(~frozen))
+    raise ValueError(f"unknown kind of plan {kind!r}")
+
+
+def packed_mask(config: Mapping[str, Any]) -> np.ndarray:
+    """The mask of an `EntriesPlan` in its config: `uint8[n]`, eight entries a byte."""
+    wanted = -(-math.prod(int(n) for n in config["shape"]) // 8)
+    # Bounded: a damaged or hostile text must not unpack to more than the shape allows.
+    inflate = zlib.decompressobj()
+    packed = inflate.decompress(base64.b64decode(config["frozen"]), wanted + 1)
+    if len(packed) != wanted or not inflate.eof:
+        raise ValueError(
+            f"{len(packed)} bytes of mask do not fit a weight of shape {tuple(config['shape'])}"
+        )
+    return np.frombuffer(packed, dtype=np.uint8)
+
+
+def _flat_positions(mask: np.ndarray) -> np.ndarray:
+    # JAX has no 64-bit integers unless asked, and half the bytes are half the traffic elsewhere.
+    return np.flatnonzero(mask).astype(np.int32 if mask.size < 2**31 else np.int64)
+
+
+def _consecutive(positions: np.ndarray) -> list[np.ndarray]:
+    return np.split(positions, np.flatnonzero(np.diff(positions) > 1) + 1)

@@ -1,0 +1,1 @@
+"""What the callbacks are made of."""

@@ -1,0 +1,207 @@
+"""The proof that nothing frozen moved: checksums, and copies that are read where one differs."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import tempfile
+import warnings
+import weakref
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from frostline._arrays.bits import differ
+from frostline._arrays.plan import AxisPlan, Plan
+from frostline._console import each
+from frostline._errors import AuditError, ScheduleError
+from frostline._weights.tree import Found, unique, walk
+from frostline._weights.view import View, plan_of
+
+
+class FreezeAudit(keras.callbacks.Callback):
+    """Proves while training goes on that no frozen entry moves, to the bit.
+
+    The frozen entries of the model are read and compared by checksum. Their values are kept in a
+    temporary file, and read again only where a checksum differs, to say which entry it is. A
+    freeze that changes meanwhile is followed: what is frozen before and after must still agree.
+
+    Args:
+        every: `"epoch"`, or a number of batches. On JAX the weights are fetched from the training
+            step for each comparison, so a small number slows training down.
+        on_leak: `"raise"` or `"warn"`.
+
+    Raises:
+        ScheduleError: An argument is not one of the above.
+        AuditError: While training, where an entry differs.
+
+    Examples:
+        >>> import keras, numpy as np, frostline as fl
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="out")])
+        >>> _ = fl.freeze(model, "out/kernel", fl.at[0])
+        >>> model.compile("adamw", "mse")
+        >>> audit = fl.callbacks.FreezeAudit()
+        >>> x, y = np.ones((8, 4)), np.ones((8, 3))
+        >>> _ = model.fit(x, y, epochs=2, verbose=0, callbacks=[audit])
+        >>> audit.comparisons
+        2
+    """
+
+    def __init__(self, every: str | int = "epoch", on_leak: str = "raise") -> None:
+        super().__init__()
+        batches = isinstance(every, int) and not isinstance(every, bool) and every > 0
+        if every != "epoch" and not batches:
+            raise ScheduleError(
+                f"every: 'epoch' or a positive number of batches; got every={every!r}. "
+                "Write `FreezeAudit(every=100)`."
+            )
+        if on_leak not in ("raise", "warn"):
+            raise ScheduleError(
+                f"on_leak: 'raise' or 'warn'; got on_leak={on_leak!r}. "
+                "Write `FreezeAudit(on_leak='warn')`."
+            )
+        self.every = every
+        self.on_leak = on_leak
+        self.comparisons = 0
+        self._records: dict[int, Record] = {}
+        self._folder = ""
+        self._drop_folder: Callable[[], Any] = lambda: None
+        self._seen = 0
+        if batches:
+            # Keras may run callbacks beside the training step if none asks for batches.
+            self.on_train_batch_end = self._count_batches
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Note the values that must stay."""
+        del logs
+        self.comparisons, self._seen, self._records = 0, 0, {}
+        self._drop_folder()
+        self._folder = tempfile.mkdtemp(prefix="frostline-")
+        # Dropped with this object at the latest: `fit` may end in an error of any kind.
+        self._drop_folder = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._compare(changed_only=True)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Follow a freeze that a schedule has changed."""
+        del epoch, logs
+        self._seen = 0
+        self._compare(changed_only=True)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Compare, if that is asked for once an epoch."""
+        del epoch, logs
+        if self.every == "epoch":
+            self.audit()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Compare a last time, and let the copies go."""
+        del logs
+        if self.every != "epoch":
+            self.audit()
+        self._records, self._folder = {}, ""
+        self._drop_folder()
+
+    def audit(self) -> None:
+        """Compare now, while training runs.
+
+        Raises:
+            AuditError: An entry differs and `on_leak` is `"raise"`.
+        """
+        self.comparisons += 1
+        self._compare(changed_only=False)
+
+    def _count_batches(self, batch: int, logs: Any = None) -> None:
+        del logs
+        if batch + 1 - self._seen >= int(self.every):
+            self._seen = batch + 1
+            self.audit()
+
+    def _compare(self, *, changed_only: bool) -> None:
+        if not self._folder:
+            raise ScheduleError(
+                f"FreezeAudit: nothing to compare with; got every={self.every!r} before training. "
+                "It notes the values when `fit` begins."
+            )
+        found = unique(walk(self.model))
+        now = {id(w.variable): w for w in found if plan_of(w.variable) is not None}
+        for key in [key for key in self._records if key not in now]:
+            del self._records[key]
+        for key, weight in each("auditing", now.items()):
+            record = self._records.get(key)
+            changed = record is None or record.plan != plan_of(weight.variable)
+            if record is not None and (changed or not changed_only):
+                leak = compare(record, weight.variable)
+                if leak is not None:
+                    self._tell(weight, *leak)
+                    changed = True
+            if changed:
+                self._records[key] = Record(weight.variable, self._folder)
+
+    def _tell(self, weight: Found, entry: tuple[int, ...], before: Any, after: Any) -> None:
+        message = (
+            f"{weight.path}: a frozen entry has changed; got weight{list(entry)}={after!r}, "
+            f"was {before!r} (shape {tuple(weight.variable.shape)}, dtype "
+            f"{weight.variable.dtype}). Look for code that assigns to this weight while it trains."
+        )
+        if self.on_leak == "raise":
+            raise AuditError(message)
+        warnings.warn(message, stacklevel=3)
+
+
+class Record:
+    """What a frozen variable holds now."""
+
+    def __init__(self, variable: Any, folder: str) -> None:
+        plan = plan_of(variable)
+        assert plan is not None
+        values = _frozen_values(variable, plan)
+        self.plan = plan
+        self.dtype = values.dtype
+        self.checksum = _checksum(values)
+        # A disk has room for a second copy of a large model where memory has not.
+        self._path = pathlib.Path(folder) / f"{id(variable)}.bin"
+        values.view(np.uint8).tofile(self._path)
+
+    def values(self) -> np.ndarray:
+        """The frozen entries as they were, in the order of the weight."""
+        return np.fromfile(self._path, dtype=np.uint8).view(self.dtype)
+
+
+def compare(record: Record, variable: Any) -> tuple[tuple[int, ...], Any, Any] | None:
+    """The first entry frozen then and now whose bits differ: place, value then, value now."""
+    plan = plan_of(variable)
+    assert plan is not None
+    now = _frozen_values(variable, plan)
+    if plan == record.plan and _checksum(now) == record.checksum:
+        return None
+    was_frozen, is_frozen = record.plan.mask(), plan.mask()
+    both = was_frozen & is_frozen
+    then = record.values()[both[was_frozen]]
+    now = now[both[is_frozen]]
+    differs = differ(then, now)
+    if not differs.any():
+        return None
+    first = int(np.argmax(differs))
+    place = np.unravel_index(np.flatnonzero(both)[first], both.shape)
+    return tuple(int(n) for n in place), then[first], now[first]
+
+
+def _frozen_values(variable: Any, plan: Plan) -> np.ndarray:
+    """The frozen entries of a variable as one axis in the order of the weight."""
+    if not isinstance(variable, View):
+        values = keras.ops.convert_to_numpy(variable.value)
+    else:
+        # Nothing is put together: only the frozen part is read.
+        values = np.asarray(keras.ops.convert_to_numpy(variable._frostline.frozen.value))
+        if plan.kind == "entries":
+            values = values[plan.mask()]
+        elif isinstance(plan, AxisPlan) and plan.kind == "positions":
+            values = np.moveaxis(values[plan.places == 0], 0, plan.axis)
+    return np.ascontiguousarray(values).reshape(-1)
+
+
+def _checksum(values: np.ndarray) -> int:
+    return zlib.crc32(values.view(np.uint8).data)

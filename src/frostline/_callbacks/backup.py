@@ -1,0 +1,68 @@
+"""What was frozen, noted beside the backup of `keras.callbacks.BackupAndRestore`."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from typing import Any
+
+import keras
+
+from frostline import _keras
+from frostline._errors import RestoreError
+from frostline._freezing.apply import adopt, apply_plans
+from frostline._freezing.description import plans_described
+from frostline._weights.tree import unique, walk
+from frostline._writing import replacing
+
+_NAME = "frostline_schedule.json"
+_VERSION = 1
+
+
+class Backup:
+    """The notes in the folder of one backup callback: for an epoch, what is frozen from it on."""
+
+    def __init__(self, callback: keras.callbacks.BackupAndRestore) -> None:
+        self._callback = callback
+        self._path = pathlib.Path(os.fspath(callback.backup_dir)) / _NAME
+        self._notes: dict[int, list[dict[str, Any]]] = {}
+
+    def note(self, epoch: int, described: list[dict[str, Any]]) -> None:
+        """Write down what is frozen from this epoch on, -1 for before the first."""
+        self._notes = {known: note for known, note in self._notes.items() if known < epoch}
+        self._notes[epoch] = described
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        notes = {str(known): note for known, note in self._notes.items()}
+        # A run may be killed at any time.
+        with replacing(self._path) as unfinished:
+            unfinished.write_text(
+                json.dumps({"version": _VERSION, "notes": notes}), encoding="utf-8"
+            )
+
+    def resumed(self, model: Any) -> tuple[frozenset[int], list[dict[str, Any]]] | None:
+        """The epochs whose actions the backup has behind it, and what is frozen in it."""
+        reached = _keras.backed_up_epoch(self._callback)
+        if reached is None:
+            return None
+        try:
+            read = json.loads(self._path.read_text(encoding="utf-8"))
+            notes = {int(epoch): note for epoch, note in read["notes"].items()}
+            known = read["version"] == _VERSION
+        except (OSError, ValueError, KeyError, AttributeError):
+            notes, known = {}, False
+        self._notes = {epoch: note for epoch, note in notes.items() if epoch <= reached}
+        if not known or not self._notes:
+            raise RestoreError(
+                f"{model.name}: a backup without a note of what was frozen in it; got "
+                f"backup_dir={str(self._path.parent)!r}. It is of a run without this schedule: "
+                "delete the folder to begin anew, or leave the schedule out."
+            )
+        return frozenset(self._notes), self._notes[max(self._notes)]
+
+
+def restore_description(model: Any, described: list[dict[str, Any]]) -> None:
+    """Freeze in a model what is described, and nothing else."""
+    wanted = {id(variable): plan for variable, plan in plans_described(model, described)}
+    apply_plans([(w.variable, wanted.get(id(w.variable))) for w in unique(walk(model))])
+    adopt(model)

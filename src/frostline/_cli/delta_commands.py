@@ -1,0 +1,137 @@
+"""`frostline delta`: take what was trained out of a model file, and put it on its base."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from frostline import __version__
+from frostline._cli import answers
+from frostline._cli.options import Force, Json, Quiet, told
+from frostline._errors import FileError
+from frostline._writing import check_target
+
+application = typer.Typer(
+    name="delta",
+    help="Take what was trained out of a model file, and put it on its base.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Delta = Annotated[Path, typer.Argument(metavar="DELTA", help="A .safetensors file.")]
+
+
+class Overlap(StrEnum):
+    """Which of two values of an entry wins."""
+
+    error = "error"
+    first = "first"
+    last = "last"
+
+
+@application.command()
+@told
+def extract(
+    tuned: Annotated[Path, typer.Argument(metavar="TUNED", help="The file of the trained model.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .safetensors file to write.")],
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL", help="The model before training: take only what differs from it."
+        ),
+    ] = None,
+    frozen: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="The .keras file that says what is frozen; by default TUNED and the base.",
+        ),
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take what trains out of a model file.
+
+    What is not frozen, of layers that are on; with --base that of it which differs.
+
+    Exit status: 0, and 2 for whatever cannot be done; then nothing is written.
+    """
+    from frostline._console import meter
+    from frostline._deltas.on_files import extract_from_file
+    from frostline._files import open_file
+
+    check_target(out, force=force)
+    with ExitStack() as stack:
+        trained, before, says = (
+            None if path is None else stack.enter_context(open_file(path))
+            for path in (tuned, base, frozen)
+        )
+        assert trained is not None
+        with meter("extracting", trained.size, quiet=quiet, unit="entries") as advance:
+            delta = extract_from_file(trained, before, says, __version__, advance)
+    delta.save(out)
+    answers.delta_told(delta, out, as_json=False, quiet=quiet)
+
+
+@application.command()
+@told
+def apply(
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="The file of the base model.")],
+    deltas: Annotated[list[Path], typer.Argument(metavar="DELTA", help="Deltas of it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write, as BASE.")],
+    overlap: Annotated[
+        Overlap,
+        typer.Option(help="Which DELTA wins where two have other values for an entry."),
+    ] = Overlap.error,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put deltas on the model that they were trained from.
+
+    All else in the file stays as it is, what is frozen and the optimizer too.
+
+    Exit status: 0, and 2 for whatever cannot be done, such as another base; then nothing is
+    written.
+    """
+    from frostline._console import meter
+    from frostline._deltas.format import read
+    from frostline._deltas.on_files import apply_to_file
+    from frostline._files import open_file
+
+    if _format(out) != _format(base):
+        raise FileError(
+            f"{out}: of another format than {base}; got {out.suffix}. Name a {_format(base)} file."
+        )
+    check_target(out, force=force)
+    loaded = [read(path) for path in deltas]
+    with open_file(base) as opened:
+        size = opened.size
+    with meter("applying", size, quiet=quiet, unit="entries") as advance:
+        apply_to_file(base, loaded, out, overlap.value, advance)
+    if not quiet:
+        for path, delta in zip(deltas, loaded, strict=True):
+            print(f"{path}: {delta.size:,} entries")
+    print(f"written to {out}")
+
+
+@application.command()
+@told
+def info(delta: Delta, json: Json = False, quiet: Quiet = False) -> None:
+    """List what is in a delta, and what it can be applied to.
+
+    Exit status: 0, and 2 for a file that cannot be read or is not as it was written.
+    """
+    from frostline._deltas.format import read
+
+    loaded = read(delta)
+    answers.delta_told(loaded, delta, as_json=json, quiet=quiet)
+    if not json:
+        print(f"fingerprint {loaded.fingerprint}, for base {loaded.base}")
+
+
+def _format(path: Path) -> Any:
+    return "".join(path.suffixes[-2:]) if path.suffix == ".h5" else path.suffix

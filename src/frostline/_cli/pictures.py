@@ -1,0 +1,140 @@
+"""The page and the picture of what differs between two files, made while these are compared."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from frostline._arrays.equation import Equation
+from frostline._arrays.frozen import Frozen
+from frostline._errors import FileError, ReportError
+from frostline._files import ModelFile, Stored
+from frostline._files.compare import Comparison, See
+from frostline._plots.arrange import KINDS, Known, arrangement
+from frostline._plots.maps import Comparing, Gallery, Panel, Pixels, Subject
+from frostline._plots.need import drawing
+from frostline._reports import data
+from frostline._reports.page import write_page
+from frostline._summaries.numbers import Row
+from frostline._writing import check_target, replacing
+
+_DRAWN = 48  # weights on a picture, as in `frostline.plot_drift`
+
+
+class Pictures:
+    """What is asked for of a comparison besides its numbers. No Keras.
+
+    Of each weight the cells of its maps are kept, however large it is.
+
+    Args:
+        before: The one file.
+        after: The other.
+        html: Where the page goes, if there is to be one.
+        png: Where the picture goes, if there is to be one.
+
+    Raises:
+        ReportError: A path can not be written to.
+        DependencyError: matplotlib is not installed, and there is to be a picture.
+        FileError: There is to be a picture, of no weights.
+    """
+
+    def __init__(
+        self, before: ModelFile, after: ModelFile, html: Path | None, png: Path | None
+    ) -> None:
+        if html is not None:
+            check_target(html, ".html", ".htm", refusal=ReportError)
+        if png is not None:
+            check_target(png, ".png", refusal=ReportError)
+        self._name = after.path.name
+        self._html, self._png = html, png
+        self._takers: list[tuple[Pixels, Callable[[Panel], None]]] = []
+        sizes = [weight.size for weight in after.weights]
+        if html is not None:
+            facts = [("before", str(before.path)), ("after", str(after.path))]
+            self._report = data.Report(self._name, True, facts, from_files=True)
+            self._takers.append((data.pixels(data.cells_each(sizes)), self._report.add))
+        if png is not None:
+            if not sizes:
+                raise FileError(
+                    f"{after.path}: no weights to draw; got a file of none. Leave --png out."
+                )
+            self._drawing = drawing("--png")
+            self._gallery = Gallery(_DRAWN)
+            drawn = min(len(sizes), _DRAWN)
+            pixels = functools.partial(self._drawing.pixels, axes=None, weights=drawn)
+            self._takers.append((pixels, self._gallery.add))
+
+    @contextmanager
+    def watch(self, weight: Stored, frozen: Frozen | None) -> Iterator[See]:
+        """Look at a weight while it is compared."""
+        if not self._takers:
+            yield lambda start, before, after: None
+            return
+        subject = subject_of(weight, frozen)
+        seen = [(Comparing(subject, subject.grid(pixels)), take) for pixels, take in self._takers]
+
+        def see(start: int, before: np.ndarray, after: np.ndarray) -> None:
+            for comparing, _ in seen:
+                comparing.add(start, before, after)
+
+        yield see
+        for comparing, take in seen:
+            take(comparing.panel())
+
+    def write(self, comparison: Comparison) -> list[Path]:
+        """Write what is asked for, and say where it is.
+
+        Raises:
+            ReportError: A path can not be written to.
+        """
+        known = bool(comparison.freeze_from)
+        if self._html is not None:
+            self._report.freeze_known = known
+            write_page(self._report, self._html)
+        if self._png is not None:
+            self._draw(self._png, self._gallery.said if known else "what is frozen is not known")
+        return [path for path in (self._html, self._png) if path is not None]
+
+    def _draw(self, png: Path, said: str) -> None:
+        shown = self._gallery.shown
+        notes = self._drawing.notes(
+            len(shown), self._gallery.seen, "All of them are on the page of --html."
+        )
+        figure = self._drawing.page(shown, f"{self._name}: {said}", notes)
+        with replacing(png, ReportError) as beside:
+            figure.savefig(beside, format="png")
+
+
+def subject_of(weight: Stored, frozen: Frozen | None) -> Subject:
+    """A weight of a file, of which `frozen` is frozen.
+
+    A file does not tell what trains: what is not frozen counts as if it did.
+    """
+    kind = "" if frozen is None else frozen.kind
+    row = Row(
+        path=weight.path,
+        shape=weight.shape,
+        dtype=str(weight.dtype),
+        size=weight.size,
+        frozen=0 if frozen is None else frozen.count,
+        kind=kind,
+        slots_saved=None,
+        trains=kind != "whole",
+    )
+    name = weight.path.rpartition("/")[2]
+    return Subject(row, arrangement(name, weight.shape, _known(weight, name)), frozen)
+
+
+def _known(weight: Stored, name: str) -> Known:
+    owner = weight.owner
+    kind = owner.kind if owner.kind in KINDS else ""
+    if not owner.equation.count(",") == owner.equation.count("->") == 1:
+        return Known(kind)
+    equation = Equation.parse(owner.equation)
+    axes = equation.kernel if name == "kernel" else equation.made
+    heads = axes.find(owner.heads) if owner.heads else -1
+    return Known(kind, equation, heads if heads >= 0 else None)

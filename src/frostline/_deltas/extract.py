@@ -1,0 +1,131 @@
+"""Weights of a model or of a file -> a delta, one weight in memory at a time. Pure NumPy."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from frostline._arrays.bits import differ
+from frostline._arrays.plan import Plan, WholePlan, plan_from_mask
+from frostline._deltas.delta import Delta
+from frostline._deltas.format import made
+from frostline._deltas.held import DeltaWeight, fingerprint_of, take
+from frostline._errors import AuditError, PathError, RestoreError
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A weight that a delta may hold.
+
+    Attributes:
+        path: Its path below the model.
+        shape: Its shape.
+        dtype: Its dtype, as text.
+        read: Gives its value, of which the caller changes nothing.
+        plan: What is frozen of it, None where nothing is.
+        on: False where nothing of it moves, whatever is frozen: its layer is off.
+        state: Whether its layer updates it itself.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], np.ndarray]
+    plan: Plan | None = None
+    on: bool = True
+    state: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many entries it has."""
+        return math.prod(self.shape)
+
+
+def refuse_twice(name: str, origins: Iterable[Origin]) -> None:
+    """The error for weights of one path, which a delta could not tell apart."""
+    for path, count in Counter(origin.path for origin in origins).items():
+        if count > 1:
+            raise PathError(
+                f"{path}: {count} different weights have this path, and a delta knows them by "
+                f"path; got weights of {name}. Give its layers different names."
+            )
+
+
+def moves_along(path: str) -> RestoreError:
+    """The error for a base that is the weight itself."""
+    return RestoreError(
+        f"{path}: the base is the weight itself, and moves along; got base with its very memory. "
+        "Take a copy before training, `base = fl.snapshot(model)`."
+    )
+
+
+def extract(
+    origins: Sequence[Origin],
+    before: Callable[[Origin], np.ndarray | None] | None,
+    version: str,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Delta:
+    """Take out what trains, or of that what changed.
+
+    Args:
+        origins: The weights.
+        before: What each was before training, None for one of which that is not known. Without it
+            all that trains is taken.
+        version: Of frostline.
+        advance: Told how many entries have been worked on since it was last.
+    """
+    weights = []
+    for origin in origins:
+        weights.append(_held(origin, before))
+        advance(origin.size)
+    return made(weights, version)
+
+
+def _held(origin: Origin, before: Callable[[Origin], np.ndarray | None] | None) -> DeltaWeight:
+    plan = origin.plan if origin.on else WholePlan(origin.shape)
+    value = origin.read()
+    earlier = None if before is None else before(origin)
+    if earlier is not None:
+        plan = _changed(origin, plan, value, earlier)
+    return DeltaWeight(
+        path=origin.path,
+        shape=origin.shape,
+        dtype=origin.dtype,
+        fingerprint=fingerprint_of(plan, value),
+        state=origin.state,
+        on=origin.on,
+        plan=plan,
+        values=None if isinstance(plan, WholePlan) else take(plan, value),
+    )
+
+
+def _changed(
+    origin: Origin, plan: Plan | None, value: np.ndarray, earlier: np.ndarray
+) -> Plan | None:
+    """The plan that leaves out what is equal to the base, where nothing that may not has moved."""
+    if earlier.dtype.kind == "V" and earlier.dtype.itemsize == value.dtype.itemsize:
+        earlier = earlier.view(value.dtype)  # a file of NumPy knows no bfloat16
+    for what in ("shape", "dtype"):
+        if getattr(earlier, what) != getattr(value, what):
+            raise RestoreError(
+                f"{origin.path}: another {what} than in the base; got {getattr(value, what)}, "
+                f"the base has {getattr(earlier, what)}. Pass the base of this very model."
+            )
+    # JAX shares what can not be written to, and that never moves.
+    if earlier.flags.writeable and np.may_share_memory(earlier, value):
+        raise moves_along(origin.path)
+    changed = differ(value, earlier)
+    if plan is not None and changed.any():
+        leaked = changed if isinstance(plan, WholePlan) else changed & plan.mask()
+        if leaked.any():
+            place = tuple(int(n) for n in np.unravel_index(int(leaked.argmax()), leaked.shape))
+            raise AuditError(
+                f"{origin.path}: a frozen entry is not that of the base; got weight{list(place)}="
+                f"{value[place]}, the base has {earlier[place]} ({int(leaked.sum()):,} such "
+                "entries). Pass the base that this model was trained from."
+            )
+    return plan_from_mask(~changed) if changed.size else WholePlan(origin.shape)

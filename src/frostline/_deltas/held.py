@@ -1,0 +1,135 @@
+"""What a delta holds of one weight: which entries, and their values. Pure NumPy."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from frostline._arrays.plan import AxisPlan, EntriesPlan, Plan, WholePlan
+
+Shape = tuple[int, ...]
+_BLOCK = 1 << 22  # bytes that are hashed at a time
+_DIGITS = 32  # of a fingerprint, in hexadecimal: 128 bits
+
+
+@dataclass(frozen=True, eq=False)
+class DeltaWeight:
+    """What a delta holds of one weight.
+
+    Attributes:
+        path: The path of the weight below the model, as in `summary`.
+        shape: The shape of the whole weight, a tuple of integers.
+        dtype: Its dtype, `"float32"`.
+        held: How many of its entries are in the delta.
+        kind: How these lie: `"whole"`, `"block"` (one block along an axis), `"positions"` (others
+            along an axis), `"entries"`, or `""` where none is in it.
+        nbytes: Bytes of their values, and of the index that says which they are.
+        fingerprint: A hash of the entries that are not in it, 32 hexadecimal digits, of which the
+            base must have the same bits.
+        state: Whether the layer updates it itself, as `BatchNormalization` does its moving
+            statistics.
+        on: False where its layer was off, `layer.trainable = False`.
+    """
+
+    path: str
+    shape: Shape
+    dtype: str
+    fingerprint: str
+    state: bool
+    on: bool
+    # What is frozen: a plan, or None where all of the weight is held.
+    plan: Plan | None = field(repr=False)
+    # The held entries: of the weight's shape, shorter along the axis of an `AxisPlan`, or flat.
+    values: np.ndarray | None = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.values is not None:
+            self.values.setflags(write=False)  # what was hashed stays
+
+    @property
+    def size(self) -> int:
+        """Entries of the whole weight."""
+        return math.prod(self.shape)
+
+    @property
+    def held(self) -> int:
+        """How many entries are in the delta."""
+        return self.size - (0 if self.plan is None else self.plan.frozen_count)
+
+    @property
+    def kind(self) -> str:
+        """How the entries in the delta lie."""
+        if self.plan is None:
+            return "whole"
+        return "" if isinstance(self.plan, WholePlan) else self.plan.kind
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values and of the index."""
+        return sum(part.nbytes for part in (self.values, self.positions) if part is not None)
+
+    @property
+    def positions(self) -> np.ndarray | None:
+        """The index: positions along an axis or flat ones; None where none is needed."""
+        if isinstance(self.plan, AxisPlan):
+            return self.plan.positions
+        return self.plan.trainable if isinstance(self.plan, EntriesPlan) else None
+
+    def take(self, whole: np.ndarray) -> np.ndarray:
+        """The entries of a whole weight that are in the delta, in the order of `values`, copied."""
+        return take(self.plan, whole)
+
+    def put(self, whole: np.ndarray, values: np.ndarray) -> None:
+        """Write entries, in the order of `values`, into a whole weight."""
+        put(self.plan, whole, values)
+
+    def mask(self) -> np.ndarray:
+        """`bool[shape]`: True where an entry is not in the delta, as where it is frozen."""
+        return np.zeros(self.shape, bool) if self.plan is None else self.plan.mask()
+
+
+def take(plan: Plan | None, whole: np.ndarray) -> np.ndarray:
+    """The entries that a plan leaves to train, in its compact shape, copied."""
+    if plan is None:
+        return whole.copy()
+    if isinstance(plan, AxisPlan):
+        return whole.take(plan.positions, axis=plan.axis)
+    return whole.reshape(-1)[plan.trainable if isinstance(plan, EntriesPlan) else slice(0)]
+
+
+def put(plan: Plan | None, whole: np.ndarray, values: np.ndarray) -> None:
+    """Write what `take` gave; `whole` lies in C order."""
+    if plan is None:
+        whole[...] = values
+    elif isinstance(plan, AxisPlan):
+        whole[(slice(None),) * plan.axis + (plan.positions,)] = values
+    elif isinstance(plan, EntriesPlan):
+        whole.reshape(-1)[plan.trainable] = values
+
+
+def compact_shape(plan: Plan | None, shape: Shape) -> Shape:
+    """The shape of what `take` gives."""
+    if plan is None:
+        return shape
+    if isinstance(plan, AxisPlan):
+        return (*shape[: plan.axis], len(plan.trainable), *shape[plan.axis + 1 :])
+    return (len(plan.trainable) if isinstance(plan, EntriesPlan) else 0,)
+
+
+def fingerprint_of(plan: Plan | None, whole: np.ndarray) -> str:
+    """A hash of the bits of all entries that a plan freezes, in C order."""
+    digest = hashlib.sha256()
+    if plan is None:
+        return digest.hexdigest()[:_DIGITS]
+    flat = np.ascontiguousarray(whole).reshape(-1)
+    mask = None if isinstance(plan, WholePlan) else plan.mask().reshape(-1)
+    step = max(1, _BLOCK // flat.itemsize)
+    for start in range(0, flat.size, step):
+        block = flat[start : start + step]
+        if mask is not None:
+            block = block[mask[start : start + step]]
+        digest.update(block.view(np.uint8).data)
+    return digest.hexdigest()[:_DIGITS]

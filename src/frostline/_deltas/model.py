@@ -1,0 +1,144 @@
+"""A Keras model as weights that a delta may hold, and the deltas that lie on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from frostline._deltas.compose import Patch
+from frostline._deltas.extract import Origin, moves_along, refuse_twice
+from frostline._deltas.held import DeltaWeight
+from frostline._deltas.match import match
+from frostline._errors import NotBuiltError, PathError, TargetError
+from frostline._plots.values import read_value
+from frostline._weights.tree import Found, unique, walk, weights_of
+from frostline._weights.view import plan_of
+
+_RECORD = "_frostline_deltas"
+
+
+@dataclass(frozen=True)
+class ModelWeight(Origin):
+    """A weight of a model, `found` in it."""
+
+    found: Found = None  # type: ignore[assignment]
+
+    @property
+    def patches(self) -> Sequence[Patch]:
+        """The deltas that lie on it, those that win last."""
+        return getattr(self.found.variable, _RECORD, ())
+
+    def lay(self, patches: Sequence[Patch]) -> None:
+        """Note the deltas that lie on it."""
+        if patches:
+            setattr(self.found.variable, _RECORD, tuple(patches))
+        elif self.patches:
+            delattr(self.found.variable, _RECORD)
+
+    def write(self, value: np.ndarray) -> None:
+        """Assign the whole weight."""
+        self.found.variable.assign(value)
+
+
+def weights_in(model: Any) -> list[ModelWeight]:
+    """Every weight of a model that training may move: those that an optimizer trains, and state.
+
+    Raises:
+        TargetError, NotBuiltError, PathError: As for `summary`; two weights have one path.
+    """
+    weights_of(model)  # its errors
+    if not model.built:
+        raise NotBuiltError(
+            f"{model.name}: not all of it may have its weights yet; got built={model.built}. "
+            "Call it once on data."
+        )
+    found = [_weight(found) for found in unique(walk(model, state=True))]
+    refuse_twice(model.name, found)
+    return found
+
+
+def _weight(found: Found) -> ModelWeight:
+    variable = found.variable
+    return ModelWeight(
+        path=found.path,
+        shape=tuple(int(n) for n in variable.shape),
+        dtype=str(variable.dtype),
+        read=lambda: read_value(found),
+        plan=plan_of(variable),
+        on=found.on,
+        state=found.state,
+        found=found,
+    )
+
+
+@contextmanager
+def all_or_none() -> Iterator[Callable[..., None]]:
+    """Weights written one by one, and all as they were where any of it fails.
+
+    Yields:
+        A function of a weight, what a delta holds of it, its present value, the deltas that are to
+        lie on it, and its new value, which differs in those entries alone.
+    """
+    undo: list[tuple[ModelWeight, DeltaWeight, Sequence[Patch], np.ndarray]] = []
+
+    def write(
+        target: ModelWeight,
+        held: DeltaWeight,
+        now: np.ndarray,
+        patches: Sequence[Patch],
+        value: np.ndarray,
+    ) -> None:
+        undo.append((target, held, target.patches, held.take(now)))
+        target.write(value)
+        target.lay(patches)
+
+    try:
+        yield write
+    except BaseException:
+        for target, held, patches, old in reversed(undo):
+            value = np.array(target.read(), order="C")
+            held.put(value, old)
+            target.write(value)
+            target.lay(patches)
+        raise
+
+
+def reader(base: Any, found: Sequence[ModelWeight]) -> Callable[[Origin], np.ndarray | None]:
+    """What gives the value of a weight in a base, None for state that it does not have."""
+    if isinstance(base, keras.layers.Layer):
+        theirs = match(found, weights_in(base), base.name, who="model")
+        for mine, other in zip(found, theirs, strict=True):
+            if mine.found.variable is other.found.variable:
+                raise moves_along(mine.path)
+        known: Mapping[str, Any] = dict(zip((weight.path for weight in found), theirs, strict=True))
+    elif isinstance(base, Mapping):
+        known = base
+    else:
+        raise TargetError(
+            f"base: neither a model nor a mapping from paths to arrays; got "
+            f"base={type(base).__name__}. Take `base = fl.snapshot(model)` before training."
+        )
+    missing = [weight.path for weight in found if not weight.state and weight.path not in known]
+    if missing:
+        raise PathError(
+            f"{missing[0]}: not in `base`; got base with {len(known)} weights. "
+            "Take `base = fl.snapshot(model)` of this model before training."
+        )
+
+    def read(weight: Origin) -> np.ndarray | None:
+        value = known.get(weight.path)
+        if isinstance(value, ModelWeight):
+            return value.read()
+        return None if value is None else np.asarray(value)
+
+    return read
+
+
+def size_of(weights: Iterable[Origin]) -> int:
+    """How many entries weights have."""
+    return sum(weight.size for weight in weights)

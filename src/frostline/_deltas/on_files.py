@@ -1,0 +1,232 @@
+"""Deltas of model files: taken out of one, put on another, with no Keras and no backend.
+
+One weight is in memory at a time, and the deltas.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frostline._arrays.frozen import Frozen
+from frostline._arrays.plan import Plan, plan_from_mask
+from frostline._deltas.compose import Patch, added, base_below, fits
+from frostline._deltas.delta import Delta, base_of, other_base
+from frostline._deltas.extract import Origin, extract, refuse_twice
+from frostline._deltas.held import DeltaWeight, fingerprint_of
+from frostline._deltas.match import match
+from frostline._errors import RestoreError
+from frostline._files import ModelFile, Stored, open_file
+from frostline._files.archive import BLOCK, WEIGHTS
+from frostline._files.compare import frozen_of, paired, sayers
+from frostline._files.sources import Bytes, read_whole
+from frostline._writing import replacing
+
+Advance = Callable[[int], None]
+Write = Callable[[Stored, np.ndarray], None]
+
+
+@dataclass(frozen=True)
+class FileWeight(Origin):
+    """A weight in a file, `stored` there."""
+
+    stored: Stored = None  # type: ignore[assignment]
+
+
+def extract_from_file(
+    tuned: ModelFile,
+    base: ModelFile | None,
+    freeze: ModelFile | None,
+    version: str,
+    advance: Advance,
+) -> Delta:
+    """Take what trains out of a file.
+
+    Args:
+        tuned: The file of the trained model.
+        base: That of the model before training: only what differs is taken, and nothing frozen may.
+        freeze: The file that says what is frozen; `tuned` and `base` by default.
+        version: Of frostline.
+        advance: Told how many entries have been worked on since it was last.
+
+    Raises:
+        FileError: The files are of different architectures, or `freeze` holds no freeze.
+        RestoreError: Nothing says what trains.
+        AuditError: A frozen entry differs.
+    """
+    said = sayers([file for file in (tuned, base) if file is not None], freeze)
+    if base is None and not any(file.holds_a_freeze for file in said):
+        raise RestoreError(
+            f"{tuned.path}: nothing says what of it was trained; got a .{tuned.format} file "
+            "without a freeze. Name one that has it with --frozen MODEL.keras, or the model before "
+            "training with --base."
+        )
+    before = {} if base is None else {mine.key: one for one, mine in paired(base, tuned)}
+    frozen = frozen_of([(weight, weight) for weight in tuned.weights], tuned, said)
+    origins = [_origin(weight, frozen.get(weight.key)) for weight in _weights(tuned)]
+    refuse_twice(str(tuned.path), origins)
+    reader = None if base is None else lambda origin: _read(before[origin.stored.key])
+    return extract(origins, reader, version, advance)
+
+
+def apply_to_file(
+    base: Path, deltas: Sequence[Delta], out: Path, overlap: str, advance: Advance
+) -> None:
+    """Write a model file with deltas put on it: all else in it stays as it is.
+
+    Args:
+        base: The file of the model that the deltas were trained from.
+        deltas: They, in order.
+        out: The file to write, of the same format. It may be `base`.
+        overlap: Which of two values of an entry wins, as for `apply_delta`.
+        advance: Told how many entries have been worked on since it was last.
+
+    Raises:
+        FileError: A file cannot be read or written.
+        RestoreError: `base` is of another architecture or has other weights.
+    """
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_file(base))
+        wanted = [_matched(delta, opened) for delta in deltas]
+        unfinished = stack.enter_context(replacing(out))
+        writer = stack.enter_context(_copy(opened, unfinished))
+        for stored in _weights(opened):
+            value, patches = _read(stored), []
+            for delta, weights in zip(deltas, wanted, strict=True):
+                weight = weights[stored.key]
+                _check(opened, delta, weights, stored, value, patches)
+                if weight.held:
+                    patches, value = added(stored.path, value, patches, delta, weight, overlap)
+            if patches:
+                writer(stored, value)
+            advance(stored.size)
+
+
+def _weights(opened: ModelFile) -> list[Stored]:
+    return [w for w in opened.weights if w.path.rpartition("/")[2] != "seed_generator_state"]
+
+
+def _origin(stored: Stored, frozen: Frozen | None) -> FileWeight:
+    return FileWeight(
+        path=stored.path,
+        shape=stored.shape,
+        dtype=str(stored.dtype),
+        read=lambda: _read(stored),
+        plan=_plan(stored, frozen),
+        on=stored.on,
+        state=stored.path.rpartition("/")[2].startswith("moving_"),
+        stored=stored,
+    )
+
+
+def _plan(stored: Stored, frozen: Frozen | None) -> Plan | None:
+    return (
+        None
+        if frozen is None
+        else plan_from_mask(frozen.mask(0, stored.size).reshape(stored.shape))
+    )
+
+
+def _read(stored: Stored) -> np.ndarray:
+    return read_whole(stored.source, stored.shape, stored.dtype)
+
+
+def _matched(delta: Delta, opened: ModelFile) -> dict[str, DeltaWeight]:
+    """The weight of a delta for each in a file, by its key there."""
+    stored = _weights(opened)
+    # Tensors may be in any order.
+    by_place = opened.format != "safetensors"
+    targets = [_origin(weight, None) for weight in stored]
+    found = match(delta.weights, targets, str(opened.path), by_place=by_place)
+    return {mine.stored.key: weight for mine, weight in zip(found, delta.weights, strict=True)}
+
+
+def _check(
+    opened: ModelFile,
+    delta: Delta,
+    weights: Mapping[str, DeltaWeight],
+    stored: Stored,
+    value: np.ndarray,
+    patches: Sequence[Patch],
+) -> None:
+    if fits(weights[stored.key], value, patches):
+        return
+    marks = []
+    for other in _weights(opened):
+        weight = weights[other.key]
+        whole = value if other.key == stored.key else _read(other)
+        below = patches if other.key == stored.key else []
+        mark = fingerprint_of(weight.plan, base_below(whole, below))
+        marks.append((other.shape, str(other.dtype), mark))
+    raise other_base(stored.path, str(opened.path), base_of(marks), delta)
+
+
+@contextmanager
+def _copy(opened: ModelFile, unfinished: Path) -> Iterator[Write]:
+    """A copy of a model file, and a function that writes a whole weight into it."""
+    if opened.format == "keras":
+        with _unpacked(opened.path, unfinished) as weights, _into_hdf5(weights) as writer:
+            yield writer
+        return
+    shutil.copyfile(opened.path, unfinished)
+    into = _into_tensors if opened.format == "safetensors" else _into_hdf5
+    with into(unfinished) as writer:
+        yield writer
+
+
+@contextmanager
+def _into_tensors(path: Path) -> Iterator[Write]:
+    with open(path, "r+b") as file:
+
+        def write(stored: Stored, value: np.ndarray) -> None:
+            assert isinstance(stored.source, Bytes)
+            file.seek(stored.source.offset)
+            file.write(value.reshape(-1).view(np.uint8).data)
+
+        yield write
+
+
+@contextmanager
+def _into_hdf5(path: Path) -> Iterator[Write]:
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+
+        def write(stored: Stored, value: np.ndarray) -> None:
+            dataset: Any = file[stored.key]
+            named = dataset.attrs.get("dtype") == "bfloat16" or dataset.dtype.kind == "V"
+            dataset[...] = value.view(dataset.dtype) if named else value
+
+        yield write
+
+
+@contextmanager
+def _unpacked(path: Path, unfinished: Path) -> Iterator[Path]:
+    """The weights of a `.keras` file as a file of their own, packed with the rest in the end."""
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(dir=unfinished.parent) as at:
+        weights = Path(archive.extract(WEIGHTS, at))
+        yield weights
+        with zipfile.ZipFile(unfinished, "w") as packed:
+            for info in archive.infolist():
+                changed = info.filename == WEIGHTS
+                with (
+                    open(weights, "rb") if changed else archive.open(info) as source,
+                    packed.open(_entry(info), "w", force_zip64=True) as target,
+                ):
+                    shutil.copyfileobj(source, target, BLOCK)
+
+
+def _entry(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    """The name, date and compression of a part, without its size and checksum."""
+    entry = zipfile.ZipInfo(info.filename, info.date_time)
+    entry.compress_type = info.compress_type
+    entry.external_attr = info.external_attr
+    return entry

@@ -1,0 +1,58 @@
+"""`einsum` with a partly frozen weight: `EinsumDense`, and so every layer of attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from frostline._fast.product import Product, axis_parts, multiply, of_dtype, size_of
+
+# Letters that an equation with an ellipsis does not use stand for the axes under it.
+_SPARE = "zyxwvutsrqponmlkjihgfedcbaZYXWVUTSRQPONMLKJIHGFEDCBA"
+
+
+def einsum(equation: str, *operands: Any) -> Any:
+    """`keras.ops.einsum`, in the place of it in `EinsumDense.call`."""
+    x, weight = operands
+    parts = axis_parts(x, weight)
+    letters = None if parts is None else _letters(equation, len(x.shape))
+    if parts is None or letters is None:
+        return ops.einsum(equation, *operands)
+    of_x, of_weight, of_y = letters
+    divided = of_weight[parts.plan.axis]
+    if divided in of_x and x.shape[of_x.index(divided)] is None:
+        return ops.einsum(equation, *operands)
+    if parts.plan.kind == "positions":
+        of_weight = divided + of_weight.replace(divided, "")
+    product = Product(
+        plan=parts.plan,
+        apply=lambda x, weight: ops.einsum(f"{of_x},{of_weight}->{of_y}", x, weight),
+        gradient_x=lambda x, weight, upstream: of_dtype(
+            ops.einsum(f"{of_y},{of_weight}->{of_x}", upstream, weight), x
+        ),
+        gradient_weight=lambda x, weight, upstream: of_dtype(
+            ops.einsum(f"{of_x},{of_y}->{of_weight}", x, upstream), weight
+        ),
+        x_axis=of_x.index(divided) if divided in of_x else None,
+        y_axis=of_y.index(divided) if divided in of_y else None,
+        rows=size_of(
+            [n for n, letter in zip(x.shape, of_x, strict=True) if letter not in of_weight]
+        ),
+    )
+    return multiply(product, ops.convert_to_tensor(x), parts)
+
+
+def _letters(equation: str, ndim: int) -> tuple[str, str, str] | None:
+    """The letters of input, weight and output; None where a gradient is no plain `einsum`."""
+    inputs, of_y = equation.replace(" ", "").split("->")
+    of_x, of_weight = inputs.split(",")
+    if "." in of_x:
+        hidden = ndim - len(of_x.replace(".", ""))
+        spare = [letter for letter in _SPARE if letter not in equation][:hidden]
+        of_x, of_y = (part.replace("...", "".join(spare)) for part in (of_x, of_y))
+    for one, others in ((of_x, of_weight + of_y), (of_weight, of_x + of_y)):
+        # A letter that is summed over in one operand, or is twice in it, has no such gradient.
+        if len(set(one)) < len(one) or set(one) - set(others):
+            return None
+    return of_x, of_weight, of_y

@@ -1,0 +1,82 @@
+"""`take` from a partly frozen table, which is never put together: `Embedding` and its kin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from keras import ops
+
+from frostline._arrays.plan import AxisPlan
+from frostline._backends import backend
+from frostline._fast.dense import matmul, multiply_rows
+from frostline._fast.product import table_parts, usable_parts
+from frostline._weights.parts import Parts
+
+
+def take(x: Any, indices: Any, axis: int | None = None) -> Any:
+    """`keras.ops.take`, in the place of it in `Embedding.call`."""
+    parts = table_parts(indices, x)
+    if parts is None or axis != 0:
+        return ops.take(x, indices, axis=axis)
+    indices = ops.convert_to_tensor(indices)
+    if parts.plan.axis == 0:
+        return _take_rows(parts, indices)
+    return _take_across(parts, indices)
+
+
+def _take_rows(parts: Parts[AxisPlan], indices: Any) -> Any:
+    plan, frozen = parts.plan, backend.read(parts.frozen)
+    places = backend.look_up(plan, "places", indices)
+    if plan.kind == "block":
+        indices = backend.look_up(plan, "frozen_places", indices)
+    return backend.choose(places, backend.read(parts.trainable), indices, frozen)
+
+
+def _take_across(parts: Parts[AxisPlan], indices: Any) -> Any:
+    """Of a table with some of its columns frozen: all rows are looked up in both parts."""
+    plan = parts.plan
+    trainable = backend.dense_gradient(backend.read(parts.trainable))
+    frozen = backend.read(parts.frozen)
+    if plan.kind == "positions":
+        rows = ops.take(trainable, indices, axis=1), ops.take(frozen, indices, axis=1)
+        across = backend.put(rows[1], plan, "positions", rows[0])
+        # `moveaxis` has no rule for `torch.vmap`.
+        return ops.transpose(across, [*range(1, len(across.shape)), 0])
+    rows = ops.take(trainable, indices, axis=0), ops.take(frozen, indices, axis=0)
+    return ops.concatenate(
+        [rows[0 if run.trainable else 1][..., run.start : run.stop] for run in plan.runs], axis=-1
+    )
+
+
+@dataclass(frozen=True)
+class _Transposed:
+    """A partly frozen table on its way from `transpose` to `matmul`."""
+
+    table: Any
+    parts: Parts[AxisPlan]
+
+
+def convert_to_tensor(x: Any) -> Any:
+    """`keras.ops.convert_to_tensor`, which a table passes before `transpose` in Keras 3.12."""
+    return ops.convert_to_tensor(x) if table_parts(None, x) is None else x
+
+
+def transpose(x: Any, axes: Any = None) -> Any:
+    """`keras.ops.transpose`, in the place of it in `ReversibleEmbedding.call`."""
+    parts = None if axes is not None else table_parts(None, x)
+    return ops.transpose(x, axes) if parts is None else _Transposed(x, parts)
+
+
+def cast(x: Any, dtype: Any) -> Any:
+    """`keras.ops.cast` there, which a table passes where the way back has a dtype of its own."""
+    return ops.cast(ops.transpose(x.table) if isinstance(x, _Transposed) else x, dtype)
+
+
+def matmul_reverse(x1: Any, x2: Any) -> Any:
+    """`keras.ops.matmul` there: with the table as it is or with one for the way back."""
+    if not isinstance(x2, _Transposed):
+        return matmul(x1, x2)
+    if len(x1.shape) < 2 or x1.shape[-1] is None or usable_parts(x1, x2.table) is None:
+        return ops.matmul(x1, ops.transpose(x2.table))
+    return multiply_rows(x1, x2.parts, flipped=True)

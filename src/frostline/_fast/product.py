@@ -1,0 +1,234 @@
+"""Products of an input and a partly frozen weight that cost what trains.
+
+All are one of three forms, whichever the plan's kind asks for:
+
+* *split*, for blocks: a product with each part, and the results side by side or added. Nothing is
+  put together, and the gradient of the frozen part is never computed.
+* *whole*, for positions: one product with the weight put together, and a gradient that takes
+  the trainable positions out of the input or of the upstream gradient before it multiplies.
+* *patched*, for positions and inputs of few rows, where the copy of the weight that the whole
+  form makes would cost more than the product: a product with the frozen part as it is, and one
+  with the trainable part in the places that are its.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from frostline._arrays.plan import AxisPlan, Run, SplitPlan
+from frostline._backends import backend
+from frostline._weights.parts import Parts
+from frostline._weights.split import is_block, merge_stored, slice_along
+from frostline._weights.view import View, readable_parts
+
+_force = threading.local()
+
+
+@dataclass(frozen=True)
+class Product:
+    """A function of an input and a weight that is linear in each, and a divided axis of the weight.
+
+    Its functions take weights with the axes in the order that the parts of the plan have. Where
+    the divided axis lies along an axis of the input, position for position, that is `x_axis`;
+    where it lies along one of the output, that is `y_axis`.
+    """
+
+    plan: SplitPlan
+    apply: Callable[[Any, Any], Any]
+    """Input, weight -> output; the weight may have any number of positions along its axis."""
+    gradient_x: Callable[[Any, Any, Any], Any]
+    """Input, whole weight, upstream gradient -> the gradient of the input."""
+    gradient_weight: Callable[[Any, Any, Any], Any]
+    """Input, weight (for its shape), upstream gradient -> the gradient of the weight."""
+    x_axis: int | None = None
+    y_axis: int | None = None
+    splits: bool = True
+    """Whether a product with each part costs about as much as one with the whole."""
+    rows: int | None = None
+    """How many rows of the input each entry of the weight meets, where that is known."""
+
+    def take_x(self, x: Any) -> Any:
+        """What of the input meets the trainable part."""
+        return x if self.x_axis is None else self._take(x, self.x_axis)
+
+    def take_y(self, y: Any) -> Any:
+        """What of the output, or of its gradient, comes from the trainable part."""
+        return y if self.y_axis is None else self._take(y, self.y_axis)
+
+    def gradient_part(self, x: Any, trainable: Any, upstream: Any) -> Any:
+        """The gradient of the trainable part."""
+        return self.gradient_weight(self.take_x(x), trainable, self.take_y(upstream))
+
+    def patched(self, x: Any, trainable: Any, frozen: Any) -> Any:
+        """The product by one with each part, of positions along one axis of input or output."""
+        if self.x_axis is not None:
+            kept = self._blank(x, self.x_axis)
+            return self.apply(kept, frozen) + self.apply(self.take_x(x), trainable)
+        return self._put(self.apply(x, frozen), self.apply(x, trainable), self.y_axis)
+
+    def patched_gradients(
+        self, x: Any, trainable: Any, frozen: Any, upstream: Any
+    ) -> tuple[Any, Any]:
+        """The gradients of the input and of the trainable part, in the same manner."""
+        part = self.take_y(upstream)
+        by_part = self.gradient_weight(self.take_x(x), trainable, part)
+        if self.x_axis is not None:
+            by_frozen = self.gradient_x(x, frozen, upstream)
+            by_trainable = self.gradient_x(x, trainable, upstream)
+            return self._put(by_frozen, by_trainable, self.x_axis), by_part
+        kept = self._blank(upstream, self.y_axis)
+        return self.gradient_x(x, frozen, kept) + self.gradient_x(x, trainable, part), by_part
+
+    def _blank(self, tensor: Any, axis: int | None) -> Any:
+        """Zeros at the trainable positions: what lies there in the frozen part is not meant."""
+        assert isinstance(self.plan, AxisPlan)
+        assert axis is not None
+        shape = [1] * len(tensor.shape)
+        shape[axis] = -1
+        trains = (self.plan.places > 0).reshape(shape)
+        return ops.where(trains, ops.zeros((), tensor.dtype), tensor)
+
+    def _put(self, tensor: Any, rows: Any, axis: int | None) -> Any:
+        """The tensor with `rows` at the trainable positions along an axis."""
+        assert axis is not None
+        tensor, rows = ops.moveaxis(tensor, axis, 0), ops.moveaxis(rows, axis, 0)
+        return ops.moveaxis(backend.put(tensor, self.plan, "positions", rows), 0, axis)
+
+    def _take(self, tensor: Any, axis: int) -> Any:
+        positions = self.plan.trainable
+        if is_block(positions):
+            return slice_along(tensor, axis, positions[0], positions[-1] + 1)
+        return backend.take(tensor, self.plan, "positions", axis)
+
+
+def usable_parts(x: Any, weight: Any) -> Parts[SplitPlan] | None:
+    """The parts of a partly frozen weight, where a fast path may use them.
+
+    Not for inputs that are sparse, ragged, symbolic, or that meet the weight in another dtype:
+    what Keras does with those is left to Keras.
+    """
+    if not isinstance(weight, View) or not backend.is_dense(x) or forced_generic():
+        return None
+    parts = readable_parts(weight)
+    if parts is None or keras.backend.standardize_dtype(x.dtype) != parts.trainable.dtype:
+        return None
+    return parts
+
+
+def axis_parts(x: Any, weight: Any) -> Parts[AxisPlan] | None:
+    """The same of a weight that is divided along an axis."""
+    return along_axis(usable_parts(x, weight))
+
+
+def table_parts(indices: Any, table: Any) -> Parts[AxisPlan] | None:
+    """The same of a table to look `indices` up in; None as indices is for a table on its own."""
+    if not isinstance(table, View) or forced_generic():
+        return None
+    if indices is not None and not backend.is_dense(indices):
+        return None
+    return along_axis(readable_parts(table))
+
+
+def along_axis(parts: Any) -> Parts[AxisPlan] | None:
+    """The parts, if there are any and they are of a weight that is divided along an axis."""
+    return parts if parts is not None and isinstance(parts.plan, AxisPlan) else None
+
+
+def size_of(axes: Sequence[Any]) -> int | None:
+    """How many entries these axes span, None where one is not known or, in an export, a symbol."""
+    known = [n for n in axes if isinstance(n, int)]
+    return math.prod(known) if len(known) == len(axes) else None
+
+
+def of_dtype(tensor: Any, other: Any) -> Any:
+    """The tensor in the dtype of another one."""
+    # An operation of Keras that has nothing to do takes as long as a small product.
+    return tensor if tensor.dtype == other.dtype else ops.cast(tensor, other.dtype)
+
+
+@contextmanager
+def generic() -> Iterator[None]:
+    """Put every weight together, as if there were no fast paths: what they must be equal to."""
+    before = forced_generic()
+    _force.generic = True
+    try:
+        yield
+    finally:
+        _force.generic = before
+
+
+def forced_generic() -> bool:
+    """Whether fast paths are off in this thread."""
+    return getattr(_force, "generic", False)
+
+
+def multiply(product: Product, x: Any, parts: Parts[Any]) -> Any:
+    """The product with a partly frozen weight, in the form that suits its plan."""
+    if parts.plan.kind == "block" and product.splits:
+        return _split_product(
+            product, parts.plan.runs, x, backend.read(parts.trainable), backend.read(parts.frozen)
+        )
+    if not backend.merges_in_place and _is_small(product):
+        return backend.patched(
+            product, x, backend.read(parts.trainable), backend.read(parts.frozen)
+        )
+    return backend.product(product, x, parts, merge_stored)
+
+
+def _is_small(product: Product) -> bool:
+    """Whether a second product, with the trainable part, costs less than a copy of the weight.
+
+    One grows with the rows of the input and the share that trains, the other with neither; where
+    they meet was measured, see `docs/speed.md`.
+    """
+    plan = product.plan
+    if product.rows is None or not isinstance(plan, AxisPlan) or plan.kind != "positions":
+        return False
+    if product.x_axis is not None and product.y_axis is not None:
+        return False
+    return product.rows * len(plan.trainable) <= 4 * plan.shape[plan.axis]
+
+
+def _split_product(
+    product: Product, runs: Sequence[Run], x: Any, trainable: Any, frozen: Any
+) -> Any:
+    x_trainable = x_frozen = x
+    if product.x_axis is not None:
+        pieces = _split(x, runs, product.x_axis)
+        x_trainable, x_frozen = (
+            _join(
+                [piece for piece, run in zip(pieces, runs, strict=True) if run.trainable is part],
+                product.x_axis,
+            )
+            for part in (True, False)
+        )
+    y_trainable = product.apply(x_trainable, trainable)
+    y_frozen = product.apply(x_frozen, frozen)
+    if product.y_axis is None:
+        return ops.add(y_trainable, y_frozen)
+    pieces = {
+        part: iter(_split(y, [run for run in runs if run.trainable is part], product.y_axis))
+        for part, y in ((True, y_trainable), (False, y_frozen))
+    }
+    return _join([next(pieces[run.trainable]) for run in runs], product.y_axis)
+
+
+def _split(tensor: Any, runs: Sequence[Run], axis: int) -> Sequence[Any]:
+    """Blocks of a tensor, whose gradient is one concatenation and no sum of padded blocks."""
+    if len(runs) == 1:
+        return [tensor]
+    edges = np.cumsum([run.stop - run.start for run in runs])[:-1]
+    return backend.split(tensor, edges.tolist(), axis)
+
+
+def _join(pieces: Sequence[Any], axis: int) -> Any:
+    return pieces[0] if len(pieces) == 1 else ops.concatenate(pieces, axis=axis)

@@ -1,0 +1,237 @@
+"""Names for the variables of a file: which class a layer is of, and what that calls its own.
+
+A file numbers the variables of a layer. Their names are in the layers, and a config says which
+layers those are, for Keras's own without importing them. What cannot be known keeps its number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from frostline._files.hdf5 import Group
+
+# What each class of Keras calls its own variables, in their order in files. One that is not always
+# there has the entry of the config that says so.
+_BIAS = ("bias", "use_bias")
+_SCALED = (("gamma", "scale"), ("beta", "center"))
+_OWN: dict[str, tuple[str | tuple[str, str], ...]] = {
+    **dict.fromkeys(
+        (
+            *("Dense", "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D"),
+            *("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
+        ),
+        ("kernel", _BIAS),
+    ),
+    **dict.fromkeys(
+        ("SeparableConv1D", "SeparableConv2D"), ("depthwise_kernel", "pointwise_kernel", _BIAS)
+    ),
+    **dict.fromkeys(
+        ("LSTMCell", "GRUCell", "SimpleRNNCell", "ConvLSTMCell"),
+        ("kernel", "recurrent_kernel", _BIAS),
+    ),
+    **dict.fromkeys(("LayerNormalization", "GroupNormalization"), _SCALED),
+    "BatchNormalization": (*_SCALED, "moving_mean", "moving_variance"),
+    "RMSNormalization": ("scale",),
+    **dict.fromkeys(("Attention", "AdditiveAttention"), (("scale", "use_scale"),)),
+    "EinsumDense": ("kernel", ("bias", "bias_axes")),
+    **dict.fromkeys(("Embedding", "ReversibleEmbedding"), ("embeddings",)),
+    "PReLU": ("alpha",),
+}
+# Each makes a cell of its own kind.
+_RECURRENT = {
+    **{name: f"{name}Cell" for name in ("LSTM", "GRU", "SimpleRNN")},
+    **dict.fromkeys(("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), "ConvLSTMCell"),
+}
+_ATTENTION = ("MultiHeadAttention", "GroupQueryAttention", "GroupedQueryAttention")
+# What the projections of an attention compute, and the letter that runs over its heads. In each the
+# kernel has one axis before the heads or behind their features.
+_INTO_HEADS = ("ab,bhf->ahf", "h")
+_OUT_OF_HEADS = ("ahf,hfc->ac", "h")
+# The axes of its recurrent kernel tell a cell from another: so many times its states.
+_CELLS = {4: "LSTMCell", 3: "GRUCell", 1: "SimpleRNNCell"}
+_NOT_LAYERS = ("inbound_nodes", "build_config", "compile_config")
+
+
+def snake_case(name: str) -> str:
+    """A class name as Keras writes it in files: `Conv2DTranspose` is `conv2d_transpose`."""
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+_IN_FILES = {snake_case(name): name for name in (*_OWN, *_RECURRENT, *_ATTENTION, "Bidirectional")}
+
+
+@dataclass(frozen=True)
+class Described:
+    """A layer of a config: its class if that is Keras's own, and what frostline says of it."""
+
+    path: str
+    kind: str | None
+    config: Mapping[str, Any]
+    built: bool
+    freeze: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Owner:
+    """What a file tells of the layer that a weight belongs to.
+
+    Attributes:
+        kind: The name of its class if that is Keras's own, else empty.
+        equation: That of an `EinsumDense`, empty where it is not known.
+        heads: The letter in it that runs over the heads of an attention.
+    """
+
+    kind: str = ""
+    equation: str = ""
+    heads: str = ""
+
+
+UNKNOWN = Owner()
+
+
+def layers_of(config: Mapping[str, Any]) -> Iterator[Described]:
+    """Every layer that the config of a model tells of, those around before those inside."""
+    yield from _layers(config, "", top=True)
+
+
+def _layers(node: Any, above: str, *, top: bool = False) -> Iterator[Described]:
+    if isinstance(node, list):
+        for part in node:
+            yield from _layers(part, above)
+    if not isinstance(node, Mapping):
+        return
+    config = node.get("config")
+    inside, path = node, above
+    if isinstance(node.get("class_name"), str) and isinstance(config, Mapping):
+        name = config.get("name")
+        if not top and isinstance(name, str):
+            path = f"{above}/{name}" if above else name
+        freeze = config.get("frostline") if _is_partly_frozen(node) else None
+        if top or path != above:
+            yield Described(path, _class_of(node), config, bool(node.get("build_config")), freeze)
+        inside = config
+    for key, part in inside.items():
+        if key not in _NOT_LAYERS and isinstance(part, Mapping | list):
+            yield from _layers(part, path)
+
+
+def _is_partly_frozen(node: Mapping[str, Any]) -> bool:
+    return node.get("registered_name") == "frostline>PartlyFrozen"
+
+
+def _class_of(node: Mapping[str, Any]) -> str | None:
+    if _is_partly_frozen(node):
+        frozen = node["config"].get("frostline")
+        node = frozen.get("layer", {}) if isinstance(frozen, Mapping) else {}
+    module = str(node.get("module"))
+    own = node.get("registered_name") is None and module.split(".")[0] == "keras"
+    return str(node.get("class_name")) if own else None
+
+
+class Names:
+    """The names of variables in one file.
+
+    Args:
+        layers: What its config tells of; empty where a file has no config.
+    """
+
+    def __init__(self, layers: list[Described]) -> None:
+        self._layers: dict[str, Described] = {}
+        for layer in layers:
+            self._layers.setdefault(layer.path, layer)
+
+    def of(self, group: Group) -> list[str]:
+        """The name of each variable of a group, its key where it has none that is known."""
+        keys = [variable.key for variable in group.variables]
+        known = self.expected(group)
+        numbered = keys == [str(n) for n in range(len(keys))]
+        if known is None or not numbered or len(known) > len(keys):
+            return keys
+        return [*known, *keys[len(known) :]]
+
+    def on(self, path: str) -> bool:
+        """Whether the layer at a path trains; one that no config tells of does as that around."""
+        while path and path not in self._layers:
+            path = path.rpartition("/")[0]
+        layer = self._layers.get(path)
+        return layer is None or layer.config.get("trainable", True) is not False
+
+    def expected(self, group: Group) -> list[str] | None:
+        """The names of the variables that a layer has, None where that is not known."""
+        if re.fullmatch(r"_?seed_generator", group.attribute):
+            return ["seed_generator_state"]
+        kind, config = self._kind(group)
+        own = _OWN.get(kind or "")
+        if own is None:
+            return None
+        sure = [entry for entry in own if isinstance(entry, str)]
+        if config is not None:
+            if config.get("rms_scaling"):
+                return ["gamma"]
+            return [
+                entry if isinstance(entry, str) else entry[0]
+                for entry in own
+                if isinstance(entry, str) or config.get(entry[1], True)
+            ]
+        if len(group.variables) == len(own):
+            return [entry if isinstance(entry, str) else entry[0] for entry in own]
+        # One that is missing is known if only one can be.
+        return sure if len(group.variables) == len(sure) else None
+
+    def owner(self, group: Group) -> Owner:
+        """What is known of the layer of a group."""
+        kind, config = self._kind(group)
+        if kind == "EinsumDense":
+            if config is not None:
+                return Owner(kind, str(config.get("equation") or ""))
+            return Owner(kind, *(_OUT_OF_HEADS if "output" in group.attribute else _INTO_HEADS))
+        if kind in _CELLS.values() and config is None:
+            # Known to be a cell, and not which: in a `Bidirectional` it may be any.
+            shapes = [variable.shape for variable in group.variables[:2]]
+            rows, columns = shapes[-1] if len(shapes) == 2 and len(shapes[1]) == 2 else (1, 0)
+            kind = _CELLS.get(columns // rows if rows and columns % rows == 0 else 0)
+        return Owner(kind or "")
+
+    def _kind(self, group: Group) -> tuple[str | None, Mapping[str, Any] | None]:
+        """The class of a layer and its config, each None where it is not known."""
+        layer = self._layers.get(group.path)
+        if layer is not None and layer.kind is not None and group.place:
+            return layer.kind, layer.config
+        if group.above is not None and group.above.place:
+            around, config = self._kind(group.above)
+            if around in _RECURRENT and group.attribute == "cell":
+                return _RECURRENT[around], config
+            if around in _ATTENTION and group.attribute.endswith("_dense"):
+                return "EinsumDense", None
+            if around == "Bidirectional" and group.attribute.endswith("ward_layer"):
+                return "LSTM", None  # or a GRU, whose cell has variables of the same names
+        if layer is None and group.in_list:
+            return _IN_FILES.get(re.sub(r"_\d+$", "", group.attribute)), None
+        return None, None
+
+    def missing(self, groups: list[Group]) -> Iterator[str]:
+        """Layers that have fewer variables in a file than its config says, in words."""
+        found = {group.path: group for group in groups}
+        if not any(path in found for path in self._layers if path):
+            return  # an older file, which holds no names
+        shared = {path.rpartition("/")[2] for path in found}
+        for path, layer in self._layers.items():
+            known = _OWN.get(layer.kind or "")
+            if known is None or not layer.built or not path:
+                continue
+            group = found.get(path)
+            if group is None:
+                # One that is used in two models is in the file once.
+                if path.rpartition("/")[2] not in shared:
+                    yield f"{path}: no such layer in the file; got a {layer.kind} in its config"
+                continue
+            expected = self.expected(group) or []
+            if len(group.variables) < len(expected):
+                yield (
+                    f"{path}: fewer weights in the file than its config says; got "
+                    f"{len(group.variables)} of {', '.join(expected)}"
+                )

@@ -1,0 +1,109 @@
+"""Where the entries of a weight lie in a file, read piece by piece."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from typing import IO, Any, Protocol
+
+import numpy as np
+
+from frostline._arrays.pieces import PIECE, Piece, Shape, pieces
+from frostline._errors import FileError
+
+_one_at_a_time = threading.Lock()
+
+
+def read_at(file: IO[bytes], buffer: Any, offset: int) -> int:
+    """Fill a buffer from a place in a file, in any number of threads; how many bytes were read."""
+    if hasattr(os, "preadv"):
+        return os.preadv(file.fileno(), [buffer], offset)
+    with _one_at_a_time:  # elsewhere a file has one place, from which it is read
+        file.seek(offset)
+        return file.readinto(buffer)  # type: ignore[attr-defined]
+
+
+class Source(Protocol):
+    """Where the entries of a weight are, for any number of threads.
+
+    Attributes:
+        piece: How many bytes are best read at once.
+    """
+
+    piece: int
+
+    def read(self, piece: Piece, buffer: np.ndarray) -> np.ndarray:
+        """The entries of a piece, flat, in the weight's dtype.
+
+        Args:
+            piece: Which.
+            buffer: `uint8[PIECE]` that may be filled with them; the answer may be a view of it.
+        """
+        ...
+
+
+class Bytes:
+    """Entries that lie one after the other in a file, from the byte `offset` on."""
+
+    piece = 1 << 20  # two of them and what is computed from them stay in the caches of a core
+
+    def __init__(self, file: IO[bytes], name: str, offset: int, dtype: np.dtype) -> None:
+        self._file = file
+        self._name = name
+        self.offset = offset
+        self._dtype = dtype
+
+    def read(self, piece: Piece, buffer: np.ndarray) -> np.ndarray:
+        size = self._dtype.itemsize
+        wanted = (piece.stop - piece.start) * size
+        target = buffer[:wanted]
+        view: Any = target
+        begin = self.offset + piece.start * size
+        done = 0
+        while done < wanted:
+            read = read_at(self._file, view[done:], begin + done)
+            if not read:
+                raise FileError(
+                    f"{self._name}: the file ends within this weight; got {done} of {wanted} "
+                    f"bytes from byte {begin} on. "
+                    "Take the file from its source again."
+                )
+            done += read
+        return target.view(self._dtype)
+
+
+class Slices:
+    """Entries that the HDF5 library has to find: in chunks, compressed, or never written."""
+
+    piece = PIECE  # a chunk in two pieces is unpacked twice
+
+    def __init__(self, dataset: Any, name: str, dtype: np.dtype) -> None:
+        self._dataset = dataset
+        self._name = name
+        self._dtype = dtype
+
+    def read(self, piece: Piece, buffer: np.ndarray) -> np.ndarray:
+        del buffer
+        try:
+            read = np.asarray(self._dataset[piece.index])
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise FileError(
+                f"{self._name}: this weight cannot be read; got {error}. "
+                "Take the file from its source again."
+            ) from None
+        native = read.dtype.newbyteorder("=")
+        return np.ascontiguousarray(read, native).reshape(-1).view(self._dtype)
+
+
+def read_whole(source: Source, shape: Shape, dtype: np.dtype) -> np.ndarray:
+    """All of a weight in memory, a new array."""
+    whole = np.empty(math.prod(shape), dtype)
+    raw, size = whole.view(np.uint8), dtype.itemsize
+    for piece in pieces(shape, size):
+        target = raw[piece.start * size : piece.stop * size]
+        read = source.read(piece, target)
+        # A source that cannot read into it gives an array of its own.
+        if not np.may_share_memory(read, target):
+            target[:] = read.view(np.uint8)
+    return whole.reshape(shape)

@@ -1,0 +1,1 @@
+"""Keeping layers, optimizers and files in step with what is frozen."""

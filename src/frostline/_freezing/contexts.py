@@ -1,0 +1,88 @@
+"""A freeze for the length of a `with` block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from frostline._freezing.apply import adopt, apply_plans
+from frostline._freezing.verbs import Changes, freeze, unfreeze
+from frostline._weights.tree import unique, weights_of
+from frostline._weights.view import plan_of
+
+
+@contextmanager
+def frozen(target: Any, weights: Any = "*", where: Any = None) -> Iterator[Changes]:
+    """Freeze a part of `target` for the length of a `with` block.
+
+    When the block is left, by an exception too, all of `target` is frozen as it was before:
+    whatever was frozen or unfrozen inside is undone. Values that training moved stay moved, and
+    entries that train again have optimizer slots like those of a new optimizer.
+
+    Args:
+        target: A built layer or model, as for `freeze`.
+        weights: Which weights, as for `freeze`.
+        where: Which entries, as for `freeze`.
+
+    Yields:
+        The changes, as `freeze` returns them.
+
+    Raises:
+        FrostlineError: As for `freeze`.
+
+    Examples:
+        >>> import keras, frostline as fl
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 4))
+        >>> with fl.frozen(layer, "kernel", fl.at[0]) as changes:
+        ...     print(changes)
+        kernel: 3 entries changed, 3 of 12 frozen
+        >>> fl.is_frozen(layer.kernel)
+        False
+    """
+    with _as_before(target):
+        yield freeze(target, weights, where)
+
+
+@contextmanager
+def thawed(target: Any, weights: Any = "*", where: Any = None) -> Iterator[Changes]:
+    """Give frozen entries of `target` back to training for the length of a `with` block.
+
+    When the block is left, by an exception too, all of `target` is frozen as it was before:
+    whatever was frozen or unfrozen inside is undone. Values that training moved stay moved.
+
+    Args:
+        target: A built layer or model, as for `unfreeze`.
+        weights: Which weights, as for `unfreeze`.
+        where: Which entries, as for `unfreeze`.
+
+    Yields:
+        The changes, as `unfreeze` returns them.
+
+    Raises:
+        FrostlineError: As for `unfreeze`.
+
+    Examples:
+        >>> import keras, frostline as fl
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 4))
+        >>> _ = fl.freeze(layer, "kernel", fl.at[0])
+        >>> with fl.thawed(layer):
+        ...     print(fl.is_frozen(layer.kernel))
+        False
+        >>> fl.is_frozen(layer.kernel)
+        True
+    """
+    with _as_before(target):
+        yield unfreeze(target, weights, where)
+
+
+@contextmanager
+def _as_before(target: Any) -> Iterator[None]:
+    before = [(w.variable, plan_of(w.variable)) for w in unique(weights_of(target))]
+    try:
+        yield
+    finally:
+        apply_plans(before)
+        adopt(target)

@@ -1,0 +1,306 @@
+"""Partly frozen layers: how a layer gives its weights to files and its freeze to configs.
+
+A layer that owns frozen weights, and every layer around it that makes its sublayers by itself,
+becomes a subclass of its own class, with the same name: weight files name layers after it. It is
+saved under one registered name of this package. So a file that holds a freeze opens as it was
+where frostline is imported, and does not open at all where it is not.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+from frostline import _keras
+from frostline._errors import RestoreError, UnsupportedError
+from frostline._fast.paths import has_fast_path, with_fast_paths
+from frostline._freezing.description import describe, plans_described
+from frostline._weights.tree import Layer, unique, walk
+from frostline._weights.view import View, hold, originals, plan_of, release
+
+_KEY = "frostline"
+_VERSION = 1
+_outer = threading.local()
+_classes: dict[tuple[type, type], type] = {}
+
+
+class PartlyFrozen:
+    """Mixin of a layer with a freeze somewhere inside it."""
+
+    _frostline_base: type
+    _frostline_views: tuple[View, ...] = ()
+
+    def save_own_variables(self, store: Any) -> None:
+        """Write whole weights in the plain layer's order, so that a plain layer can read them."""
+        with _original_variables(self):
+            super().save_own_variables(store)  # type: ignore[misc]
+
+    def load_own_variables(self, store: Any) -> None:
+        """Read whole weights: a file from before the freeze, or from a plain layer, fits."""
+        with _original_variables(self):
+            super().load_own_variables(store)  # type: ignore[misc]
+
+    def save_assets(self, dir_path: str) -> None:
+        """Refuse to save a model whose config does not mention this freeze.
+
+        Keras calls this for every layer of a whole-model file, after the configs, and never for
+        a file of weights alone.
+        """
+        described = self.__dict__.pop("_frostline_described", False)
+        frozen = _own_frozen(self)
+        if frozen and not described:
+            raise RestoreError(
+                f"{frozen[0]}: this freeze would be lost in the file; got a layer "
+                f"{self.name!r} inside another that was put around it later "  # type: ignore[attr-defined]
+                "and does not save its sublayers. Tell the model of it, then save again: "
+                "`fl.freeze(model, where=fl.nothing)`."
+            )
+        if hasattr(super(), "save_assets"):
+            super().save_assets(dir_path)  # type: ignore[misc]
+
+    def __reduce__(self) -> Any:
+        """Pickle as Keras does, through a file in memory, by a name that a pickle can hold."""
+        reduced: Any = super().__reduce__()
+        load, arguments = reduced
+        return getattr(self._frostline_base, load.__name__), arguments
+
+    def get_weights(self) -> list[Any]:
+        """The weights as NumPy arrays in the plain layer's order, whole."""
+        with _original_variables(self):
+            return super().get_weights()  # type: ignore[misc]
+
+    def set_weights(self, weights: Any) -> None:
+        """Write whole weights, the frozen entries too."""
+        with _original_variables(self):
+            super().set_weights(weights)  # type: ignore[misc]
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Make the layer of the inner class; it freezes itself when it is built."""
+        config = dict(config)
+        described = config.pop(_KEY, None)
+        base = getattr(cls, "_frostline_base", None)
+        if base is not None:
+            layer = base.from_config(config)
+        elif described is not None:
+            layer = keras.saving.deserialize_keras_object({**described["layer"], "config": config})
+        else:
+            raise RestoreError(
+                "frostline: a saved layer lost the description of its freeze; got a config without "
+                f"{_KEY!r}. Save the model again with `model.save(...)`."
+            )
+        if described is not None and described["weights"]:
+            if described["version"] != _VERSION:
+                raise RestoreError(
+                    f"{layer.name}: saved by another version of frostline; got "
+                    f"version={described['version']!r} (this one reads {_VERSION}). "
+                    "Upgrade frostline, then load the file again."
+                )
+            _restore_when_built(layer, described["weights"])
+        return layer
+
+
+class Waiting(PartlyFrozen):
+    """Mixin of a layer that was made from a config and has yet to be built."""
+
+    def build_from_config(self, config: Any) -> None:
+        """Build as Keras does, which for a model without a `build` is to trace its call."""
+        super().build_from_config(config)  # type: ignore[misc]
+        if "_frostline_waiting" in self.__dict__:
+            _restore(self, last=True)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Weights are loaded into a layer that is built, so this is the last moment."""
+        if "_frostline_waiting" in self.__dict__:
+            _restore(self, last=True)
+            self.load_own_variables(store)  # of the class that it has now
+        else:
+            super().load_own_variables(store)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        outputs = super().__call__(*args, **kwargs)  # type: ignore[misc]
+        # A layer without a `build` of its own makes its weights while it is called.
+        if "_frostline_waiting" in self.__dict__ and self.built:  # type: ignore[attr-defined]
+            _restore(self, last=True)
+        return outputs
+
+
+def refresh_classes(layers: Iterable[Layer]) -> None:
+    """Give each layer the class that fits what is frozen in it now."""
+    for layer in layers:
+        if "_frostline_waiting" in layer.__dict__:
+            continue
+        inside = [weight.variable for weight in unique(walk(layer))]
+        if not any(map(plan_of, inside)) or (
+            _keras.serializes_children(layer) and not _own_frozen(layer)
+        ):
+            _set_class(layer, None)
+            continue
+        _set_class(layer, PartlyFrozen)
+        layer.__dict__["_frostline_views"] = _to_hold(layer)
+
+
+def _to_hold(layer: Layer) -> tuple[View, ...]:
+    """What a layer puts together once for its call.
+
+    A layer does so for all inside it, so that a cell that runs in its loop does not; a model does
+    not, or all its weights would live as long as its call. A weight with a fast path need not be
+    put together at all, except where the path would run at every step of a loop.
+    """
+    weights = unique(walk(layer))
+    if isinstance(layer, keras.Model):
+        weights = [weight for weight in weights if weight.owner is layer]
+    loops = isinstance(layer, keras.layers.RNN | keras.layers.TimeDistributed)
+    return tuple(
+        weight.variable
+        for weight in weights
+        if isinstance(weight.variable, View) and (loops or not has_fast_path(weight))
+    )
+
+
+def _own_frozen(layer: Any) -> list[str]:
+    own = originals(_keras.own_variables(layer))
+    return [variable.path for variable in own if plan_of(variable) is not None]
+
+
+def _set_class(layer: Layer, mixin: type | None) -> None:
+    base = getattr(type(layer), "_frostline_base", type(layer))
+    if mixin is None:
+        layer.__dict__.pop("_frostline_views", None)
+    kind = base if mixin is None else _partly_frozen(mixin, base)
+    if type(layer) is not kind:
+        layer.__class__ = kind
+
+
+def _partly_frozen(mixin: type, base: type) -> type:
+    if (mixin, base) not in _classes:
+        namespace = {
+            # The module that a loader without frostline names in its error.
+            "__module__": "frostline",
+            "__qualname__": base.__qualname__,
+            "__doc__": base.__doc__,
+            "_frostline_base": base,
+            "get_config": _get_config(base),
+            # Asked by the wrapper that Keras puts around each layer's own `quantize`.
+            _keras.BEFORE_QUANTIZING: _refusing("quantize"),
+        }
+        if hasattr(base, "enable_lora"):
+            namespace["enable_lora"] = _refusing("enable_lora")
+        kind = type(base.__name__, (mixin, *with_fast_paths(base)), namespace)
+        kind.call = _call(base, kind)  # type: ignore[attr-defined]
+        _register(kind)
+        _classes[mixin, base] = kind
+    return _classes[mixin, base]
+
+
+def _register(kind: type) -> None:
+    name = PartlyFrozen.__name__
+    keras.saving.register_keras_serializable(_KEY, name)(kind)
+    # All share one name; the class that reads a file must be the one that asks for the inner.
+    keras.saving.register_keras_serializable(_KEY, name)(_Loader)
+
+
+def _call(base: type, kind: type) -> Callable[..., Any]:
+    @functools.wraps(base.call)  # type: ignore[attr-defined]
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        keys = hold(self._frostline_views)
+        try:
+            return super(kind, self).call(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            release(keys)
+
+    return call
+
+
+def _refusing(verb: str) -> Callable[..., None]:
+    # Either would change what the frozen entries compute.
+    def refuse(self: Any, *args: Any, **kwargs: Any) -> None:
+        del args, kwargs
+        raise UnsupportedError(
+            f"{self.name}: `{verb}` replaces weights of a layer that is partly frozen; got "
+            f"layer={self.name!r}. Call `fl.unfreeze(layer)` first, or leave this layer out."
+        )
+
+    return refuse
+
+
+def _get_config(base: type) -> Callable[..., dict[str, Any]]:
+    # `wraps` carries Keras's mark of a default method over, which its automatic configs look for.
+    @functools.wraps(base.get_config)  # type: ignore[attr-defined]
+    def get_config(self: Any) -> dict[str, Any]:
+        outermost = not getattr(_outer, "active", False)
+        _outer.active = True
+        try:
+            config = dict(base.get_config(self))  # type: ignore[attr-defined]
+        finally:
+            if outermost:
+                _outer.active = False
+        # The outermost layer speaks for all inside it: what a layer inside says of itself may be
+        # copied by its parent (Bidirectional) or not be asked for at all (LSTM and its cell).
+        weights = self.__dict__.get("_frostline_waiting") or describe(self)
+        config[_KEY] = {
+            "version": _VERSION,
+            "layer": _keras.class_config(base),
+            "weights": weights if outermost else [],
+        }
+        return config
+
+    return get_config
+
+
+def _restore_when_built(layer: Layer, weights: list[dict[str, Any]]) -> None:
+    layer.__dict__["_frostline_waiting"] = weights
+    _set_class(layer, Waiting)
+    if layer.built:
+        _restore(layer, last=False)
+        return
+    build = layer.build
+
+    @functools.wraps(build)
+    def build_and_restore(*args: Any, **kwargs: Any) -> None:
+        build(*args, **kwargs)
+        object.__setattr__(layer, "build", build)
+        if "_frostline_waiting" in layer.__dict__:
+            _restore(layer, last=False)
+
+    object.__setattr__(layer, "build", build_and_restore)
+
+
+def _restore(layer: Any, *, last: bool) -> None:
+    # Here, because applying plans needs the classes of this module.
+    from frostline._freezing.apply import apply_plans
+
+    described = layer.__dict__["_frostline_waiting"]
+    found = unique(walk(layer))
+    if not last and len(found) <= max(weight["index"] for weight in described):
+        return
+    plans = plans_described(layer, described)
+    del layer.__dict__["_frostline_waiting"]
+    apply_plans(plans, within=layer)
+
+
+@contextmanager
+def _original_variables(layer: Any) -> Iterator[None]:
+    own = _keras.own_variables(layer)
+    listed = list(own)
+    own[:] = originals(listed)
+    try:
+        yield
+    finally:
+        own[:] = listed
+
+
+class _Loader(PartlyFrozen):
+    """What Keras finds under the registered name when it reads a file."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Asked for by Keras's registry of classes; a loader is never an object."""
+        return {}
+
+
+keras.saving.register_keras_serializable(_KEY, PartlyFrozen.__name__)(_Loader)

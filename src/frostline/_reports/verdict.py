@@ -1,0 +1,103 @@
+"""The audit at the head of a page: whether anything frozen moved, so that nobody overlooks it."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from frostline._console import percent
+from frostline._plots.maps import leaks
+from frostline._reports.data import Report
+
+
+def headline(report: Report) -> str:
+    """It in a few words, for the title of the page."""
+    totals = report.totals
+    if report.compared and report.total("leaked"):
+        return leaks(report.total("leaked"))
+    if report.compared and not report.freeze_known:
+        return "what is frozen is not known"
+    if report.compared and totals.frozen:
+        return "no frozen entry moved"
+    return f"{percent(totals.frozen, totals.size)} frozen"
+
+
+def verdict(report: Report) -> str:
+    """It as a box: `ok`, `leak`, or `none` where there was nothing to compare."""
+    kind, said, more = _found(report)
+    sign = {"ok": "&check;", "leak": "&#10005;", "none": "&ndash;"}[kind]
+    return (
+        f'<section class="verdict {kind}" aria-label="Audit">'
+        f'<span class="sign" aria-hidden="true">{sign}</span>'
+        f"<div><h2>{said}</h2><p>{more}</p>{_moved(report)}</div></section>"
+    )
+
+
+def _found(report: Report) -> tuple[str, str, str]:
+    frozen, found = report.totals.frozen, report.first
+    if not report.compared:
+        return (
+            "none",
+            "Not compared",
+            "No earlier state was given. Take one with <code>before = fl.snapshot(model)</code>, "
+            "train, and call <code>fl.report(model, before)</code>.",
+        )
+    if not report.freeze_known:
+        return (
+            "none",
+            "What is frozen is not known",
+            "No file holds a freeze. Name one that does with <code>--frozen MODEL.keras</code>.",
+        )
+    if found is not None:
+        place, first = found
+        leaked = report.total("leaked")
+        among = sum(bool(entry.leaked) for entry in report.entries)
+        where = f"{path(first.path)}{visible(str(list(first.index)))}"
+        return (
+            "leak",
+            f"LEAK: {leaks(leaked)}",
+            f"{leaked:,} of {_entries(frozen)} differ, in {counted(among, 'weight')}. The first is "
+            f'<a href="#w{place}"><code>{where}</code></a>: '
+            f"<code>{visible(first.before)}</code> &rarr; <code>{visible(first.after)}</code>",
+        )
+    if not frozen:
+        return "none", "Nothing is frozen", "So there was no frozen entry to compare."
+    more = f"{_entries(frozen)} compared bit for bit, 0 differ."
+    return "ok", "OK: no frozen entry moved", more
+
+
+def _moved(report: Report) -> str:
+    if not report.compared:
+        return ""
+    weights = sum(bool(entry.changed) for entry in report.entries)
+    return (
+        f'<p class="moved">Moved in all: {weights:,} of {counted(len(report.entries), "weight")}, '
+        f"{report.total('changed'):,} of {report.totals.size:,} entries, largest |after &minus; "
+        f"before| {report.largest:.3g}, {report.total('nonfinite'):,} NaN or infinite.</p>"
+    )
+
+
+def _entries(frozen: int) -> str:
+    return f"{frozen:,} frozen {'entry' if frozen == 1 else 'entries'}"
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def visible(text: str) -> str:
+    r"""Text for a page; what is no character to be seen is told by its number.
+
+    >>> visible("<b>" + chr(0))
+    '&lt;b&gt;\\x00'
+    """
+    unseen = r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+    return html.escape(re.sub(unseen, lambda found: rf"\x{ord(found[0]):02x}", text))
+
+
+def path(text: str) -> str:
+    """The path of a weight for a page."""
+    # Isolated: a name from right to left must not turn what stands beside it. It folds after a
+    # slash before it does elsewhere.
+    return f"<bdi>{visible(text).replace('/', '/<wbr>')}</bdi>"

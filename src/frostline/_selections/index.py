@@ -1,0 +1,235 @@
+"""NumPy index expressions as immutable values: parsed when written, checked against a shape later.
+
+Pure functions on plain data; `frostline._selections.simple.at` is the public face.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import EllipsisType
+from typing import Any
+
+import numpy as np
+
+from frostline._errors import SelectionError
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A `slice` that can be hashed (Python's own cannot before 3.12)."""
+
+    start: int | None
+    stop: int | None
+    step: int | None
+
+    def __str__(self) -> str:
+        start, stop, step = (
+            "" if n is None else str(n) for n in (self.start, self.stop, self.step)
+        )
+        return f"{start}:{stop}:{step}" if step else f"{start}:{stop}"
+
+    def numpy(self) -> slice:
+        """The slice that NumPy takes."""
+        return slice(self.start, self.stop, self.step)
+
+
+@dataclass(frozen=True)
+class Array:
+    """An integer (int64) or boolean array, held as bytes so that nobody can write to it."""
+
+    shape: tuple[int, ...]
+    data: bytes
+    boolean: bool
+
+    def __str__(self) -> str:
+        return str(self.numpy().tolist())
+
+    def numpy(self) -> np.ndarray:
+        """The array that NumPy takes, read-only."""
+        return np.frombuffer(self.data, bool if self.boolean else np.int64).reshape(self.shape)
+
+
+Item = int | EllipsisType | Slice | Array
+
+
+def shorten(text: str, limit: int = 100) -> str:
+    """`text` cut in the middle, for messages: an index list may hold a whole vocabulary."""
+    return text if len(text) <= limit else f"{text[: limit - 40]} ... {text[-30:]}"
+
+
+def parse(index: object) -> tuple[Item, ...]:
+    """Turns what stands between the brackets of `at[...]` into items.
+
+    Raises:
+        SelectionError: The index holds `None`, a single boolean, a float, a ragged list, more than
+            one `...`, or an object that cannot index an array.
+    """
+    parts: Iterable[object] = index if isinstance(index, tuple) else (index,)
+    items = tuple(parse_item(part) for part in parts)
+    if sum(item is Ellipsis for item in items) > 1:
+        raise SelectionError(
+            f"at: an index holds at most one `...`; got at[{show(items)}]. Use `:` for single axes."
+        )
+    return items
+
+
+def parse_item(part: object) -> Item:
+    """Turns one part of an index, between two commas, into an item; errors as in `parse`."""
+    if isinstance(part, EllipsisType):
+        return part
+    if part is None:
+        raise SelectionError(
+            "at: a new axis selects no entries; got None (np.newaxis). Leave it out of fl.at[...]."
+        )
+    if isinstance(part, bool | np.bool_):
+        raise SelectionError(
+            f"at: a single boolean is not an index; got {part}. "
+            "Use fl.everything, fl.nothing, or an integer."
+        )
+    if isinstance(part, slice):
+        return _parse_slice(part)
+    try:
+        return operator.index(part)  # pyright: ignore[reportArgumentType]  # any __index__ will do
+    except TypeError:
+        return parse_array(part, "at")
+
+
+def _parse_slice(part: slice) -> Slice:
+    try:
+        bounds = [
+            None if n is None else operator.index(n) for n in (part.start, part.stop, part.step)
+        ]
+    except TypeError:
+        raise SelectionError(
+            f"at: the bounds of a slice must be integers; got {part}. Use int(...) on each."
+        ) from None
+    if bounds[2] == 0:
+        raise SelectionError(f"at: the step of a slice must not be zero; got {part}. Use 1 or -1.")
+    return Slice(*bounds)
+
+
+def parse_array(part: Any, caller: str) -> Array:
+    """Turns a list or an array of integers or booleans into an `Array`.
+
+    Args:
+        part: Nested list, range, or array with `__array__`, of any integer dtype or of booleans.
+        caller: Name that starts the messages.
+
+    Raises:
+        SelectionError: Floats, strings, ragged lists, or a boolean array without axes or entries.
+    """
+    try:
+        array = np.asarray(part)
+    except ValueError:
+        raise SelectionError(
+            f"{caller}: the rows of an index list differ in length; got {shorten(repr(part))}. "
+            "Use one fl.at[...] for each and join them with |."
+        ) from None
+    if array.size == 0 and not hasattr(part, "dtype"):
+        array = array.astype(np.int64)  # np.asarray([]) is float64; NumPy, too, lets [] index
+    if array.dtype.kind == "b":
+        if array.size == 0 or array.ndim == 0:
+            raise SelectionError(
+                f"{caller}: a boolean index needs an axis and an entry; got shape {array.shape}. "
+                "Use fl.mask(array), fl.everything or fl.nothing."
+            )
+        return Array(array.shape, array.tobytes(), boolean=True)
+    if array.dtype.kind not in "iu":
+        got = f"dtype={array.dtype}" if array.dtype.kind in "fc" else type(part).__name__
+        raise SelectionError(
+            f"{caller}: an index is made of integers, slices, `...`, and arrays of integers or "
+            f"booleans; got {got} ({shorten(repr(part))}). Use integers, or fl.mask(array != 0)."
+        )
+    if array.size and int(array.max()) > np.iinfo(np.int64).max:
+        raise SelectionError(
+            f"{caller}: an index must fit in 64 bits; got {array.max()}. Use a smaller index."
+        )
+    if array.size == 0:
+        array = array.reshape(0)  # a list cannot show (0, 2), and every empty index selects nothing
+    return Array(array.shape, array.astype(np.int64).tobytes(), boolean=False)
+
+
+def show(items: tuple[Item, ...]) -> str:
+    """The text between the brackets; parsing it again gives equal items."""
+    if not items:
+        return "()"
+    return ", ".join("..." if item is Ellipsis else str(item) for item in items)
+
+
+def to_numpy(items: tuple[Item, ...]) -> tuple[Any, ...]:
+    """The tuple that indexes a NumPy array."""
+    return tuple(item.numpy() if isinstance(item, Slice | Array) else item for item in items)
+
+
+def broken_rule(items: tuple[Item, ...], shape: tuple[int, ...]) -> tuple[str, str] | None:
+    """The rule of NumPy indexing that `items` break on a weight of `shape`, and what to do.
+
+    Checked here rather than read from NumPy's own error, whose text changes between versions.
+    """
+    used = sum(_axes(item) for item in items)
+    if used > len(shape):
+        do = f"Use fl.at with at most {len(shape)} indices." if shape else "Use fl.everything."
+        return f"too many indices, {used} for a weight with {len(shape)} axes", do
+    axis = 0
+    for item in items:
+        if isinstance(item, EllipsisType):
+            axis += len(shape) - used
+            continue
+        broken = _broken_item(item, shape, axis)
+        if broken is not None:
+            return broken
+        axis += _axes(item)
+    return _broken_broadcast(items)
+
+
+def _axes(item: Item) -> int:
+    """How many axes of the weight an item uses up."""
+    if isinstance(item, Array) and item.boolean:
+        return len(item.shape)
+    return 0 if item is Ellipsis else 1
+
+
+def _broken_item(
+    item: int | Slice | Array, shape: tuple[int, ...], axis: int
+) -> tuple[str, str] | None:
+    if isinstance(item, Slice):
+        return None
+    if isinstance(item, Array) and item.boolean:
+        wanted = shape[axis : axis + len(item.shape)]
+        if item.shape == wanted:
+            return None
+        return (
+            f"the boolean index at axis {axis} has shape {item.shape}, the weight there {wanted}",
+            f"Use a boolean array of shape {wanted}.",
+        )
+    return out_of_range(
+        item, shape[axis], f"index {{}} is out of range for axis {axis} of size {{}}"
+    )
+
+
+def out_of_range(item: int | Array, size: int, rule: str) -> tuple[str, str] | None:
+    """The broken rule if an integer, or an integer of an array, is not in `-size..size-1`."""
+    values = item.numpy() if isinstance(item, Array) else np.array([item], dtype=object)
+    if values.size == 0:
+        return None
+    low, high = int(values.min()), int(values.max())
+    if -size <= low and high < size:
+        return None
+    do = f"Use an index from {-size} to {size - 1}." if size else "Use fl.nothing: it is empty."
+    return rule.format(high if high >= size else low, size), do
+
+
+def _broken_broadcast(items: tuple[Item, ...]) -> tuple[str, str] | None:
+    arrays = [item for item in items if isinstance(item, Array)]
+    shapes = [(int(item.numpy().sum()),) if item.boolean else item.shape for item in arrays]
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        listed = " and ".join(map(str, shapes))
+        return (
+            f"index arrays are read together, entry by entry, and cannot be with shapes {listed}",
+            "Use one fl.at[...] for each axis and join them with &.",
+        )
+    return None

@@ -1,0 +1,285 @@
+"""Selections by the structure of a layer: output units, tokens, attention heads.
+
+With `_attention` the selection modules that know Keras layer classes, by their public names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+
+from frostline._arrays.equation import Equation
+from frostline._errors import SelectionError
+from frostline._selections.algebra import Selection
+from frostline._selections.heads import head_axis
+from frostline._selections.index import Array, Slice, out_of_range, parse_item, shorten, to_numpy
+from frostline._selections.weight import Weight
+
+
+def _classes(*names: str) -> tuple[type, ...]:
+    """The classes of these names that this release of Keras has."""
+    found = (getattr(keras.layers, name, None) for name in names)
+    return tuple(cls for cls in found if isinstance(cls, type))
+
+
+_EINSUM = _classes("EinsumDense")
+_EMBEDDING = _classes("Embedding", "ReversibleEmbedding")
+_CELL = _classes("SimpleRNNCell", "GRUCell", "LSTMCell")
+_CELL_AXES = {"kernel": (-1,), "recurrent_kernel": (-1,), "bias": (-1,)}  # one block for each gate
+_NORMALIZATION = _classes(
+    "BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization"
+)
+
+# Layer classes, and for each weight the axes that its output units run along. A weight that is not
+# named has no units: a depthwise kernel before a pointwise one, moving statistics, ...
+_UNIT_AXES: tuple[tuple[tuple[type, ...], Mapping[str, tuple[int, ...]]], ...] = (
+    (_classes("Dense", "Conv1D", "Conv2D", "Conv3D"), {"kernel": (-1,), "bias": (-1,)}),
+    (
+        _classes("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
+        {"kernel": (-2,), "bias": (-1,)},  # the kernel of a transpose is (*size, out, in)
+    ),
+    (
+        _classes("DepthwiseConv1D", "DepthwiseConv2D"),
+        {"kernel": (-2, -1), "bias": (-1,)},  # output channel = channel * depth_multiplier + m
+    ),
+    (_classes("SeparableConv1D", "SeparableConv2D"), {"pointwise_kernel": (-1,), "bias": (-1,)}),
+    (_EMBEDDING, {"embeddings": (-1,), "reverse_embeddings": (0,)}),
+    (_NORMALIZATION, {"gamma": (-1,), "beta": (-1,), "scale": (-1,)}),
+    (_CELL, _CELL_AXES),
+)
+
+_LISTED = 8  # longer lists of numbers in equal steps are shown as a range
+
+
+def _is_conv_lstm_cell(layer: object) -> bool:
+    # By name: Keras exports the ConvLSTM layers but not the cell that owns their weights.
+    classes = type(layer).__mro__
+    return any((cls.__module__[:6], cls.__name__) == ("keras.", "ConvLSTMCell") for cls in classes)
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class _Parts(Selection):
+    """Base: some of the numbered parts of a layer."""
+
+    picked: int | Slice | Array
+    _part: ClassVar[str] = "part"
+
+    def __init__(self, indices: Any) -> None:
+        item: object = None
+        # A bad index is told below in terms of units, tokens or heads.
+        with contextlib.suppress(SelectionError):
+            if indices is not None:
+                item = parse_item(list(indices) if isinstance(indices, tuple) else indices)
+        flat = isinstance(item, Array) and len(item.shape) == 1 and not item.boolean
+        if not (flat or isinstance(item, int | Slice)):
+            raise SelectionError(
+                f"{self._name}: {self._part} numbers are an integer, a slice, or a flat list or "
+                f"array of integers; got {shorten(repr(indices))}. "
+                f"Use fl.{self._name}(np.flatnonzero(array)) for a boolean array."
+            )
+        object.__setattr__(self, "picked", item)  # the dataclass is frozen
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__.lower()
+
+    def _pick(self, weight: Weight, count: int) -> np.ndarray:
+        """Boolean array `(count,)`: the parts that are selected."""
+        item = self.picked
+        if not isinstance(item, Slice):
+            rule = f"{self._part} {{}} is out of range for {{}} {self._part}s"
+            broken = out_of_range(item, count, rule)
+            if broken is not None:
+                raise weight.error(broken[0], repr(self), broken[1])
+        picked = np.zeros(count, bool)
+        picked[to_numpy((item,))] = True
+        return picked
+
+    def __repr__(self) -> str:
+        item = self.picked
+        if isinstance(item, Slice):
+            return f"{self._name}(slice({item.start}, {item.stop}, {item.step}))"
+        if isinstance(item, Array) and item.shape[0] > _LISTED:
+            values = item.numpy()
+            steps = np.unique(np.diff(values))
+            if steps.size == 1 and steps[0] != 0:
+                first, last, step = int(values[0]), int(values[-1]), int(steps[0])
+                end = last + (1 if step > 0 else -1)
+                return f"{self._name}({range(first, end, step)})"
+        return f"{self._name}({item})"
+
+
+def _spread(weight: Weight, axes: tuple[int, ...], picked: np.ndarray) -> np.ndarray:
+    """Lays `picked` along `axes` of the weight, repeated until it fills them, and broadcasts it."""
+    sizes = [weight.shape[axis] for axis in axes]
+    total = math.prod(sizes)
+    along = np.tile(picked, total // max(picked.size, 1)).reshape(sizes)
+    rank = len(weight.shape)
+    here = {axis % rank for axis in axes}
+    shape = [size if axis in here else 1 for axis, size in enumerate(weight.shape)]
+    return np.array(np.broadcast_to(along.reshape(shape), weight.shape))
+
+
+class Units(_Parts):
+    """Selects output units of a layer, whatever its class: neurons, filters, channels, features.
+
+    A unit is a column of a `Dense` kernel and its bias entry, a filter, the columns of all gates
+    in a recurrent cell, an output dimension of an embedding, the scale and offset of a feature.
+
+    Args:
+        indices: An integer, a slice, or a flat list, range or array of integers; negative ones
+            count from the end.
+
+    Raises:
+        SelectionError: `indices` is of another kind. When used: a number is out of range, the layer
+            is of an unknown class, or its outputs run along several axes.
+
+    Note:
+        Freezes what computes a unit, not its output: a frozen unit still changes when the layers
+        before it train. Says nothing about weights without units, such as the depthwise kernel of a
+        separable convolution or the moving statistics of a batch normalization.
+
+    Examples:
+        >>> import keras, frostline as fl
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 2))
+        >>> _ = fl.freeze(layer, "*", fl.units([0, -1]))
+        >>> fl.frozen_mask(layer.kernel).tolist()
+        [[True, False, True], [True, False, True]]
+        >>> fl.frozen_mask(layer.bias).tolist()
+        [True, False, True]
+    """
+
+    _part: ClassVar[str] = "unit"
+
+    def mask(self, weight: Weight) -> np.ndarray | None:
+        layer: Any = weight.layers[-1] if weight.layers else None
+        axes = self._axes(weight, layer)
+        if axes is None:
+            return None
+        count = math.prod(weight.shape[axis] for axis in axes)
+        if isinstance(layer, _CELL) or _is_conv_lstm_cell(layer):
+            count = layer.filters if hasattr(layer, "filters") else layer.units
+        return _spread(weight, axes, self._pick(weight, count))
+
+    def _axes(self, weight: Weight, layer: Any) -> tuple[int, ...] | None:
+        """The axes that the units run along, or `None` for a weight without units."""
+        if isinstance(layer, _EINSUM):
+            return self._einsum_axes(weight, layer)
+        if isinstance(layer, _NORMALIZATION) and len(weight.shape) != 1:
+            raise weight.error(
+                "the features of a normalization over several axes have no single number",
+                repr(self),
+                "Use fl.at[...].",
+            )
+        if _is_conv_lstm_cell(layer):
+            return _CELL_AXES.get(weight.name)
+        for classes, axes in _UNIT_AXES:
+            if isinstance(layer, classes):
+                return axes.get(weight.name)
+        known = sorted(cls.__name__ for classes, _ in _UNIT_AXES for cls in classes)
+        raise weight.error(
+            f"fl.units does not know where the units of {type(layer).__name__} are",
+            repr(self),
+            f"Use fl.at[...]. Known are {', '.join(known)}, EinsumDense and ConvLSTM layers.",
+        )
+
+    def _einsum_axes(self, weight: Weight, layer: Any) -> tuple[int, ...] | None:
+        """Reads the axes off the equation: units are what only kernel and output share."""
+        if weight.name not in ("kernel", "bias"):
+            return None
+        equation = Equation.parse(layer.equation)
+        if len(equation.made) != 1:
+            raise weight.error(
+                f"the kernel of {layer.equation} has {len(equation.made)} axes of output units, "
+                "not one",
+                repr(self),
+                "Use fl.heads(...) in an attention layer, or fl.at[...].",
+            )
+        axis = equation.axis(equation.made, weight.name, layer.bias_axes)
+        return None if axis is None else (axis,)
+
+
+class Tokens(_Parts):
+    """Selects the vectors of tokens in an embedding: rows of `embeddings`.
+
+    In a `ReversibleEmbedding` with a projection of its own, also the columns of
+    `reverse_embeddings`. Says nothing about the weights of other layers.
+
+    Args:
+        indices: A token id, a slice, or a flat list, range or array of ids; negative ones count
+            from the end of the vocabulary.
+
+    Raises:
+        SelectionError: `indices` is of another kind; or, when used, an id is out of range.
+
+    Examples:
+        >>> import keras, frostline as fl
+        >>> layer = keras.layers.Embedding(4, 2)
+        >>> layer.build()
+        >>> _ = fl.freeze(layer, "embeddings", ~fl.tokens([3]))
+        >>> fl.frozen_mask(layer.embeddings).tolist()
+        [[True, True], [True, True], [True, True], [False, False]]
+    """
+
+    _part: ClassVar[str] = "token"
+
+    def mask(self, weight: Weight) -> np.ndarray | None:
+        axis = {"embeddings": 0, "reverse_embeddings": -1}.get(weight.name)
+        if axis is None or not weight.layers or not isinstance(weight.layers[-1], _EMBEDDING):
+            return None
+        return _spread(weight, (axis,), self._pick(weight, weight.shape[axis]))
+
+
+class Heads(_Parts):
+    """Selects attention heads: their share of the query, key, value and output projections.
+
+    Works in `MultiHeadAttention`, `GroupQueryAttention` and every other layer that says how many
+    heads it has (`num_heads`, or `num_query_heads` and `num_key_value_heads`) and projects with
+    `EinsumDense` layers of its own, as those of KerasHub do: the axis of the heads is read off the
+    equation and its size. Says nothing about the bias of the output projection, which all heads
+    share, nor about any other weight.
+
+    Args:
+        indices: A head number, a slice, or a flat list, range or array of them; negative ones count
+            from the end.
+
+    Raises:
+        SelectionError: `indices` is of another kind. When used: a number is out of range, or
+            nothing tells which axis of a projection the heads are.
+
+    Note:
+        In grouped-query attention the numbers are those of query heads. A key/value head is
+        selected when every query head that reads it is. So `~heads(0)` selects the key/value head
+        of query head 0 too, if another query head shares it.
+
+    Examples:
+        >>> import keras, frostline as fl
+        >>> layer = keras.layers.MultiHeadAttention(num_heads=2, key_dim=1)
+        >>> layer.build((None, 5, 3), (None, 5, 3))
+        >>> _ = fl.freeze(layer, "*", fl.heads(0))
+        >>> fl.frozen_mask(layer.query_dense.kernel)[:, :, 0].tolist()
+        [[True, False], [True, False], [True, False]]
+    """
+
+    _part: ClassVar[str] = "head"
+
+    def mask(self, weight: Weight) -> np.ndarray | None:
+        heads = head_axis(weight, repr(self))
+        if heads is None:
+            return None
+        picked = self._pick(weight, heads.queries)
+        if heads.count != heads.queries:
+            picked = np.all(picked.reshape(heads.count, -1), axis=1)
+        return _spread(weight, (heads.axis,), picked)
+
+
+units = Units
+tokens = Tokens
+heads = Heads

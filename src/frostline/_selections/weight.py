@@ -1,0 +1,47 @@
+"""What a selection is asked about: a weight, described without its framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from frostline._errors import SelectionError
+from frostline._selections.index import shorten
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight that a selection picks entries of.
+
+    Args:
+        path: Path below the target, for messages, such as `"hidden/kernel"`.
+        name: Name of the variable, such as `"kernel"`.
+        shape: Static shape.
+        dtype: Name of the dtype, such as `"float32"`.
+        read: Gives the current value as a NumPy array. Only selections that need it call it.
+        layers: Keras layers from the target down to the owner of the weight, the owner last.
+        children: Gives the sublayers of a layer, one level down.
+    """
+
+    path: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], np.ndarray]
+    layers: tuple[Any, ...] = ()
+    children: Callable[[Any], list[Any]] = lambda layer: []
+
+    @property
+    def owner(self) -> Any:
+        """The layer that made it, None where it is not known."""
+        return self.layers[-1] if self.layers else None
+
+    def error(self, rule: str, got: str, do: str) -> SelectionError:
+        """A `SelectionError` about this weight, in the format of `frostline._errors`."""
+        return SelectionError(
+            f"{self.path}: {rule}; got {shorten(got)} (shape {self.shape}, dtype {self.dtype}). "
+            f"{do}"
+        )

@@ -1,0 +1,276 @@
+"""Reading the graph of a functional model: a layer that is there in parts.
+
+Positions are never read off a slice or an index list: the operation is run on an array of labels,
+so that every way to write it counts.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from frostline import _keras
+from frostline._stock.linear import LINEAR, Axes, axes_of, bias_axis
+from frostline._stock.pieces import spread
+
+WEIGHT = {kind: "kernel" for kind in LINEAR} | {keras.layers.Embedding: "embeddings"}
+"""The weight of each class that is there in parts."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A layer of a `Core` and its positions along the axis of the weight; none where it is all."""
+
+    layer: Any
+    positions: np.ndarray
+    outputs: np.ndarray
+    """Its positions along the axis of the outputs; those of the weight where there is none."""
+
+
+@dataclass(frozen=True)
+class Core:
+    """Layers of one class whose results lie side by side or are added up: one weight in parts."""
+
+    parts: tuple[Part, ...]
+    axis: int | None
+    """Of the weight, None where one part has all of it."""
+    roles: Axes | None
+    source: Any
+    """The tensor that goes in."""
+    operations: tuple[Any, ...]
+    """All that a whole layer stands for; the last one gives what comes out."""
+    outputs: Any
+    """The tensor that comes out."""
+
+    @property
+    def kind(self) -> type:
+        return type(self.parts[0].layer)
+
+    @property
+    def with_bias(self) -> list[Part]:
+        """The parts that have a bias."""
+        return [part for part in self.parts if getattr(part.layer, "bias", None) is not None]
+
+    @property
+    def bias_axis(self) -> int | None:
+        """The axis of the bias along which it is in parts too; None where one part has it all."""
+        if self.roles is None or self.roles.outputs is None or not self.with_bias:
+            return None
+        return bias_axis(self.with_bias[0].layer, self.roles.outputs)
+
+    @property
+    def size(self) -> dict[str, Any]:
+        """What the config of the whole layer says of its size."""
+        if self.roles is None:
+            return {}
+        total = sum(part.positions.size for part in self.parts)
+        return self.roles.resized(self.parts[0].layer.get_config(), total)
+
+    def joined(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """An array for each part's weight, put together."""
+        if self.axis is None:
+            return values[0]
+        return placed(values, [part.positions for part in self.parts], self.axis)
+
+    def joined_bias(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """An array for each bias, put together."""
+        if self.bias_axis is None:
+            return values[0]
+        return placed(values, [part.outputs for part in self.with_bias], self.bias_axis)
+
+
+def placed(values: Sequence[np.ndarray], places: Sequence[np.ndarray], axis: int) -> np.ndarray:
+    """Arrays side by side along `axis`, each at its own positions."""
+    whole = np.concatenate(values, axis)
+    return np.take(whole, np.argsort(np.concatenate(places)), axis)
+
+
+def core_of(outputs: Any) -> Core | None:
+    """The layers that give a symbolic tensor together, or the one that gives it; None for others.
+
+    What comes back is right as to where each number of the weight belongs. Whether one layer would
+    do the same is for the caller to see: activations, penalties and so on.
+    """
+    joint, order = _ordered(outputs)
+    call = _keras.call_of(joint)
+    kinds = _kinds()
+    operations = [call.operation, *([] if joint is outputs else [_operation(outputs)])]
+    if type(call.operation) in WEIGHT:
+        given = _given(joint)
+        none = np.arange(0)
+        part = Part(call.operation, none, none)
+        if given is None or order:
+            return None
+        return Core((part,), None, None, given, (part.layer,), outputs)
+    branches, sums = _branches(call)
+    classes = {type(_operation(branch)) for branch in branches}
+    if len(classes) != 1 or not classes <= WEIGHT.keys():
+        return None
+    inputs = _inputs(branches)
+    if inputs is None:
+        return None
+    source, in_axis, taken, indexing = inputs
+    operations = [*indexing, *map(_operation, branches), *sums, *operations]
+    out_axis = None
+    made: list[np.ndarray] = taken
+    if isinstance(call.operation, kinds.side_by_side):
+        out_axis = call.operation.axis % len(joint.shape)
+        sizes = [branch.shape[out_axis] for branch in branches]
+        if None in sizes:
+            return None
+        places = np.arange(sum(sizes))
+        if order:
+            if order[0] != out_axis:
+                return None
+            places = np.argsort(order[1])
+        made = np.split(places, np.cumsum(sizes)[:-1])
+    elif order or not taken:
+        return None
+    layers = [_operation(branch) for branch in branches]
+    found = _axis(layers[0], in_axis, out_axis, len(source.shape), len(joint.shape))
+    if found is None:
+        return None
+    axis, roles = found
+    expected = [spread(at, roles.repeats) for at in taken or made]
+    if any(not np.array_equal(a, b) for a, b in zip(expected, made, strict=True)):
+        return None
+    parts = zip(layers, taken or made, made, strict=True)
+    made_of = tuple(Part(*part) for part in parts)
+    return Core(made_of, axis, roles, source, tuple(operations), outputs)
+
+
+def _ordered(outputs: Any) -> tuple[Any, tuple[int, np.ndarray] | None]:
+    """The tensor that was put in order to give `outputs`, and by which axis and order."""
+    found = _indexed(outputs)
+    if found is None:
+        return outputs, None
+    joint, axis, positions = found
+    if not _is_all(positions, joint.shape[axis]):
+        return outputs, None
+    return joint, (axis, positions)
+
+
+def _branches(call: _keras.Call) -> tuple[list[Any], list[Any]]:
+    """The tensors that an operation adds up or lays side by side, and the sums on the way."""
+    kinds = _kinds()
+    if not isinstance(call.operation, (*kinds.side_by_side, *kinds.sum)):
+        return [], []
+    first = call.args[0] if call.args else ()
+    given = list(first) if isinstance(first, (list, tuple)) else list(call.args)
+    if not all(isinstance(one, keras.KerasTensor) for one in given):
+        return [], []
+    branches, sums = [], []
+    for one in given:
+        inner = _keras.call_of(one)
+        if isinstance(call.operation, kinds.sum) and isinstance(inner.operation, kinds.sum):
+            found, below = _branches(inner)  # a + b + c
+            branches += found
+            sums += [*below, inner.operation]
+        else:
+            branches.append(one)
+    return branches, sums
+
+
+def _inputs(branches: Sequence[Any]) -> tuple[Any, int | None, list[np.ndarray], list[Any]] | None:
+    """What all branches are given: a tensor, or positions of it along an axis, which are all."""
+    given = [_given(branch) for branch in branches]
+    if any(one is None for one in given):
+        return None
+    if all(one is given[0] for one in given):
+        return given[0], None, [], []
+    found = [_indexed(one) for one in given]
+    sources = {(id(one[0]), one[1]) if one else None for one in found}
+    if None in sources or len(sources) != 1:
+        return None
+    source, axis, _ = next(one for one in found if one)
+    taken = [one[2] for one in found if one]
+    if not _is_all(np.concatenate(taken), source.shape[axis]):
+        return None
+    return source, axis, taken, [_operation(one) for one in given]
+
+
+def _is_all(positions: np.ndarray, length: int) -> bool:
+    """Whether each position of an axis is there once."""
+    return np.array_equal(np.sort(positions), np.arange(length))
+
+
+def _axis(
+    layer: Any, in_axis: int | None, out_axis: int | None, in_rank: int, out_rank: int
+) -> tuple[int, Axes] | None:
+    """Which axis of its weight runs along these axes of what goes in and comes out."""
+    if isinstance(layer, keras.layers.Embedding):
+        columns = Axes(None, -1, lambda _, n: {"output_dim": n})
+        return (1, columns) if in_axis is None and out_axis == out_rank - 1 else None
+    for axis in range(len(layer.kernel.shape)):
+        roles = axes_of(layer, axis)
+        if roles is None:
+            continue
+        inputs = None if roles.inputs is None else roles.inputs % in_rank
+        outputs = None if roles.outputs is None else roles.outputs % out_rank
+        if (inputs, outputs) == (in_axis, out_axis):
+            return axis, roles
+    return None
+
+
+def _indexed(tensor: Any) -> tuple[Any, int, np.ndarray] | None:
+    """From which tensor, along which axis and which of its positions a tensor was taken."""
+    call = _keras.call_of(tensor)
+    if not isinstance(call.operation, _kinds().indexing) or not call.args:
+        return None
+    source = call.args[0]
+    if not isinstance(source, keras.KerasTensor):
+        return None
+    # Axes of unknown length have two positions, so that one that is cut shows.
+    shape = [length or 2 for length in source.shape]
+    labels = np.arange(np.prod(shape), dtype="int32").reshape(shape)
+    try:
+        found = ops.convert_to_numpy(call.again(ops.convert_to_tensor(labels)))
+    except Exception:  # each backend has its own for a position beyond those two
+        return None
+    if found.ndim != labels.ndim or not found.size:
+        return None
+    for axis in range(1, labels.ndim):
+        if source.shape[axis] is None:
+            continue
+        along = np.moveaxis(labels, axis, 0).reshape(shape[axis], -1)[:, 0]
+        wanted = np.moveaxis(found, axis, 0).reshape(found.shape[axis], -1)[:, 0]
+        positions = np.searchsorted(along, wanted).clip(max=along.size - 1)
+        if np.array_equal(np.take(labels, positions, axis), found):
+            return source, axis, positions
+    return None
+
+
+def _given(output: Any) -> Any:
+    """The one tensor that the layer behind an output was called with, None for several."""
+    call = _keras.call_of(output)
+    only = len(call.args) == 1 and not any(v is not None for v in call.kwargs.values())
+    return call.args[0] if only and isinstance(call.args[0], keras.KerasTensor) else None
+
+
+def _operation(tensor: Any) -> Any:
+    return _keras.call_of(tensor).operation
+
+
+@dataclass(frozen=True)
+class _Kinds:
+    side_by_side: tuple[type, ...]
+    sum: tuple[type, ...]
+    indexing: tuple[type, ...]
+
+
+@functools.cache
+def _kinds() -> _Kinds:
+    """The classes of operations, for which Keras has functions and no public names."""
+    x = keras.KerasTensor((2, 2))
+    taken = (x[:, :1], ops.take(x, [0], axis=1), ops.split(x, 2)[0])
+    return _Kinds(
+        (keras.layers.Concatenate, type(_operation(ops.concatenate([x, x])))),
+        (keras.layers.Add, type(_operation(ops.add(x, x)))),
+        tuple(type(_operation(tensor)) for tensor in taken),
+    )

@@ -1,0 +1,225 @@
+"""Layers that multiply by a kernel: split along what goes in, along what comes out, or along both.
+
+A layer with `y = activation(kernel(x) + bias)` is taken apart into the same layer twice. Along an
+axis of its outputs their results lie side by side, along an axis of its inputs each is given its
+share and their results are added, along channels that are never mixed both happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from frostline._arrays.equation import Equation
+from frostline._stock.masks import Masks, along_axis
+from frostline._stock.pieces import part_name, parts_of, put_together, spread, taken, vector
+
+_CONV = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+_TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+LINEAR = (keras.layers.Dense, keras.layers.EinsumDense, *_CONV, *_TRANSPOSED, *_DEPTHWISE)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What an axis of a kernel is: an axis of the inputs, of the outputs, or of both."""
+
+    inputs: int | None
+    outputs: int | None
+    resized: Callable[[dict[str, Any], int], dict[str, Any]]
+    """What of the config says how many positions there are."""
+    repeats: int = 1
+    """Outputs for each position."""
+
+
+def linear(x: Any, layer: Any, masks: Masks) -> Any:
+    """The outputs of a layer taken apart, and its activation."""
+    config = masks.config()
+    name = layer.name
+    kernel = masks.frozen("kernel")
+    axis = along_axis(kernel)
+    roles = None if axis is None else axes_of(layer, axis)
+    if axis is not None and getattr(layer, "groups", 1) != 1:
+        raise masks.error("kernel", f"its channels are in {layer.groups} groups")
+    if axis is not None and roles is None:
+        raise masks.error("kernel", f"axis {axis} is neither one of the inputs nor of the outputs")
+    if axis is None:
+        along = np.full(1, kernel.flat[0])
+    else:
+        along = np.moveaxis(kernel, axis, 0).reshape(kernel.shape[axis], -1)[:, 0]
+        masks.check_divisible("kernel", axis)
+    inside = _bias_inside(layer, masks, roles, along)
+    outputs, places = [], []
+    for trainable, positions in parts_of(along):
+        chosen = config | {
+            "name": part_name(name, trainable=trainable),
+            "trainable": trainable,
+            "activation": "linear",
+            "activity_regularizer": None,
+        }
+        whole, given = masks.value("kernel"), x
+        if axis is not None and roles is not None:
+            chosen |= roles.resized(chosen, positions.size)
+            whole = np.take(whole, positions, axis)
+            if roles.inputs is not None:
+                given = taken(x, roles.inputs, positions)
+        outputs.append(_part(masks, chosen, given, whole, inside.get(trainable)))
+        places.append(positions)
+    y = _joined(outputs, places, roles, name)
+    if layer.bias is not None and not inside:
+        y = _shifted(y, layer, masks)
+    return _activated(y, config)
+
+
+def _part(masks: Masks, config: dict[str, Any], x: Any, kernel: np.ndarray, bias: Any) -> Any:
+    if isinstance(masks.layer, keras.layers.EinsumDense):
+        config["bias_axes"] = None if bias is None else config["bias_axes"]
+    else:
+        config["use_bias"] = bias is not None
+    part = masks.kind.from_config(config)
+    y = part(x)
+    part.kernel.assign(kernel)
+    if bias is not None:
+        part.bias.assign(bias)
+    return y
+
+
+def _joined(outputs: list[Any], places: list[np.ndarray], roles: Axes | None, name: str) -> Any:
+    if len(outputs) == 1 or roles is None:
+        return outputs[0]
+    if roles.outputs is None:
+        return keras.layers.Add(name=f"{name}__add")(outputs)
+    return put_together(outputs, [spread(at, roles.repeats) for at in places], roles.outputs, name)
+
+
+def _bias_inside(
+    layer: Any, masks: Masks, roles: Axes | None, along: np.ndarray
+) -> Mapping[bool, np.ndarray]:
+    """The bias of each part, where that is frozen as the part is; empty where it is not."""
+    if layer.bias is None:
+        return {}
+    bias, frozen = masks.value("bias"), masks.frozen("bias")
+    if roles is None or roles.outputs is None:
+        # One part has it all, and the other, if there is one, none.
+        status = not frozen.flat[0]
+        has_part = any(trainable is status for trainable, _ in parts_of(along))
+        return {status: bias} if has_part and (frozen == frozen.flat[0]).all() else {}
+    axis = bias_axis(layer, roles.outputs)
+    if axis is None:
+        return {}
+    expected = np.repeat(along, roles.repeats)
+    expected = expected.reshape([-1 if a == axis else 1 for a in range(bias.ndim)])
+    if (frozen != expected).any():
+        return {}
+    masks.check_divisible("bias", axis)
+    return {
+        trainable: np.take(bias, spread(at, roles.repeats), axis)
+        for trainable, at in parts_of(along)
+    }
+
+
+def bias_axis(layer: Any, outputs: int) -> int | None:
+    """Which axis of the bias runs along that axis of the outputs, None for none."""
+    if not isinstance(layer, keras.layers.EinsumDense):
+        return 0
+    equation = Equation.parse(layer.equation)
+    letter = equation.output[outputs]  # negative: counted from the end
+    return equation.axis(letter, "bias", layer.bias_axes)
+
+
+def _shifted(y: Any, layer: Any, masks: Masks) -> Any:
+    """A bias of its own, frozen in other places than the kernel."""
+    bias = masks.value("bias")
+    first, note = _channels(layer), ""
+    if isinstance(layer, keras.layers.EinsumDense):
+        # The bias lies along the last axes of the outputs. Its shape alone doesn't tell which.
+        first, note = len(y.shape) - bias.ndim, f"_{layer.bias_axes}"
+    masks.check_by_entry("bias")
+    added = vector(
+        y,
+        f"{layer.name}__bias",
+        first,
+        bias,
+        masks.frozen("bias"),
+        note,
+        dtype=masks.config()["dtype"],
+        kernel_regularizer=layer.bias_regularizer,
+        kernel_constraint=layer.bias_constraint,
+    )
+    return keras.layers.Add(name=f"{layer.name}__shifted")([y, added])
+
+
+def _activated(y: Any, config: dict[str, Any]) -> Any:
+    activity = config.get("activity_regularizer")
+    if config["activation"] in (None, "linear") and activity is None:
+        return y
+    return keras.layers.Activation(
+        config["activation"],
+        activity_regularizer=activity,
+        dtype=config["dtype"],
+        name=f"{config['name']}__activation",
+    )(y)
+
+
+def _channels(layer: Any) -> int:
+    """The axis of a tensor that holds channels."""
+    return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
+
+
+def axes_of(layer: Any, axis: int) -> Axes | None:
+    """What an axis of the kernel is; None where a split along it is none of the layer."""
+    if isinstance(layer, keras.layers.EinsumDense):
+        return _einsum_axes(layer, axis)
+    channels = _channels(layer)
+    if isinstance(layer, keras.layers.Dense):
+        both = (Axes(-1, None, _same), Axes(None, -1, lambda _, n: {"units": n}))
+        return both[axis]
+    from_end = axis - layer.kernel.ndim
+    if isinstance(layer, _DEPTHWISE):
+        if from_end == -2:
+            return Axes(channels, channels, _same, repeats=layer.depth_multiplier)
+        return None
+    if getattr(layer, "groups", 1) != 1:
+        return None
+    inputs, outputs = (-1, -2) if isinstance(layer, _TRANSPOSED) else (-2, -1)
+    if from_end == inputs:
+        return Axes(channels, None, _same)
+    if from_end == outputs:
+        return Axes(None, channels, lambda _, n: {"filters": n})
+    return None
+
+
+def _same(config: dict[str, Any], count: int) -> dict[str, Any]:
+    del config, count
+    return {}
+
+
+def _einsum_axes(layer: Any, axis: int) -> Axes | None:
+    left, output = layer.equation.split("->")
+    inputs, kernel = left.split(",")
+    letter = kernel[axis]
+
+    def from_end(term: str) -> int | None:
+        # An ellipsis may stand for any number of axes, at one end of a term only.
+        place = term.find(letter)
+        return None if place < 0 else place - len(term)
+
+    def resized(config: dict[str, Any], count: int) -> dict[str, Any]:
+        place = from_end(output)
+        shape = config["output_shape"]
+        shape = [shape] if isinstance(shape, int) else list(shape)
+        if place is not None and -place <= len(shape):
+            shape[place] = count
+        return {"output_shape": tuple(shape)}
+
+    if "..." in left[1:] or not letter.isalpha():
+        return None
+    return Axes(from_end(inputs), from_end(output), resized)

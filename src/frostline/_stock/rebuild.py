@@ -1,0 +1,134 @@
+"""A copy of a model with other layers in the place of some."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+from frostline import _keras
+from frostline._console import each, meter
+from frostline._errors import FrostlineError, NotBuiltError, TargetError, UnsupportedError
+from frostline._weights.tree import walk
+
+
+def check_rebuildable(model: Any) -> None:
+    """Refuse what is no built model, or whose call is code that can't be rewired."""
+    if not isinstance(model, keras.Model):
+        raise TargetError(
+            f"model: not a Keras model; got {type(model).__name__}. Put the layer into one: "
+            "`keras.Sequential([keras.Input(shape), layer])`."
+        )
+    for inner in models(model):
+        if not _keras.serializes_children(inner):
+            raise TargetError(
+                f"{inner.name}: a subclassed model runs code of its own, in which no layer can be "
+                f"replaced; got {type(inner).__name__}. Write it as a functional model, or keep it "
+                "as it is."
+            )
+    if not model.built or not any(True for _ in walk(model)):
+        raise NotBuiltError(
+            f"{model.name}: no weights yet; got built={model.built}. Build it first."
+        )
+
+
+def models(model: keras.Model) -> Iterator[keras.Model]:
+    """A model and all that are nested in it."""
+    yield model
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from models(layer)
+
+
+def operations(model: Any) -> list[Any]:
+    """The layers and other operations of a model itself."""
+    return model.layers if isinstance(model, keras.Sequential) else model.operations
+
+
+def rebuilt(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Model:
+    """A copy of a model, its weights and the state of its random numbers, compiled anew if it is.
+
+    `replacement(operation)` gives what stands in the place of a layer, a nested model or another
+    operation of the graph, None for a copy of it.
+    """
+    copies: list[tuple[Any, Any]] = []
+    done: dict[int, Any] = {}
+
+    def clone(operation: Any) -> Any:
+        if id(operation) not in done:
+            made = replacement(operation)
+            done[id(operation)] = copied(operation) if made is None else made
+            advance(1)
+        return done[id(operation)]
+
+    def copied(operation: Any) -> Any:
+        if isinstance(operation, keras.Model):
+            copy = cloned(operation)
+            if not operation.trainable:
+                copy.trainable = False  # True would reach down to what is frozen
+            return copy
+        # The code of a `Lambda` is here already, and no file's.
+        trusted = {"safe_mode": False} if isinstance(operation, keras.layers.Lambda) else {}
+        copy = type(operation).from_config(operation.get_config(), **trusted)
+        if isinstance(operation, keras.layers.Layer):
+            copies.append((operation, copy))
+        return copy
+
+    def cloned(inner: keras.Model) -> keras.Model:
+        if isinstance(inner, keras.Sequential):
+            return keras.models.clone_model(inner, clone_function=clone)
+        return keras.models.clone_model(inner, clone_function=clone, call_function=_called)
+
+    every = {id(one) for inner in models(model) for one in operations(inner)}
+    try:
+        with (
+            meter("making layers", len(every), unit="layers") as advance,
+            keras.saving.custom_object_scope(_own_objects(model)),
+        ):
+            made = cloned(model)
+    except FrostlineError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UnsupportedError(
+            f"{model.name}: Keras can't make a copy of it; got {type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0]} Give each layer, and what the model is compiled "
+            "with, a config: `@keras.saving.register_keras_serializable()`."
+        ) from error
+    if not made.built:
+        made.build(model.input_shape)
+    for layer, copy in each("copying", copies, "layers"):
+        _fill(copy, layer)
+    return made
+
+
+def _own_objects(model: keras.Model) -> dict[str, Any]:
+    """Functions and classes that a model was compiled with, by name: they need no registration."""
+    found = {}
+    for one in _keras.compiled_with(model):
+        known = one if isinstance(one, type) or inspect.isfunction(one) else type(one)
+        if known.__module__ != "builtins":
+            found[known.__name__] = known
+    return found
+
+
+def _fill(copy: Any, layer: Any) -> None:
+    """Give a copy of a layer what no config holds."""
+    copy.set_weights(layer.get_weights())
+    for seed, other in zip(_seeds(layer), _seeds(copy), strict=True):
+        other.assign(keras.ops.convert_to_numpy(seed.value))  # JAX would give it away
+    for variable, other in zip(layer.weights, copy.weights, strict=True):
+        if other.trainable and not variable.trainable:
+            other.trainable = False
+
+
+def _seeds(layer: Any) -> list[Any]:
+    """The state of what a layer draws at random, which is no weight."""
+    weights = {id(variable) for variable in layer.weights}
+    return [variable for variable in layer.variables if id(variable) not in weights]
+
+
+def _called(operation: Any, *args: Any, mask: Any = None, **kwargs: Any) -> Any:
+    """Call what stands in the place of a nested model, which alone was told of no mask."""
+    return operation(*args, **kwargs) if mask is None else operation(*args, mask=mask, **kwargs)

@@ -1,0 +1,170 @@
+"""The numbers of one weight, and those of several: all others are sums of these. No Keras."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from frostline._arrays.plan import AxisPlan, EntriesPlan, Plan
+
+
+@dataclass(frozen=True)
+class Row:
+    """One weight: `frozen` of its `size` entries do not train.
+
+    Attributes:
+        path: The path of the weight below the target.
+        shape: Its shape, a tuple of integers.
+        dtype: Its dtype, `"float32"`.
+        size: How many entries it has.
+        frozen: How many of them are frozen.
+        trained: How many of them train now: those that are not frozen, or none where the layer is
+            off.
+        share: `frozen / size`, 0 to 1.
+        kind: How the frozen entries lie: `"whole"`, `"block"` (one block along an axis),
+            `"positions"` (others along an axis), `"entries"`, or `""` where nothing is frozen.
+        slots_kept: Values that an optimizer keeps for what trains. None where no optimizer is
+            known, or where what it keeps depends on more than a weight's size.
+        slots_saved: Optimizer values that need not exist: none where the layer is off, None as for
+            `slots_kept`.
+        optimizer_bytes_kept: `slots_kept` in bytes; Keras keeps slots in the dtype of their weight.
+        optimizer_bytes_saved: `slots_saved` in bytes.
+        index_bytes: Bytes of a file that says which entries train: an index of 4 bytes for each
+            position along an axis, or for each single entry (8 bytes where a weight has 2^31
+            entries or more); none where all of them train or none does.
+        delta_bytes: Bytes of a file with what trains alone: the values and `index_bytes`.
+        trains: False where nothing of the weight moves now: all of it is frozen, or its layer has
+            `trainable = False`, which the table calls "layer off".
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    size: int
+    frozen: int
+    kind: str
+    slots_saved: int | None
+    trains: bool
+    slots_kept: int | None = None
+    index_bytes: int = 0
+
+    @property
+    def share(self) -> float:
+        """The frozen part of the entries, 0 to 1."""
+        return self.frozen / self.size if self.size else 0.0
+
+    @property
+    def trained(self) -> int:
+        """How many entries train now."""
+        return self.size - self.frozen if self.trains else 0
+
+    @property
+    def optimizer_bytes_kept(self) -> int | None:
+        """What an optimizer keeps, in bytes."""
+        return None if self.slots_kept is None else self.slots_kept * itemsize(self.dtype)
+
+    @property
+    def optimizer_bytes_saved(self) -> int | None:
+        """What an optimizer need not keep, in bytes."""
+        return None if self.slots_saved is None else self.slots_saved * itemsize(self.dtype)
+
+    @property
+    def delta_bytes(self) -> int:
+        """Bytes of a file with what trains alone."""
+        return self.trained * itemsize(self.dtype) + self.index_bytes
+
+
+class Totals:
+    """What the numbers of some weights add up to."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.rows = tuple(rows)
+
+    @property
+    def size(self) -> int:
+        """Entries of all weights: the trainable parameters of the plain model."""
+        return sum(row.size for row in self.rows)
+
+    @property
+    def frozen(self) -> int:
+        """Entries that are frozen."""
+        return sum(row.frozen for row in self.rows)
+
+    @property
+    def trainable(self) -> int:
+        """Entries that are not frozen."""
+        return self.size - self.frozen
+
+    @property
+    def trained(self) -> int:
+        """Entries that train now: those that are not frozen, of layers that are on."""
+        return sum(row.trained for row in self.rows)
+
+    @property
+    def share(self) -> float:
+        """The frozen part of all entries, 0 to 1."""
+        return self.frozen / self.size if self.size else 0.0
+
+    @property
+    def slots_kept(self) -> int | None:
+        """Values that an optimizer keeps for what trains, None where no optimizer is known."""
+        return _sum(row.slots_kept for row in self.rows)
+
+    @property
+    def slots_saved(self) -> int | None:
+        """Optimizer values that need not exist, None where no optimizer is known."""
+        return _sum(row.slots_saved for row in self.rows)
+
+    @property
+    def optimizer_bytes_kept(self) -> int | None:
+        """`slots_kept` in bytes; Keras keeps slots in the dtype of their weight."""
+        return _sum(row.optimizer_bytes_kept for row in self.rows)
+
+    @property
+    def optimizer_bytes_saved(self) -> int | None:
+        """`slots_saved` in bytes."""
+        return _sum(row.optimizer_bytes_saved for row in self.rows)
+
+    @property
+    def delta_bytes(self) -> int:
+        """Bytes of a file with what trains alone: values, and an index where one is needed."""
+        return sum(row.delta_bytes for row in self.rows)
+
+
+NUMBERS = (
+    *("size", "frozen", "trained", "share", "slots_kept", "slots_saved"),
+    *("optimizer_bytes_kept", "optimizer_bytes_saved", "delta_bytes"),
+)
+"""What a weight, a layer and a model say of themselves, in `to_dict` and in `to_dataframe`."""
+
+
+UNKNOWN = "known for a compiled model, if it treats all entries alike"
+"""What stands where no optimizer is known."""
+
+
+def numbers(of: Row | Totals) -> dict[str, Any]:
+    """The numbers by their names."""
+    return {name: getattr(of, name) for name in NUMBERS}
+
+
+def index_bytes(plan: Plan | None) -> int:
+    if isinstance(plan, AxisPlan):
+        return 4 * len(plan.trainable)
+    return plan.trainable.nbytes if isinstance(plan, EntriesPlan) else 0
+
+
+def itemsize(dtype: str) -> int:
+    """Bytes of an entry. Some are no dtypes of NumPy, as `"bfloat16"`: the name tells the bits."""
+    bits = re.search(r"\d+", dtype)
+    return max(1, int(bits[0]) // 8) if bits else 1
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    total = 0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total

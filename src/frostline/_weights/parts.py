@@ -1,0 +1,77 @@
+"""The two variables that a partly frozen one is made of, and how they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import keras
+
+from frostline import _keras
+from frostline._arrays.plan import AxisPlan, SplitPlan
+from frostline._backends import backend
+from frostline._weights import split
+
+P = TypeVar("P", bound=SplitPlan)
+
+
+@dataclass
+class Parts(Generic[P]):
+    """What a partly frozen variable is made of."""
+
+    plan: P
+    trainable: Any
+    frozen: Any
+    order: Any = None
+    """How the memory of the whole one was laid out, see `Backend.memory_order`."""
+
+
+def make_parts(variable: Any, plan: SplitPlan, *, trainable: bool) -> Parts[SplitPlan]:
+    """Divide the value of a variable; `trainable` is what its layer says of it."""
+    with backend.creating(variable), _keras.untracked():
+        whole = backend.read(variable)
+        return Parts(
+            plan,
+            _part(variable, split.take_trainable(plan, whole), "trainable", trainable, plan),
+            _part(variable, split.take_frozen(plan, whole), "frozen", False, plan),
+            backend.memory_order(whole),
+        )
+
+
+def _part(variable: Any, value: Any, role: str, trainable: bool, plan: SplitPlan) -> Any:
+    # The trainable part goes by the name and path of the weight, so that all that is told of
+    # weights by name holds for it: exclusions from decay, maps of optimizers, layout maps.
+    suffix = "" if role == "trainable" else f"_{role}"
+    part = keras.Variable(
+        value,
+        dtype=variable._dtype,
+        trainable=trainable,
+        autocast=variable._autocast,
+        aggregation=variable.aggregation,
+        name=variable.name + suffix,
+        **_part_layout(variable, role, plan),
+    )
+    part._path = variable.path + suffix
+    part._frostline_view = variable
+    return part
+
+
+def _part_layout(variable: Any, role: str, plan: SplitPlan) -> dict[str, Any]:
+    """The weight's own sharding, except along the axis that was divided.
+
+    A part along it need not divide by the mesh, and a `LayoutMap` would match the part's path and
+    try to. Keras 3.12 takes a layout on JAX alone, so there is no argument where there is none.
+    """
+    layout: Any = getattr(variable, "_layout", None)
+    axes = backend.layout_axes(layout, len(variable.shape))
+    if axes is None:
+        return {}
+    if isinstance(plan, AxisPlan):
+        if plan.kind == "block":
+            axes[plan.axis] = None
+        else:
+            along = axes.pop(plan.axis)
+            axes.insert(0, along if role == "frozen" else None)
+    elif role == "trainable":
+        axes = [None]
+    return {"layout": backend.layout_with_axes(layout, axes)}

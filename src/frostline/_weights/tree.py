@@ -1,0 +1,202 @@
+"""From a layer or model to its weights: paths, owners, and the layers between."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import keras
+
+from frostline import _keras
+from frostline._arrays.plan import WholePlan
+from frostline._errors import NotBuiltError, PathError, TargetError
+from frostline._weights.view import originals, plan_of
+
+Layer: TypeAlias = keras.layers.Layer
+
+
+@dataclass(frozen=True)
+class Found:
+    """A weight below a target: `path` from there, and the `layers` down to its owner.
+
+    `state` is one that its layer updates by itself, and no optimizer.
+    """
+
+    path: str
+    variable: Any
+    layers: tuple[Layer, ...]
+    state: bool = False
+
+    @property
+    def owner(self) -> Layer:
+        return self.layers[-1]
+
+    @property
+    def on(self) -> bool:
+        """Whether training moves what is not frozen of it."""
+        # A wholly frozen variable says of itself that it does not train; its layer knows better.
+        whole = isinstance(plan_of(self.variable), WholePlan)
+        on = self.owner.trainable if whole or self.state else self.variable.trainable
+        return bool(on and self.layers[0].trainable)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that a pattern may match: below the target, with the target's name, Keras's path."""
+        return (self.path, f"{self.layers[0].name}/{self.path}", self.variable.path)
+
+
+def walk(target: Layer, *, state: bool = False) -> Iterator[Found]:
+    """Every weight below `target` that a layer made as trainable, once for each way to it.
+
+    With `state` also those that a layer updates by itself, moving statistics and the like.
+    """
+    yield from _walk(target, "", (), state)
+
+
+def unique(found: Iterable[Found]) -> list[Found]:
+    """The first way to each variable; a shared one counts once."""
+    first: dict[int, Found] = {}
+    for weight in found:
+        first.setdefault(id(weight.variable), weight)
+    return list(first.values())
+
+
+def weights_of(target: Any) -> list[Found]:
+    """Every weight below `target`, or the error that says why there is none."""
+    if not isinstance(target, Layer):
+        do = "Pass a layer or a model: `fl.freeze(model, 'hidden/kernel', fl.at[0, :])`."
+        if isinstance(target, keras.Variable):
+            do = "Pass its layer, and the variable second: `fl.freeze(layer, variable, fl.at[0])`."
+        elif isinstance(target, (list, tuple)):
+            do = "Pass one at a time: `for layer in layers: fl.freeze(layer, ...)`."
+        raise TargetError(
+            f"target: not a Keras layer or model; got target={type(target).__name__}. {do}"
+        )
+    found = list(walk(target))
+    if not found:
+        if not _all_built(target):
+            do = "Call it once on data."
+            if not target.built:
+                do = f"Build it first: `{target.name}.build(input_shape)`, or call it once on data."
+            raise NotBuiltError(f"{target.name}: no weights yet; got built={target.built}. {do}")
+        raise PathError(
+            f"{target.name}: this {type(target).__name__} has no weights that train; "
+            "got target without weights. Pass a layer or a model that has some."
+        )
+    return found
+
+
+def select(target: Layer, found: Sequence[Found], patterns: Any) -> list[Found]:
+    """The weights that `patterns` name: a glob, a regex, a variable, or a list of these."""
+    if isinstance(patterns, (list, tuple)):
+        if not patterns:
+            raise PathError(
+                f"{target.name}: no weight named; got weights={patterns!r}. "
+                "Leave `weights` out to take all of them."
+            )
+        chosen = [weight for pattern in patterns for weight in _matching(target, found, pattern)]
+    else:
+        chosen = _matching(target, found, patterns)
+    return unique(chosen)
+
+
+def _walk(layer: Layer, prefix: str, above: tuple[Layer, ...], state: bool) -> Iterator[Found]:
+    chain = (*above, layer)
+    for variable in originals(_keras.own_variables(layer)):
+        yield Found(prefix + variable.name, variable, chain)
+    if state:
+        for variable in _keras.own_state(layer):
+            yield Found(prefix + variable.name, variable, chain, state=True)
+    for child in _keras.children(layer):
+        if not any(child is ancestor for ancestor in chain):
+            yield from _walk(child, f"{prefix}{child.name}/", chain, state)
+
+
+def _matching(target: Layer, found: Sequence[Found], pattern: Any) -> list[Found]:
+    if isinstance(pattern, keras.Variable):
+        # The trainable part of a weight stands for the weight.
+        pattern = getattr(pattern, "_frostline_view", pattern)
+        matched = [weight for weight in found if weight.variable is pattern]
+        if not matched:
+            raise PathError(
+                f"{pattern.path}: not a weight of {target.name} that trains; "
+                f"got weights={_short(pattern)}. Pass the layer that owns it as the target."
+            )
+        return matched
+    if isinstance(pattern, re.Pattern):
+        matched = _first_named(found, pattern.search)
+    elif isinstance(pattern, str):
+        matched = _first_named(found, lambda name: fnmatch.fnmatchcase(name, pattern))
+        _refuse_ambiguous(target, matched, pattern)
+    else:
+        raise PathError(
+            f"{target.name}: a weight is named by a glob on its path, a compiled regex, a variable "
+            f"or a list of these; got weights={_short(pattern)}. All weights of a layer are "
+            "`'name/*'`; a selection of entries is the third argument, `where=fl.at[0, :]`."
+        )
+    if not matched:
+        raise PathError(_no_match(target, found, pattern))
+    return matched
+
+
+def _first_named(found: Sequence[Found], fits: Callable[[str], Any]) -> list[Found]:
+    """The weights whose path below the target fits, or else those whose longer names do.
+
+    A layer may be called as the model is: `head/*` are then the weights of the layer.
+    """
+    below = [weight for weight in found if fits(weight.path)]
+    return below or [weight for weight in found if any(map(fits, weight.names))]
+
+
+def _refuse_ambiguous(target: Layer, matched: Sequence[Found], pattern: str) -> None:
+    if any(sign in pattern for sign in "*?[") or len(unique(matched)) < 2:
+        return
+    raise PathError(
+        f"{target.name}: {len(unique(matched))} different weights have this path; "
+        f"got weights={pattern!r}. Pass the variable itself, `fl.freeze(model, layer.kernel, ...)`,"
+        " or give the layers different names."
+    )
+
+
+def _no_match(target: Layer, found: Sequence[Found], pattern: Any) -> str:
+    text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
+    fixed = [v for v in target.weights if getattr(v, "_frostline_view", None) is None]
+    trainable = {id(weight.variable) for weight in found}
+    for variable in fixed:
+        if id(variable) not in trainable and fnmatch.fnmatchcase(variable.path, f"*{text}"):
+            return (
+                f"{variable.path}: not trained by an optimizer, the layer updates it by itself; "
+                f"got weights={text!r}. Nothing to freeze here; name a weight that trains."
+            )
+    for layer in _below(target):
+        if fnmatch.fnmatchcase(layer.name, text):
+            do = f"Name its weights: `'{layer.name}/*'`."
+            if not any(True for _ in walk(layer)):
+                do = f"This {type(layer).__name__} has no weights that train."
+            return f"{layer.name}: a layer, not the path of a weight; got weights={text!r}. {do}"
+    paths = [weight.path for weight in found]
+    near = difflib.get_close_matches(text, paths, n=3, cutoff=0.4) or paths[:3]
+    unbuilt = "" if _all_built(target) else " Some of its layers are not built yet: call it first."
+    return (
+        f"{target.name}: no weight has this path; got weights={text!r}. "
+        f"Nearest: {', '.join(map(repr, near))}.{unbuilt}"
+    )
+
+
+def _below(layer: Layer) -> Iterator[Layer]:
+    for child in _keras.children(layer):
+        yield child
+        yield from _below(child)
+
+
+def _all_built(layer: Layer) -> bool:
+    return bool(layer.built) and all(_all_built(child) for child in _keras.children(layer))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{type(value).__name__}(...)"

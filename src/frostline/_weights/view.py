@@ -1,0 +1,321 @@
+"""The variable object that a layer always had, while parts of it are frozen.
+
+`layer.kernel` stays the same object: only its class changes, to a subclass that Python makes once
+for each class of Keras variables. A wholly frozen variable keeps its storage and refuses to become
+trainable. A partly frozen one gives its storage up to two variables, and reads and writes them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from frostline import _keras
+from frostline._arrays.plan import Plan, SplitPlan, WholePlan
+from frostline._backends import backend
+from frostline._weights import split
+from frostline._weights.parts import Parts, make_parts
+
+_reads = threading.local()
+
+
+class FrozenVariable:
+    """Mixin: a variable that does not train, whatever its layer is told.
+
+    What is asked of `trainable` meanwhile is kept, and holds from the day it is thawed.
+    """
+
+    @property
+    def trainable(self) -> bool:
+        return False
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+
+    def assign(self, value: Any) -> Any:
+        """Write the whole variable, except from inside a layer's call, which is training."""
+        if _keras.in_call():
+            return self.value  # type: ignore[attr-defined]
+        return super().assign(value)  # type: ignore[misc]
+
+
+class View:
+    """Mixin: a variable of the full shape that puts its two parts together when it is read."""
+
+    _frostline: Parts[SplitPlan]
+
+    @property
+    def value(self) -> Any:
+        """The whole weight, cast as Keras casts variables in a mixed-precision call."""
+        held = getattr(_reads, "held", None)
+        if held:
+            found = held.get(_key(self))
+            if found is not None:
+                return found
+        return self._merged()
+
+    @property
+    def _value(self) -> Any:
+        # Keras reads a variable's storage through this name in places, its repr among them.
+        return self.value
+
+    @property
+    def trainable(self) -> bool:
+        return self._frostline.trainable.trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._frostline.trainable.trainable = value
+
+    def assign(self, value: Any) -> Any:
+        """Write the whole weight, the frozen part too.
+
+        Except from inside a layer's call (`SpectralNormalization` does that): it is a way of
+        training, and the frozen part takes nothing from there.
+        """
+        shape, dtype = tuple(self.shape), self._frostline.frozen.dtype  # type: ignore[attr-defined]
+        value = ops.convert_to_tensor(value, dtype=dtype)
+        if tuple(value.shape) != shape:
+            raise ValueError(
+                "The shape of the target variable and the shape of the target value in "
+                f"`variable.assign(value)` must match. variable.shape={shape}, "
+                f"Received: value.shape={tuple(value.shape)}. Target variable: {self.path}"  # type: ignore[attr-defined]
+            )
+        parts = self._frostline
+        parts.trainable.assign(split.take_trainable(parts.plan, value))
+        parts.frozen.assign(split.take_frozen(parts.plan, value))
+        held = _reads.__dict__.get("held", {})
+        if (key := _key(self)) in held:
+            held[key] = self._merged()
+        return self.value
+
+    def _merged(self) -> Any:
+        return backend.whole(self._read(), split.merge)
+
+    def _read(self) -> Parts[SplitPlan]:
+        parts = self._frostline
+        if self.constraint is not None:  # type: ignore[attr-defined]
+            backend.remember(parts.frozen, parts.frozen.value)
+        return parts
+
+
+class WholeRegularizer(keras.regularizers.Regularizer):
+    """The penalty of the whole weight, as before; its gradient reaches the trainable part."""
+
+    def __init__(self, view: Any) -> None:
+        self.view = view
+
+    def __call__(self, part: Any) -> Any:
+        parts = self.view._frostline
+        return self.view.regularizer(split.merge(parts.plan, _tensor(part), parts.frozen.value))
+
+
+class WholeConstraint(keras.constraints.Constraint):
+    """Evaluated on the whole weight; only the trainable part of the result is kept."""
+
+    def __init__(self, view: Any) -> None:
+        self.view = view
+
+    def __call__(self, part: Any) -> Any:
+        parts, part = self.view._frostline, _tensor(part)
+        whole = split.merge(parts.plan, part, backend.recall(parts.frozen, part))
+        return split.take_trainable(parts.plan, self.view.constraint(whole))
+
+
+def plan_of(variable: Any) -> Plan | None:
+    """The plan of a variable: None where nothing of it is frozen."""
+    if isinstance(variable, View):
+        return variable._frostline.plan
+    if isinstance(variable, FrozenVariable):
+        return WholePlan(tuple(variable.shape))  # type: ignore[attr-defined]
+    return None
+
+
+def tracked(variable: Any) -> list[Any]:
+    """The variables that a layer lists for `variable`: itself, or its two parts."""
+    if isinstance(variable, View):
+        return [variable._frostline.trainable, variable._frostline.frozen]
+    return [variable]
+
+
+def originals(listed: Iterable[Any]) -> list[Any]:
+    """A layer's list as it was before anything was frozen: views in the place of their parts."""
+    found = []
+    for variable in listed:
+        view = getattr(variable, "_frostline_view", None)
+        if view is None:
+            found.append(variable)
+        elif variable is view._frostline.trainable:
+            found.append(view)
+    return found
+
+
+def apply_plan(variable: Any, plan: Plan | None) -> None:
+    """Make `plan` the state of a variable, keeping the object and every bit of its value.
+
+    New storage is made before anything is given up, so that a failure changes nothing.
+    """
+    if plan is not None and not isinstance(plan, WholePlan):
+        frozen = isinstance(variable, FrozenVariable)
+        trainable = bool(variable._trainable if frozen else variable.trainable)
+        parts = make_parts(variable, plan, trainable=trainable)
+        _swap_class(parts.frozen, FrozenVariable)
+        _become_plain(variable, storage=False)
+        _become_view(variable, parts)
+    else:
+        _become_plain(variable, storage=True)
+        if plan is not None:
+            _become_frozen(variable)
+
+
+def snapshot(variable: Any) -> tuple[type, dict[str, Any]]:
+    """The state of a variable object, for `restore`.
+
+    Without a hold on its storage where the backend can do without: freezing a model then needs the
+    memory of one weight and not of all.
+    """
+    attributes = dict(variable.__dict__)
+    if attributes.get("_value") is not None:
+        attributes["_value"] = backend.reference(attributes["_value"])
+    return type(variable), attributes
+
+
+def restore(variable: Any, state: tuple[type, dict[str, Any]]) -> None:
+    """Bring a variable object back to a snapshot, to the bit.
+
+    With the very storage that it had, if anything else still holds it.
+    """
+    kind, attributes = state
+    attributes = dict(attributes)
+    reference = attributes.get("_value")
+    storage = None if reference is None else reference()
+    lost = reference is not None and storage is None
+    parts, whole = variable.__dict__.get("_frostline"), _whole(variable) if lost else None
+    variable.__class__ = kind
+    variable.__dict__.clear()
+    variable.__dict__.update(attributes)
+    if lost:
+        with backend.creating(parts.trainable), _keras.untracked():
+            _keras.initialize(variable, whole)
+    elif "_value" in attributes:
+        variable._value = storage
+    if "_value" in attributes:
+        # PyTorch keeps the flag in the storage too.
+        plain = getattr(kind, "_frostline_base", kind)
+        plain.trainable.fset(variable, variable.trainable)
+        variable._trainable = attributes["_trainable"]
+
+
+def readable_parts(weight: Any) -> Parts[SplitPlan] | None:
+    """The parts of a view, for a product that does not need it put together.
+
+    None for anything else, and for a view that the layer around holds: one that runs in a loop.
+    """
+    held = _reads.__dict__.get("held")
+    if not isinstance(weight, View) or (held and _key(weight) in held):
+        return None
+    return weight._read()
+
+
+def hold(views: Sequence[View]) -> list[Any]:
+    """Put `views` together once, for all reads until `release` of the keys returned."""
+    held = _reads.__dict__.setdefault("held", {})
+    keys: list[Any] = []
+    try:
+        for view in views:
+            key = _key(view)
+            if key not in held:
+                held[key] = view._merged()
+                keys.append(key)
+    except BaseException:
+        release(keys)
+        raise
+    return keys
+
+
+def release(keys: Sequence[Any]) -> None:
+    """End what `hold` began."""
+    for key in keys:
+        _reads.held.pop(key, None)
+
+
+def _tensor(part: Any) -> Any:
+    # On TensorFlow `ops.convert_to_tensor` hands a Keras variable back as it is.
+    return part.value if isinstance(part, keras.Variable) else part
+
+
+def _key(view: View) -> tuple[Any, ...]:
+    # A value put together holds for one precision and one set of values handed in. Not for one
+    # scope: on JAX an eager RNN opens one of its own, without values, around its loop.
+    scope, parts = _keras.current_scope(), view._frostline
+    handed = (
+        None if scope is None else scope.get_current_value(part)
+        for part in (parts.trainable, parts.frozen)
+    )
+    return (id(view), _keras.current_autocast(), *map(id, handed))
+
+
+def _become_view(variable: Any, parts: Parts[SplitPlan]) -> None:
+    variable.__dict__.pop("_value", None)
+    variable._frostline = parts
+    _swap_class(variable, View)
+    if variable.regularizer is not None:
+        parts.trainable.regularizer = WholeRegularizer(variable)
+    if variable.constraint is not None:
+        parts.trainable.constraint = WholeConstraint(variable)
+
+
+def _become_frozen(variable: Any) -> None:
+    trainable = variable.trainable
+    variable.trainable = False
+    _swap_class(variable, FrozenVariable)
+    variable._trainable = bool(trainable)
+
+
+def _become_plain(variable: Any, *, storage: bool) -> None:
+    if isinstance(variable, FrozenVariable):
+        _restore_class(variable)
+        variable.trainable = variable._trainable
+    elif isinstance(variable, View):
+        _close_view(variable, storage=storage)
+
+
+def _close_view(variable: Any, *, storage: bool) -> None:
+    trainable = variable.trainable
+    with backend.creating(variable._frostline.trainable), _keras.untracked():
+        whole = _whole(variable) if storage else None
+        _restore_class(variable)
+        del variable._frostline
+        variable._trainable = trainable
+        if storage:
+            _keras.initialize(variable, whole)
+
+
+def _whole(view: Any) -> Any:
+    """The weight of a view in memory of its own."""
+    parts = view._frostline
+    with backend.creating(parts.trainable):
+        trainable, frozen = backend.read(parts.trainable), backend.read(parts.frozen)
+        return backend.in_order(split.merge(parts.plan, trainable, frozen), parts.order)
+
+
+_classes: dict[tuple[type, type], type] = {}
+
+
+def _swap_class(variable: Any, mixin: type) -> None:
+    base = type(variable)
+    if (mixin, base) not in _classes:
+        bases = (mixin, backend.view_mixin, base) if mixin is View else (mixin, base)
+        bases = tuple(b for b in bases if b is not object)
+        namespace = {"__module__": base.__module__, "_frostline_base": base}
+        _classes[mixin, base] = type(base.__name__, bases, namespace)
+    variable.__class__ = _classes[mixin, base]
+
+
+def _restore_class(variable: Any) -> None:
+    variable.__class__ = variable._frostline_base

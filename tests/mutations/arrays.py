@@ -1,0 +1,69 @@
+"""Breaks of `_arrays`."""
+
+from mutations.mutation import Mutation
+
+MUTATIONS = [
+    Mutation(
+        name="the mask of positions the wrong way round",
+        invariant=1,
+        file="_arrays/plan.py",
+        old=(
+            "if np.array_equal(along, mask.any(axis=others)):\n"
+            "            return AxisPlan(shape, axis, tuple(np.flatnonzero(~along).tolist()))"
+        ),
+        new=(
+            "if np.array_equal(along, mask.any(axis=others)):\n"
+            "            return AxisPlan(shape, axis, tuple(np.flatnonzero(along).tolist()))"
+        ),
+        tests=("test_plan.py::test_a_plan_freezes_just_the_mask",),
+    ),
+    Mutation(
+        name="the mask of entries the wrong way round",
+        invariant=1,
+        file="_arrays/plan.py",
+        old="return EntriesPlan(shape, _flat_positions(~mask))",
+        new="return EntriesPlan(shape, _flat_positions(mask))",
+        tests=("test_freeze.py::test_freeze_adds_and_unfreeze_takes_away",),
+    ),
+    Mutation(
+        name="few entries have the gradient of their neighbours",
+        invariant=8,
+        file="_arrays/plan.py",
+        old="        return (self.trainable % self.shape[1]).astype(self.trainable.dtype)",
+        new="        return (self.trainable % self.shape[0]).astype(self.trainable.dtype)",
+        tests=("test_fast.py::test_few_entries",),
+    ),
+    Mutation(
+        name="few entries meet what their neighbours meet",
+        invariant=8,
+        file="_arrays/plan.py",
+        old="        return padded // self.shape[1], padded % self.shape[1]",
+        new="        return padded // self.shape[0], padded % self.shape[1]",
+        tests=("test_fast.py::test_few_entries",),
+        backend="tensorflow",
+    ),
+    Mutation(
+        name="numbers are compared, not bits",
+        invariant=14,
+        file="_arrays/bits.py",
+        old="np.not_equal(one.view(word), other.view(word), out=out)",
+        new="np.not_equal(one, other, out=out)",
+        tests=("test_bits.py::test_bits_differ_where_bytes_do",),
+    ),
+    Mutation(
+        name="an infinite half is widened to a number",
+        invariant=14,
+        file="_arrays/bits.py",
+        old=".max() <= _LARGEST_HALF",
+        new=".max() <= 0x7FFF",
+        tests=("test_bits.py::test_every_half_is_widened_exactly",),
+    ),
+    Mutation(
+        name="equal infinities count as odd",
+        invariant=14,
+        file="_arrays/bits.py",
+        old="np.flatnonzero(differs & ~finite)",
+        new="np.flatnonzero(~finite)",
+        tests=("test_bits.py::test_the_largest_difference_is_that_of_plain_numpy",),
+    ),
+]

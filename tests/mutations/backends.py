@@ -1,0 +1,110 @@
+"""Breaks of `_backends`."""
+
+from mutations.mutation import Mutation
+
+MUTATIONS = [
+    Mutation(
+        name="a gradient from before the freeze stays",
+        invariant=1,
+        file="_backends/torch.py",
+        old="        _keras.storage(variable).grad = None",
+        new="        del variable",
+        tests=("test_native_loops.py::test_a_gradient_from_before_does_not_decay_a_frozen_weight",),
+    ),
+    Mutation(
+        name="a constraint in a compiled step reads a frozen part that is not there",
+        invariant=2,
+        file="_backends/jax.py",
+        old="            if seen._trace is part._trace:\n                return seen",
+        new="            del part",
+        tests=(
+            "test_training.py::test_a_constraint_sees_the_whole_weight_and_writes_what_trains[rows-graph]",
+        ),
+    ),
+    Mutation(
+        name="a gradient taken out at the entries of the transpose",
+        invariant=2,
+        file="_backends/torch.py",
+        old="        return gradient.reshape(-1).index_select(0, positions), None",
+        new="        return gradient.mT.reshape(-1).index_select(0, positions), None",
+        tests=("test_native_loops.py::test_they_move_the_rest_as_a_reference_with_masks_does",),
+    ),
+    Mutation(
+        name="the old parameter stays in `model.parameters()`",
+        invariant=2,
+        file="_backends/torch.py",
+        old="                layer._track_variables()",
+        new="                pass",
+        tests=("test_native_loops.py::test_optimizers_of_pytorch[adamw-plain-none]",),
+    ),
+    Mutation(
+        name="an unfrozen weight lies in memory in another order",
+        invariant=3,
+        file="_backends/torch.py",
+        old="            return tensor.contiguous()",
+        new="            return tensor",
+        tests=("test_freeze.py::test_an_unfrozen_weight_lies_in_memory_as_before",),
+    ),
+    Mutation(
+        name="a checkpoint of TensorFlow leaves the parts out",
+        invariant=5,
+        file="_backends/tensorflow.py",
+        old='return {"trainable": self._frostline.trainable, "frozen": self._frostline.frozen}',
+        new="return {}",
+        tests=("test_files.py::test_a_checkpoint_of_tensorflow",),
+        backend="tensorflow",
+    ),
+    Mutation(
+        name="the gradient of the input is that of what is frozen",
+        invariant=8,
+        file="_backends/jax.py",
+        old="                moved = moved + product.apply(d_x, weight)",
+        new=(
+            "                still = merge(parts.plan, jnp.zeros_like(trainable), frozen)\n"
+            "                moved = moved + product.apply(d_x, still)"
+        ),
+        tests=(
+            "test_fast.py::test_scattered_positions_of_few_and_of_many_rows[Dense--1-many rows]",
+        ),
+    ),
+    Mutation(
+        name="the gradient of scattered positions is a mean over the batch",
+        invariant=8,
+        file="_backends/torch.py",
+        old="            by_part = ctx.product.gradient_part(x, part, gradient)",
+        new="            by_part = ctx.product.gradient_part(x, part, gradient) / len(x)",
+        tests=("test_fast.py::test_a_fast_path_equals_the_generic_one[Dense-every other--1]",),
+    ),
+    Mutation(
+        name="a second derivative does not reach what trains",
+        invariant=8,
+        file="_backends/torch.py",
+        old="            weight = ctx.again() if torch.is_grad_enabled() else ctx.whole",
+        new="            weight = ctx.whole",
+        tests=("test_fast.py::test_second_derivatives[-1-every other-many rows]",),
+    ),
+    Mutation(
+        name="single entries are read as they were when frozen",
+        invariant=8,
+        file="_backends/torch.py",
+        old='        base.view(-1).index_copy_(0, _positions(plan, "trainable", base), part)',
+        new="        del part",
+        tests=("test_fast.py::test_what_changes_without_notice_is_seen",),
+    ),
+    Mutation(
+        name="one list of positions for another of the same plan",
+        invariant=8,
+        file="_backends/torch.py",
+        old="    key = name, beside.device",
+        new="    key = beside.device",
+        tests=("test_fast.py::test_a_fast_path_equals_the_generic_one[Embedding-every other--2]",),
+    ),
+    Mutation(
+        name="a function compiled for an earlier freeze is run for a later one",
+        invariant=2,
+        file="_backends/jax.py",
+        old="            jax.clear_caches()",
+        new="            pass",
+        tests=("test_native_loops.py::test_a_function_compiled_before_the_freeze_moved",),
+    ),
+]

@@ -1,0 +1,230 @@
+"""Breaks of `_freezing`."""
+
+from mutations.mutation import Mutation
+
+MUTATIONS = [
+    Mutation(
+        name="no word of a native optimizer that trains nothing now",
+        invariant=2,
+        file="_freezing/apply.py",
+        old="    if native:\n",
+        new="    if native and within:\n",
+        tests=("test_native_loops.py::test_an_optimizer_made_before_a_freeze_is_told_of",),
+    ),
+    Mutation(
+        name="a layer without frozen weights keeps its class",
+        invariant=3,
+        file="_freezing/layer.py",
+        old="        if not any(map(plan_of, inside)) or (\n",
+        new="        if not inside or (\n",
+        tests=("test_freeze.py::test_freeze_and_unfreeze_any_kind_of_model[sequential]",),
+    ),
+    Mutation(
+        name="slots start anew for all entries",
+        invariant=4,
+        file="_freezing/optimizer.py",
+        old="        whole = slot\n",
+        new="        whole = ops.zeros_like(slot)\n",
+        tests=("test_optimizer.py::test_slots_of_kept_entries_stay_and_thawed_ones_start_at_zero",),
+    ),
+    Mutation(
+        name="slots of thawed entries start at one",
+        invariant=4,
+        file="_freezing/optimizer.py",
+        old="split.merge(plan, slot, split.take_frozen(plan, start))",
+        new="split.merge(plan, slot, split.take_frozen(plan, ops.ones_like(start)))",
+        tests=("test_optimizer.py::test_slots_of_kept_entries_stay_and_thawed_ones_start_at_zero",),
+    ),
+    Mutation(
+        name="slots of other weights start anew",
+        invariant=4,
+        file="_freezing/optimizer.py",
+        old=(
+            "    if source and tuple(source[0].shape) == tuple(slot.shape):\n"
+            "        slot.assign(source.pop(0))"
+        ),
+        new=(
+            "    if source and not slot.ndim and tuple(source[0].shape) == tuple(slot.shape):\n"
+            "        slot.assign(source.pop(0))"
+        ),
+        tests=(
+            "test_optimizer.py::test_what_still_trains_goes_on_as_if_nothing_happened[AdamW-plain]",
+        ),
+    ),
+    Mutation(
+        name="what is excluded from decay is lost",
+        invariant=4,
+        file="_freezing/optimizer.py",
+        old="            after.__dict__[name] = set(value) | now",
+        new="            after.__dict__[name] = now",
+        tests=("test_optimizer.py::test_variables_excluded_from_decay_stay_excluded",),
+    ),
+    Mutation(
+        name="variables of an optimizer without a name are lost",
+        invariant=4,
+        file="_freezing/optimizer.py",
+        old="                counterpart.assign(value)",
+        new="                pass",
+        tests=("test_optimizer.py::test_a_variable_of_an_optimizer_without_a_name_is_kept",),
+    ),
+    Mutation(
+        name="the average of thawed entries starts at zero",
+        invariant=4,
+        file="_freezing/optimizer.py",
+        old="        average.assign(ops.copy(variable))",
+        new="        del variable, average",
+        tests=(
+            "test_optimizer.py::test_freezing_and_thawing_are_what_masks_would_do[Adam-average]",
+        ),
+    ),
+    Mutation(
+        name="the compiled step of training stays as it was",
+        invariant=4,
+        file="_freezing/optimizer.py",
+        old='        if getattr(model, f"{stage}_function", None) is not None:',
+        new='        if stage != "train" and getattr(model, f"{stage}_function", None) is not None:',
+        tests=("test_training.py::test_fit_after_freezing_a_compiled_model_needs_no_compile",),
+        backend="tensorflow",
+    ),
+    Mutation(
+        name="the compiled step of prediction stays as it was",
+        invariant=4,
+        file="_freezing/optimizer.py",
+        old='        if getattr(model, f"{stage}_function", None) is not None:',
+        new='        if stage != "predict" and getattr(model, f"{stage}_function", None) is not None:',
+        tests=("test_training.py::test_evaluation_and_prediction_follow_a_freeze",),
+        backend="tensorflow",
+    ),
+    Mutation(
+        name="a config without the plans",
+        invariant=5,
+        file="_freezing/layer.py",
+        old='            "weights": weights if outermost else [],',
+        new='            "weights": [],',
+        tests=("test_files.py::test_copies[functional-deepcopy]",),
+    ),
+    Mutation(
+        name="weight files list the parts",
+        invariant=5,
+        file="_freezing/layer.py",
+        old="    own[:] = originals(listed)",
+        new="    own[:] = listed",
+        tests=("test_files.py::test_sharded_weight_files",),
+    ),
+    Mutation(
+        name="a clone that is not built yet forgets its freeze",
+        invariant=5,
+        file="_freezing/layer.py",
+        old='weights = self.__dict__.get("_frostline_waiting") or describe(self)',
+        new="weights = describe(self)",
+        tests=("test_files.py::test_a_clone_not_yet_built_keeps_its_freeze_when_cloned_again",),
+    ),
+    Mutation(
+        name="a clone loads weights before it is frozen",
+        invariant=5,
+        file="_freezing/layer.py",
+        old="            _restore(self, last=True)\n            self.load_own_variables(store)",
+        new="            super().load_own_variables(store)",
+        tests=("test_files.py::test_weights_loaded_before_the_first_call_find_the_freeze_there",),
+    ),
+    Mutation(
+        name="a freeze that the file would lose is lost",
+        invariant=5,
+        file="_freezing/layer.py",
+        old="        if frozen and not described:",
+        new="        if frozen and described:",
+        tests=("test_files.py::test_a_freeze_that_the_file_would_lose_is_refused",),
+    ),
+    Mutation(
+        name="a shared weight is counted twice where freezes are numbered",
+        invariant=5,
+        file="_freezing/description.py",
+        old="    for index, weight in enumerate(unique(walk(layer))):",
+        new="    for index, weight in enumerate(walk(layer)):",
+        tests=("test_files.py::test_a_freeze_after_a_layer_that_is_held_twice",),
+    ),
+    Mutation(
+        name="a file names a module inside of frostline",
+        invariant=5,
+        file="_freezing/layer.py",
+        old='            "__module__": "frostline",\n',
+        new="",
+        tests=("test_files.py::test_without_frostline_a_frozen_file_does_not_open[functional]",),
+    ),
+    Mutation(
+        name="a variable of Flax is divided",
+        invariant=6,
+        file="_freezing/verbs.py",
+        old="    if keras.config.is_nnx_enabled():",
+        new="    if False:",
+        tests=("test_messages.py::test_variables_of_flax_are_refused",),
+    ),
+    Mutation(
+        name="a weight that LoRA stands in for is frozen",
+        invariant=6,
+        file="_freezing/verbs.py",
+        old='    for state in ("quantization_mode", "lora_enabled"):',
+        new='    for state in ("quantization_mode",):',
+        tests=("test_messages.py::test_quantize_and_lora_are_refused_while_frozen",),
+    ),
+    Mutation(
+        name="weights before the one that fails stay changed",
+        invariant=6,
+        file="_freezing/verbs.py",
+        old="            plans.append((weight.variable, after))",
+        new="            apply_plans([(weight.variable, after)])",
+        tests=("test_messages.py::test_bad_input_changes_nothing[second weight too small-freeze]",),
+    ),
+    Mutation(
+        name="variables are not restored",
+        invariant=6,
+        file="_freezing/apply.py",
+        old="            restore(variable, state)",
+        new="            del state",
+        tests=("test_messages.py::test_a_failure_in_the_middle_of_a_freeze_changes_nothing",),
+    ),
+    Mutation(
+        name="classes of layers are not restored",
+        invariant=6,
+        file="_freezing/apply.py",
+        old="        _refresh(holders + above)\n        raise",
+        new="        raise",
+        tests=("test_messages.py::test_a_failure_in_the_optimizer_changes_nothing",),
+    ),
+    Mutation(
+        name="parameters of modules are not restored",
+        invariant=6,
+        file="_freezing/apply.py",
+        old="        _refresh(holders + above)\n        raise",
+        new="        refresh_classes(holders + above)\n        raise",
+        tests=("test_messages.py::test_a_failure_in_the_optimizer_changes_nothing",),
+    ),
+    Mutation(
+        name="the first optimizer has changed when the second fails",
+        invariant=6,
+        file="_freezing/optimizer.py",
+        old=(
+            "    fresh = [\n"
+            "        (optimizer, _rebuilt(optimizer, variables, moved))\n"
+            "        for optimizer, variables in wanted.values()\n"
+            "        if id(optimizer) not in inner\n"
+            "    ]"
+        ),
+        new=(
+            "    fresh = (\n"
+            "        (optimizer, _rebuilt(optimizer, variables, moved))\n"
+            "        for optimizer, variables in wanted.values()\n"
+            "        if id(optimizer) not in inner\n"
+            "    )"
+        ),
+        tests=("test_messages.py::test_a_failure_in_the_second_optimizer_changes_nothing",),
+    ),
+    Mutation(
+        name="a context restores nothing after an error",
+        invariant=7,
+        file="_freezing/contexts.py",
+        old="    try:\n        yield\n    finally:\n        apply_plans(before)\n        adopt(target)",
+        new="    yield\n    apply_plans(before)\n    adopt(target)",
+        tests=("test_callbacks.py::test_a_block_that_fails_restores_what_was_frozen",),
+    ),
+]

@@ -1,0 +1,46 @@
+"""Breaks of `the ground`."""
+
+from mutations.mutation import Mutation
+
+MUTATIONS = [
+    Mutation(
+        name="a page is written over the old one",
+        invariant=13,
+        file="_writing.py",
+        old="        yield unfinished\n",
+        new="        yield target\n",
+        tests=("test_reports.py::test_a_disk_that_is_full_leaves_the_old_file",),
+    ),
+    Mutation(
+        name="a bar goes into a pipe",
+        invariant=15,
+        file="_console.py",
+        old="or not _is_terminal(sys.stderr) or",
+        new="or",
+        tests=("test_progress.py::test_nothing_is_written_where_there_is_no_terminal",),
+    ),
+    Mutation(
+        name="a bar does not ask Keras whether to be silent",
+        invariant=15,
+        file="_console.py",
+        old=" or _keras_is_silent():",
+        new=":",
+        tests=("test_progress.py::test_what_is_quick_or_told_to_be_silent_shows_no_bar",),
+    ),
+    Mutation(
+        name="a bar stays when all is done",
+        invariant=15,
+        file="_console.py",
+        old="transient=True",
+        new="transient=False",
+        tests=("test_progress.py::test_bars_are_shown_in_a_terminal_and_leave_nothing",),
+    ),
+    Mutation(
+        name="a bar within another is shown",
+        invariant=15,
+        file="_console.py",
+        old="quiet or _running or",
+        new="quiet or",
+        tests=("test_progress.py::test_a_bar_within_another_is_not_shown",),
+    ),
+]

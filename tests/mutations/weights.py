@@ -1,0 +1,137 @@
+"""Breaks of `_weights`."""
+
+from mutations.mutation import Mutation
+
+MUTATIONS = [
+    Mutation(
+        name="a frozen part that `layer.trainable` thaws",
+        invariant=1,
+        file="_weights/view.py",
+        old="        _swap_class(parts.frozen, FrozenVariable)\n",
+        new="",
+        tests=("test_freeze.py::test_a_layer_toggled_keeps_its_partial_freeze",),
+    ),
+    Mutation(
+        name="a whole frozen variable trains with its layer",
+        invariant=1,
+        file="_weights/view.py",
+        old="    def trainable(self) -> bool:\n        return False",
+        new="    def trainable(self) -> bool:\n        return self._trainable",
+        tests=("test_freeze.py::test_a_whole_variable_stays_frozen_whatever_its_layer_is_told",),
+    ),
+    Mutation(
+        name="a frozen part that PyTorch differentiates",
+        invariant=1,
+        file="_weights/parts.py",
+        old='take_frozen(plan, whole), "frozen", False, plan)',
+        new='take_frozen(plan, whole), "frozen", trainable, plan)',
+        tests=("test_native_loops.py::test_optimizers_of_pytorch[adamw-plain-none]",),
+    ),
+    Mutation(
+        name="a layer that writes its weight in its call writes frozen entries",
+        invariant=1,
+        file="_weights/view.py",
+        old="        if _keras.in_call():\n            return self.value",
+        new="        if False:\n            return self.value",
+        tests=(
+            "test_training.py::test_a_layer_that_writes_its_own_weight_while_training",
+            "test_training.py::test_a_whole_frozen_weight_is_safe_from_a_layer_that_writes_it",
+        ),
+    ),
+    Mutation(
+        name="a constraint sees the trainable part alone",
+        invariant=2,
+        file="_weights/view.py",
+        old="        return split.take_trainable(parts.plan, self.view.constraint(whole))",
+        new="        del whole\n        return self.view.constraint(part)",
+        tests=(
+            "test_training.py::test_a_constraint_sees_the_whole_weight_and_writes_what_trains[rows-graph]",
+        ),
+    ),
+    Mutation(
+        name="a regularizer sees the trainable part alone",
+        invariant=2,
+        file="_weights/view.py",
+        old=(
+            "        return self.view.regularizer("
+            "split.merge(parts.plan, _tensor(part), parts.frozen.value))"
+        ),
+        new="        del parts\n        return self.view.regularizer(_tensor(part))",
+        tests=("test_training.py::test_a_regularizer_sees_the_whole_weight",),
+    ),
+    Mutation(
+        name="a tied weight counts twice",
+        invariant=2,
+        file="_weights/tree.py",
+        old="        first.setdefault(id(weight.variable), weight)",
+        new="        first.setdefault(id(weight), weight)",
+        tests=("test_shared.py::test_both_uses_see_the_freeze[model]",),
+    ),
+    Mutation(
+        name="blocks put together in the other order",
+        invariant=3,
+        file="_weights/split.py",
+        old="        for run in plan.runs\n    ]",
+        new="        for run in reversed(plan.runs)\n    ]",
+        tests=("test_split.py::test_merge_is_right_for_each_way_of_doing_it",),
+    ),
+    Mutation(
+        name="parts put together by adding them",
+        invariant=3,
+        file="_weights/split.py",
+        old='        return backend.put(frozen, plan, "positions", trainable)',
+        new=(
+            "        zeros = ops.zeros_like(frozen)\n"
+            '        return frozen + backend.put(zeros, plan, "positions", trainable)'
+        ),
+        tests=("test_split.py::test_merge_is_right_for_each_way_of_doing_it",),
+    ),
+    Mutation(
+        name="a write reaches the trainable part alone",
+        invariant=3,
+        file="_weights/view.py",
+        old="        parts.frozen.assign(split.take_frozen(parts.plan, value))\n",
+        new="",
+        tests=("test_freeze.py::test_writing_a_weight_writes_both_parts",),
+    ),
+    Mutation(
+        name="a write takes what is a tensor already",
+        invariant=3,
+        file="_weights/view.py",
+        old="        value = ops.convert_to_tensor(value, dtype=dtype)\n",
+        new="",
+        tests=("test_freeze.py::test_writing_a_weight_writes_both_parts",),
+    ),
+    Mutation(
+        name="a write in a layer's call is read in the next one",
+        invariant=3,
+        file="_weights/view.py",
+        old="        if (key := _key(self)) in held:\n            held[key] = self._merged()\n",
+        new="",
+        tests=("test_calls.py::test_what_a_layer_writes_in_its_call_is_read_in_it",),
+    ),
+    Mutation(
+        name="a weight put together serves layers of another precision",
+        invariant=3,
+        file="_weights/view.py",
+        old="    return (id(view), _keras.current_autocast(), *map(id, handed))",
+        new="    return (id(view), *map(id, handed))",
+        tests=("test_calls.py::test_a_layer_of_another_precision_inside_a_layer",),
+    ),
+    Mutation(
+        name="a weight put together serves calls with other values",
+        invariant=3,
+        file="_weights/view.py",
+        old="    return (id(view), _keras.current_autocast(), *map(id, handed))",
+        new="    return (id(view), _keras.current_autocast())",
+        tests=("test_calls.py::test_values_handed_in_while_a_layer_is_called",),
+    ),
+    Mutation(
+        name="what PyTorch differentiates is not restored",
+        invariant=6,
+        file="_weights/view.py",
+        old="        plain.trainable.fset(variable, variable.trainable)\n",
+        new="        del plain\n",
+        tests=("test_freeze.py::test_a_whole_variable_that_could_not_be_changed_trains_as_before",),
+    ),
+]
