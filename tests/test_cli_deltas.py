@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import frostline as fl
 from frostline import cli
 from frostline._arrays.pieces import PIECE, Piece
+from frostline._deltas.model import weights_in
 from frostline._files import open_file
 from helpers import assert_all_same_bits, assert_same_bits, assert_script_ends, value
 from model_files import MAKERS, compressed, frozen_variously, large, small, subclassed
@@ -108,7 +109,7 @@ def test_files_of_weights_alone(files, suffix):
         if suffix == "weights.h5":
             model.save_weights(files / f"{name}.{suffix}")
         else:
-            arrays = {w.path: value(w.found.variable) for w in model.weights_in(model)}
+            arrays = {w.path: value(w.found.variable) for w in weights_in(model)}
             save_file(arrays, files / f"{name}.{suffix}")
     tuned, base = (files / f"{name}.{suffix}" for name in ("tuned", "base"))
     delta, out = files / "delta.safetensors", files / f"out.{suffix}"

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 import frostline as fl
 from frostline import _keras
 from frostline._arrays.plan import plan_from_mask
-from frostline._deltas import compose, format, held, model
+from frostline._deltas import compose, format, held
 from frostline._deltas.extract import Origin, extract
+from frostline._deltas.model import ModelWeight, weights_in
 from frostline._deltas.on_files import extract_from_file
 from frostline._files import open_file
 from helpers import assert_all_same_bits, assert_same_bits, train, two_of_one_path, value
@@ -24,14 +25,14 @@ layers = keras.layers
 
 def everything_in(model):
     """Every weight and all moving statistics, copied, views in the place of their parts."""
-    return [value(weight.found.variable) for weight in model.weights_in(model)]
+    return [value(weight.found.variable) for weight in weights_in(model)]
 
 
 def rewritten(model, seed=0):
     """As after training, but at once: all that trains, and what layers update, has other values."""
     random = np.random.default_rng(seed)
-    for weight in model.weights_in(model):
-        if weight.on:
+    for weight in weights_in(model):
+        if weight.layer_trainable:
             variable = weight.found.variable
             free = np.ones(weight.shape, bool) if weight.state else ~fl.frozen_mask(variable)
             new = random.normal(size=weight.shape).astype("float32").astype(value(variable).dtype)
@@ -42,7 +43,7 @@ def rewritten(model, seed=0):
 def twin(make, source):
     """A model of another object with the same weights and nothing frozen."""
     model = make()
-    for weight, array in zip(model.weights_in(model), everything_in(source), strict=True):
+    for weight, array in zip(weights_in(model), everything_in(source), strict=True):
         weight.found.variable.assign(array)
     return model
 
@@ -232,7 +233,7 @@ def test_automatic_names_count_on_and_places_stay():
     fl.freeze(model, "*/kernel", fl.at[0])
     base = twin(make, model)
     rewritten(model)
-    assert [w.path for w in model.weights_in(base)] != [w.path for w in model.weights_in(model)]
+    assert [w.path for w in weights_in(base)] != [w.path for w in weights_in(model)]
     fl.apply_delta(base, fl.extract_delta(model))
     assert_all_same_bits(everything_in(base), everything_in(model))
 
@@ -366,7 +367,7 @@ def test_with_a_base_only_what_changed_is_in_it():
 
 
 def with_weights(model, snapshot):
-    for weight in model.weights_in(model):
+    for weight in weights_in(model):
         weight.found.variable.assign(snapshot[weight.path])
     return model
 
@@ -387,10 +388,10 @@ def test_a_base_that_moves_along_is_refused():
     model = small()
     with pytest.raises(fl.RestoreError, match=r"hidden/kernel: the base is the weight itself"):
         fl.extract_delta(model, base=model)
-    arrays = {w.path: w.read() for w in model.weights_in(model)}
+    arrays = {w.path: w.read() for w in weights_in(model)}
     if not arrays["out/bias"].flags.writeable:  # a copy, or what nobody writes to
         assert fl.extract_delta(model, base=arrays).size == 0
-    elif np.may_share_memory(arrays["out/bias"], model.weights_in(model)[-1].read()):
+    elif np.may_share_memory(arrays["out/bias"], weights_in(model)[-1].read()):
         with pytest.raises(fl.RestoreError, match="moves along"):
             fl.extract_delta(model, base=arrays)
 
@@ -495,7 +496,7 @@ def test_equal_values_are_no_conflict():
     same = format.made(
         [
             held.DeltaWeight(
-                w.path, w.shape, w.dtype, w.fingerprint, w.state, w.on, w.plan,
+                w.path, w.shape, w.dtype, w.fingerprint, w.state, w.layer_trainable, w.plan,
                 w.take(value(model.get_layer("hidden").kernel)) if w.held else None,
             )
             for w in one.weights
@@ -553,7 +554,7 @@ def test_a_delta_that_other_means_took_away_is_put_on_again(tuned):
     model, base, delta = tuned
     before = everything_in(base)
     fl.apply_delta(base, delta)
-    for weight, array in zip(model.weights_in(base), before, strict=True):
+    for weight, array in zip(weights_in(base), before, strict=True):
         weight.found.variable.assign(array)  # as `load_weights` does
     fl.apply_delta(base, delta)
     assert_all_same_bits(everything_in(base), everything_in(model))
@@ -644,7 +645,7 @@ def test_freeze_turns_off_what_was_off():
     delta = fl.extract_delta(model)
     base.compile("sgd", "mse", jit_compile=False)
     base.train_on_batch(x[0], y)  # traced with the layer on
-    for weight, array in zip(model.weights_in(base), everything_in(again), strict=True):
+    for weight, array in zip(weights_in(base), everything_in(again), strict=True):
         weight.found.variable.assign(array)
     fl.apply_delta(base, delta, freeze=True)
     assert not base.get_layer("norm").trainable
@@ -696,7 +697,7 @@ def test_a_failure_half_way_changes_nothing(tuned, monkeypatch, fails):
     _, base, delta = tuned
     before, frozen = everything_in(base), fl.summary(base).to_dict()
     if fails == "write":
-        write, calls = model.ModelWeight.write, []
+        write, calls = ModelWeight.write, []
 
         def failing(self, array):
             calls.append(self.path)
@@ -704,7 +705,7 @@ def test_a_failure_half_way_changes_nothing(tuned, monkeypatch, fails):
                 raise MemoryError("no room")
             write(self, array)
 
-        monkeypatch.setattr(model.ModelWeight, "write", failing)
+        monkeypatch.setattr(ModelWeight, "write", failing)
     else:
         monkeypatch.setattr("frostline.deltas.apply_plans", lambda plans: 1 / 0)
     with pytest.raises((MemoryError, ZeroDivisionError)):

@@ -4,8 +4,6 @@ import copy
 import functools
 import operator
 import pickle
-import re
-from pathlib import Path
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
@@ -591,9 +589,3 @@ def test_what_a_function_must_return(function, message):
 def test_errors_are_of_the_package_and_builtin():
     assert issubclass(SelectionError, FrostlineError)
     assert issubclass(SelectionError, ValueError)
-
-
-@pytest.mark.parametrize("module", ["_index", "_algebra", "_mask", "_selections"])
-def test_the_pure_modules_do_not_know_keras(module):
-    source = Path(simple.__file__).with_name(f"{module}.py").read_text()
-    assert not re.search(r"^\s*(import|from) keras", source, re.MULTILINE)

@@ -71,8 +71,8 @@ def check_target(
         raise refusal(f"{out}: not a file; got a folder. Name a file in it: {inside!r}.")
     if suffixes and out.suffix.lower() not in suffixes:
         raise refusal(
-            f"{out}: the name of such a file ends in {' or '.join(suffixes)}; got "
-            f"suffix={out.suffix!r}. Call it {out.with_suffix(suffixes[0]).name}."
+            f"{out}: not the name of such a file; got suffix={out.suffix!r}. "
+            f"Call it {out.with_suffix(suffixes[0]).name}."
         )
     if out.exists() and not force:
         raise refusal(

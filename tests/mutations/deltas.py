@@ -23,7 +23,7 @@ MUTATIONS = [
         name="a layer that is off is in a delta",
         invariant=12,
         file="_deltas/extract.py",
-        old="plan = origin.plan if origin.on else WholePlan(origin.shape)",
+        old="plan = origin.plan if origin.layer_trainable else WholePlan(origin.shape)",
         new="plan = origin.plan",
         tests=("test_deltas.py::test_training_with_moving_statistics_and_a_layer_that_is_off",),
     ),

@@ -57,7 +57,7 @@ def plans_of(pairs: Pairs) -> list[tuple[Any, Plan | None]]:
 
 def switch_off(model: Any, pairs: Pairs) -> None:
     """Turn layers off that were, and that would update what is not in the delta by themselves."""
-    owners = [t.found.owner for weight, t in pairs if weight.state and not weight.on]
+    owners = [t.found.owner for weight, t in pairs if weight.state and not weight.layer_trainable]
     switched = [owner for owner in owners if owner.trainable]
     for owner in switched:
         owner.trainable = False

@@ -27,7 +27,7 @@ class Origin:
         dtype: Its dtype, as text.
         read: Gives its value, of which the caller changes nothing.
         plan: What is frozen of it, None where nothing is.
-        on: False where nothing of it moves, whatever is frozen: its layer is off.
+        layer_trainable: False where nothing of it moves, whatever is frozen: its layer is off.
         state: Whether its layer updates it itself.
     """
 
@@ -36,7 +36,7 @@ class Origin:
     dtype: str
     read: Callable[[], np.ndarray]
     plan: Plan | None = None
-    on: bool = True
+    layer_trainable: bool = True
     state: bool = False
 
     @property
@@ -86,7 +86,7 @@ def extract(
 
 
 def _held(origin: Origin, before: Callable[[Origin], np.ndarray | None] | None) -> DeltaWeight:
-    plan = origin.plan if origin.on else WholePlan(origin.shape)
+    plan = origin.plan if origin.layer_trainable else WholePlan(origin.shape)
     value = origin.read()
     earlier = None if before is None else before(origin)
     if earlier is not None:
@@ -97,7 +97,7 @@ def _held(origin: Origin, before: Callable[[Origin], np.ndarray | None] | None) 
         dtype=origin.dtype,
         fingerprint=fingerprint_of(plan, value),
         state=origin.state,
-        on=origin.on,
+        layer_trainable=origin.layer_trainable,
         plan=plan,
         values=None if isinstance(plan, WholePlan) else take(plan, value),
     )

@@ -140,7 +140,7 @@ def _entry(weight: DeltaWeight) -> dict[str, Any]:
         entry["axis"] = weight.plan.axis
     if weight.state:
         entry["state"] = True
-    if not weight.on:
+    if not weight.layer_trainable:
         entry["off"] = True
     return entry
 
@@ -183,8 +183,8 @@ def _weight(entry: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Delt
                 f"values of {path!r} of shape {values.shape} and {values.dtype}, not {wanted} "
                 f"and {dtype}"
             )
-    state, on = bool(entry.get("state")), not entry.get("off")
-    return DeltaWeight(path, shape, dtype, others, state, on, plan, values)
+    state, layer_trainable = bool(entry.get("state")), not entry.get("off")
+    return DeltaWeight(path, shape, dtype, others, state, layer_trainable, plan, values)
 
 
 def _plan(entry: Mapping[str, Any], shape: tuple[int, ...], positions: Any) -> Plan | None:

@@ -31,7 +31,7 @@ class DeltaWeight:
             base must have the same bits.
         state: Whether the layer updates it itself, as `BatchNormalization` does its moving
             statistics.
-        on: False where its layer was off, `layer.trainable = False`.
+        layer_trainable: False where its layer was off, `layer.trainable = False`.
     """
 
     path: str
@@ -39,7 +39,7 @@ class DeltaWeight:
     dtype: str
     fingerprint: str
     state: bool
-    on: bool
+    layer_trainable: bool
     # What is frozen: a plan, or None where all of the weight is held.
     plan: Plan | None = field(repr=False)
     # The held entries: of the weight's shape, shorter along the axis of an `AxisPlan`, or flat.

@@ -70,7 +70,7 @@ def _weight(found: Found) -> ModelWeight:
         dtype=str(variable.dtype),
         read=lambda: read_value(found),
         plan=plan_of(variable),
-        on=found.on,
+        layer_trainable=found.layer_trainable,
         state=found.state,
         found=found,
     )

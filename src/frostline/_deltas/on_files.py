@@ -121,7 +121,7 @@ def _origin(stored: Stored, frozen: Frozen | None) -> FileWeight:
         dtype=str(stored.dtype),
         read=lambda: _read(stored),
         plan=_plan(stored, frozen),
-        on=stored.on,
+        layer_trainable=stored.layer_trainable,
         state=stored.path.rpartition("/")[2].startswith("moving_"),
         stored=stored,
     )

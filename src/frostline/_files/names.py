@@ -153,7 +153,7 @@ class Names:
             return keys
         return [*known, *keys[len(known) :]]
 
-    def on(self, path: str) -> bool:
+    def layer_trainable(self, path: str) -> bool:
         """Whether the layer at a path trains; one that no config tells of does as that around."""
         while path and path not in self._layers:
             path = path.rpartition("/")[0]

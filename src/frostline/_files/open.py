@@ -36,7 +36,7 @@ class Stored:
         dtype: Its dtype.
         source: Reads it.
         frozen: What the file says is frozen of it.
-        on: False where the file says that its layer does not train.
+        layer_trainable: False where the file says that its layer does not train.
         owner: What it tells of the layer of the weight.
     """
 
@@ -46,7 +46,7 @@ class Stored:
     dtype: np.dtype
     source: Source
     frozen: Frozen | None = None
-    on: bool = True
+    layer_trainable: bool = True
     owner: Owner = UNKNOWN
 
     @property
@@ -180,7 +180,7 @@ def _keras(
                 dtype=variable.dtype,
                 source=variable.source,
                 frozen=placed.frozen.get(at),
-                on=names.on(group.path),
+                layer_trainable=names.layer_trainable(group.path),
                 owner=owner,
             )
             weights.append(stored)

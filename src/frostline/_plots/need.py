@@ -16,7 +16,7 @@ def drawing(asked: str) -> Any:
     """
     try:
         importlib.import_module("matplotlib.axes")
-        return importlib.import_module("frostline._plots.page")
+        from frostline._plots import page  # it draws with matplotlib, an extra
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "matplotlib":
             raise
@@ -24,3 +24,4 @@ def drawing(asked: str) -> Any:
             f"{asked}: needs matplotlib, which is not installed; got no module named "
             f'{error.name!r}. Run: pip install "frostline[plot]"'
         ) from None
+    return page

@@ -20,7 +20,7 @@ def row_of(weight: Found, slots: int | None = None) -> Row:
     frozen = 0 if plan is None else plan.frozen_count
     shape = tuple(int(n) for n in variable.shape)
     kind = "" if plan is None else plan.kind
-    on = weight.on
+    on = weight.layer_trainable
     size = math.prod(shape)
     return Row(
         path=weight.path,

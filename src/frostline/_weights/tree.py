@@ -36,7 +36,7 @@ class Found:
         return self.layers[-1]
 
     @property
-    def on(self) -> bool:
+    def layer_trainable(self) -> bool:
         """Whether training moves what is not frozen of it."""
         # A wholly frozen variable says of itself that it does not train; its layer knows better.
         whole = isinstance(plan_of(self.variable), WholePlan)
