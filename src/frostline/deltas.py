@@ -15,7 +15,7 @@ from frostline._deltas.held import DeltaWeight
 from frostline._deltas.match import match
 from frostline._deltas.model import all_or_none, reader, size_of, weights_in
 from frostline._errors import RestoreError, TargetError
-from frostline._freezing.apply import adopt, apply_plans
+from frostline._freezing.apply import apply_plans
 
 __all__ = [
     "Delta",
@@ -179,8 +179,7 @@ def apply_delta(
                 on_it = lying(now, target.patches)
                 write(target, weight, now, *added(target.path, now, on_it, delta, weight, overlap))
         if freeze:
-            apply_plans(frozen)
-            adopt(model)
+            apply_plans(model, frozen)
             switch_off(model, pairs)
     return delta
 

@@ -162,6 +162,11 @@ class EntriesPlan:
     def frozen_count(self) -> int:
         return self.size - len(self.trainable)
 
+    @property
+    def positions(self) -> np.ndarray:
+        """`int[k]`: `trainable`, by the name that it has in an `AxisPlan`."""
+        return self.trainable
+
     def mask(self) -> np.ndarray:
         """The boolean array of `shape`, True where frozen."""
         flat = np.ones(self.size, dtype=bool)

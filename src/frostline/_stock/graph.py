@@ -24,7 +24,7 @@ WEIGHT = {kind: "kernel" for kind in LINEAR} | {keras.layers.Embedding: "embeddi
 
 
 @dataclass(frozen=True)
-class Part:
+class PartLayer:
     """A layer of a `Core` and its positions along the axis of the weight; none where it is all."""
 
     layer: Any
@@ -37,7 +37,7 @@ class Part:
 class Core:
     """Layers of one class whose results lie side by side or are added up: one weight in parts."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[PartLayer, ...]
     axis: int | None
     """Of the weight, None where one part has all of it."""
     roles: Axes | None
@@ -53,7 +53,7 @@ class Core:
         return type(self.parts[0].layer)
 
     @property
-    def with_bias(self) -> list[Part]:
+    def with_bias(self) -> list[PartLayer]:
         """The parts that have a bias."""
         return [part for part in self.parts if getattr(part.layer, "bias", None) is not None]
 
@@ -104,7 +104,7 @@ def core_of(outputs: Any) -> Core | None:
     if type(call.operation) in WEIGHT:
         given = _given(joint)
         none = np.arange(0)
-        part = Part(call.operation, none, none)
+        part = PartLayer(call.operation, none, none)
         if given is None or order:
             return None
         return Core((part,), None, None, given, (part.layer,), outputs)
@@ -141,7 +141,7 @@ def core_of(outputs: Any) -> Core | None:
     if any(not np.array_equal(a, b) for a, b in zip(expected, made, strict=True)):
         return None
     parts = zip(layers, taken or made, made, strict=True)
-    made_of = tuple(Part(*part) for part in parts)
+    made_of = tuple(PartLayer(*part) for part in parts)
     return Core(made_of, axis, roles, source, tuple(operations), outputs)
 
 
