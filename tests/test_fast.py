@@ -7,7 +7,7 @@ from keras import ops
 
 import frostline as fl
 from frostline._arrays.plan import EntriesPlan
-from frostline._backends import backend
+from frostline._backends.current import backend
 from frostline._fast.paths import FAST_PATHS, generic
 from frostline._weights.view import View, plan_of
 from helpers import (

@@ -14,7 +14,7 @@ import keras
 from keras import ops
 
 from frostline._arrays.plan import AxisPlan
-from frostline._backends import backend
+from frostline._backends.current import backend
 from frostline._fast.product import Product, axis_parts, multiply
 from frostline._weights.parts import Parts
 from frostline._weights.split import in_weight_order

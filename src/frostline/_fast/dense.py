@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops
 
 from frostline._arrays.plan import AxisPlan
-from frostline._backends import backend
+from frostline._backends.current import backend
 from frostline._fast.product import Product, along_axis, multiply, of_dtype, size_of, usable_parts
 from frostline._weights.parts import Parts
 

@@ -8,7 +8,7 @@ from typing import Any
 from keras import ops
 
 from frostline._arrays.plan import AxisPlan
-from frostline._backends import backend
+from frostline._backends.current import backend
 from frostline._fast.dense import matmul, multiply_rows
 from frostline._fast.product import table_parts, usable_parts
 from frostline._weights.parts import Parts

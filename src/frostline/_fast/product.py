@@ -25,7 +25,7 @@ import numpy as np
 from keras import ops
 
 from frostline._arrays.plan import AxisPlan, Run, SplitPlan
-from frostline._backends import backend
+from frostline._backends.current import backend
 from frostline._weights.parts import Parts
 from frostline._weights.split import is_block, merge_stored, slice_along
 from frostline._weights.view import View, readable_parts

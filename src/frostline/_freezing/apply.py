@@ -7,7 +7,7 @@ import warnings
 import keras
 
 from frostline import _keras
-from frostline._backends import backend
+from frostline._backends.current import backend
 from frostline._freezing.change import Plans, changed, changes_to
 from frostline._freezing.layer import refresh_classes
 from frostline._freezing.optimizer import follow

@@ -9,7 +9,7 @@ from typing import Any
 
 from frostline import _keras
 from frostline._arrays.plan import Plan, SplitPlan, WholePlan
-from frostline._backends import backend
+from frostline._backends.current import backend
 from frostline._console import each
 from frostline._errors import UnsupportedError
 from frostline._weights.tree import Layer

@@ -16,7 +16,7 @@ from keras import ops
 
 from frostline import _keras
 from frostline._arrays.plan import Plan, SplitPlan, WholePlan
-from frostline._backends import backend
+from frostline._backends.current import backend
 from frostline._errors import UnsupportedError
 from frostline._freezing.change import PlanChange
 from frostline._weights import split

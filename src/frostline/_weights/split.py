@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
-from frostline._backends import backend
+from frostline._backends.current import backend
 
 
 def take_trainable(plan: SplitPlan, whole: Any) -> Any:
