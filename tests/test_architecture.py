@@ -63,6 +63,7 @@ PURE = {
 # or a library that is an extra out of a process.
 LATE = {"__init__.py", "cli.py", "_backends/current.py", "_plots/need.py"}
 
+ROOT = pathlib.Path(__file__).parent.parent
 SOURCES = {source.name: source for source in map(Source, FILES)}
 OURS = [one for source in SOURCES.values() for one in source.imports if one.ours]
 
@@ -151,6 +152,19 @@ def test_what_the_command_starts_with_knows_no_keras(name):
             assert one.late or not keras, f"{file} imports {one.module}"
 
 
+MAP = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`([\w/]+\.(?:py|md))`", MAP))))
+def test_the_map_names_files_that_exist(name):
+    assert (SOURCE / name).is_file() or (ROOT / name).is_file()
+
+
+@pytest.mark.parametrize("room", sorted(rooms()))
+def test_the_map_names_each_wing(room):
+    assert f"`{room}/`" in MAP or f"`{room}.py`" in MAP
+
+
 @pytest.mark.parametrize("name", sorted(SOURCES))
 def test_backends_are_told_apart_in_one_place(name):
     if room_of(name) != "_backends":
@@ -187,13 +201,12 @@ def test_importing_brings_in_no_backend_that_keras_has_not_chosen():
 
 
 def test_the_oldest_versions_that_are_tested_are_the_bounds_of_the_package():
-    root = pathlib.Path(__file__).parent.parent
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
     asked = [*project["dependencies"], *(line for extra in extras for line in extra)]
     bounds = dict(re.findall(r"^([a-z-]+)>=([0-9.]+)", "\n".join(asked), re.MULTILINE))
     tested = dict(
-        re.findall(r"^([a-z-]+)==([0-9.]+)", (root / "tests/oldest.txt").read_text(), re.M)
+        re.findall(r"^([a-z-]+)==([0-9.]+)", (ROOT / "tests/oldest.txt").read_text(), re.M)
     )
     for name in ("keras", "tensorflow-cpu", "jax", "torch"):
         assert re.fullmatch(rf"{re.escape(bounds[name])}(\.0)*", tested[name])
