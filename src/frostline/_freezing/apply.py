@@ -31,9 +31,11 @@ def apply_plans(target: Layer, plans: Plans, *, doing: str = "freezing") -> None
         )
         given_up = [change.listed[0] for change in changes if change.replaces_trained]
         native = backend.native_optimizers(given_up, living)
-        with changed(changes, _keras.made(living), refresh_classes, doing) as affected:
+        with changed(
+            changes, _keras.constructed_layers(living), refresh_classes, doing
+        ) as affected:
             models = [layer for layer in affected if isinstance(layer, keras.Model)]
-            follow(models, changes, _keras.with_slots(living))
+            follow(models, changes, _keras.built_optimizers(living))
         if native:
             _warn_of(native)
     update_parents(target)
