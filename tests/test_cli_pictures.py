@@ -15,7 +15,7 @@ import frostline as fl
 from frostline import cli
 from frostline._cli.pictures import subject_of
 from frostline._files import open_file
-from frostline._plots.layers import arrangement_of
+from frostline._plots.values import arrangement_of
 from helpers import value, weights
 from model_files import frozen_variously, large, moved, small
 from test_reports import data_of, trained, unpacked

@@ -11,10 +11,11 @@ import numpy as np
 
 from frostline._arrays.equation import Equation
 from frostline._arrays.frozen import Frozen
+from frostline._catalogue import stock_named
 from frostline._errors import FileError, ReportError
 from frostline._files import ModelFile, Stored
 from frostline._files.compare import Comparison, See
-from frostline._plots.arrange import KINDS, Known, arrangement
+from frostline._plots.arrange import Arrangement, arrangement
 from frostline._plots.maps import Comparing, Gallery, Panel, Pixels, Subject
 from frostline._plots.need import drawing
 from frostline._reports import data
@@ -125,16 +126,15 @@ def subject_of(weight: Stored, frozen: Frozen | None) -> Subject:
         slots_saved=None,
         trains=kind != "whole",
     )
-    name = weight.path.rpartition("/")[2]
-    return Subject(row, arrangement(name, weight.shape, _known(weight, name)), frozen)
+    return Subject(row, _arrangement(weight), frozen)
 
 
-def _known(weight: Stored, name: str) -> Known:
-    owner = weight.owner
-    kind = owner.kind if owner.kind in KINDS else ""
+def _arrangement(weight: Stored) -> Arrangement:
+    owner, name = weight.owner, weight.path.rpartition("/")[2]
+    stock = stock_named(owner.kind)
     if not owner.equation.count(",") == owner.equation.count("->") == 1:
-        return Known(kind)
+        return arrangement(name, weight.shape, stock)
     equation = Equation.parse(owner.equation)
     axes = equation.kernel if name == "kernel" else equation.made
     heads = axes.find(owner.heads) if owner.heads else -1
-    return Known(kind, equation, heads if heads >= 0 else None)
+    return arrangement(name, weight.shape, stock, equation, heads if heads >= 0 else None)

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from frostline import _keras
 from frostline._arrays.plan import Plan, WholePlan, plan_from_mask
 from frostline._console import each
 from frostline._errors import SelectionError, TargetError, UnsupportedError
@@ -196,7 +197,7 @@ def _change(target: Any, weights: Any, where: Any, *, freezing: bool) -> Changes
             after = WholePlan(tuple(weight.variable.shape)) if freezing else None
             selects = True
         else:
-            mask = selection.mask(_asked(weight))
+            mask = selection.mask(asked(weight))
             if mask is None:
                 said_nothing.append(weight)
                 continue
@@ -226,7 +227,8 @@ def _named(weights: Any) -> str:
     return repr(weights) if isinstance(weights, str) else "weights"
 
 
-def _asked(weight: Found) -> Weight:
+def asked(weight: Found) -> Weight:
+    """A weight as selections see it, without its framework."""
     variable = weight.variable
     return Weight(
         path=weight.path,
@@ -235,6 +237,7 @@ def _asked(weight: Found) -> Weight:
         dtype=str(variable.dtype),
         read=lambda: keras.ops.convert_to_numpy(variable.value),
         layers=weight.layers,
+        children=_keras.children,
     )
 
 

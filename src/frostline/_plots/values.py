@@ -5,16 +5,21 @@ Values are read one by one, and refused where bits would not tell.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from frostline._arrays.equation import Equation
 from frostline._arrays.frozen import frozen_of
-from frostline._errors import PathError, PlotError, TargetError
-from frostline._plots.layers import arrangement_of
+from frostline._catalogue import stock_of
+from frostline._errors import PathError, PlotError, SelectionError, TargetError
+from frostline._freezing.verbs import asked
+from frostline._plots.arrange import Arrangement, arrangement
 from frostline._plots.maps import Subject, in_pieces
+from frostline._selections.heads import head_axis
 from frostline._summaries.rows import row_of
 from frostline._weights.tree import Found, unique, weights_of
 from frostline._weights.view import plan_of
@@ -27,6 +32,20 @@ def subject_of(weight: Found, slots: int | None = None) -> Subject:
     plan = plan_of(weight.variable)
     frozen = None if plan is None else frozen_of(plan)
     return Subject(row_of(weight, slots), arrangement_of(weight), frozen)
+
+
+def arrangement_of(weight: Found) -> Arrangement:
+    """How to show a weight of a model."""
+    owner: Any = weight.owner
+    seen, stock = asked(weight), stock_of(owner)
+    if stock.product != "einsum" or len(seen.shape) < 2:
+        return arrangement(seen.name, seen.shape, stock)
+    heads = None
+    # An axis that may or may not be the heads is an axis like another.
+    with contextlib.suppress(SelectionError):
+        heads = head_axis(seen, "plot")
+    axis = None if heads is None else heads.axis
+    return arrangement(seen.name, seen.shape, stock, Equation.parse(owner.equation), axis)
 
 
 def pairs(

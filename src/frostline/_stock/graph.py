@@ -16,10 +16,15 @@ import numpy as np
 from keras import ops
 
 from frostline import _keras
+from frostline._catalogue import CATALOGUE
 from frostline._stock.linear import LINEAR, Axes, axes_of, bias_axis
 from frostline._stock.pieces import spread
 
-WEIGHT = {kind: "kernel" for kind in LINEAR} | {keras.layers.Embedding: "embeddings"}
+WEIGHT: dict[type, str] = {
+    vars(keras.layers)[name]: stock.variables[0].name
+    for name, stock in CATALOGUE.items()
+    if stock.product in (*LINEAR, "take")
+}
 """The weight of each class that is there in parts."""
 
 
@@ -204,10 +209,7 @@ def _axis(
     layer: Any, in_axis: int | None, out_axis: int | None, in_rank: int, out_rank: int
 ) -> tuple[int, Axes] | None:
     """Which axis of its weight runs along these axes of what goes in and comes out."""
-    if isinstance(layer, keras.layers.Embedding):
-        columns = Axes(None, -1, lambda _, n: {"output_dim": n})
-        return (1, columns) if in_axis is None and out_axis == out_rank - 1 else None
-    for axis in range(len(layer.kernel.shape)):
+    for axis in range(len(getattr(layer, WEIGHT[type(layer)]).shape)):
         roles = axes_of(layer, axis)
         if roles is None:
             continue
