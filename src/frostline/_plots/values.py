@@ -11,7 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from frostline._arrays.frozen import frozen_of
 from frostline._errors import PathError, PlotError, TargetError
 from frostline._plots.layers import arrangement_of
 from frostline._plots.maps import Subject, in_pieces
@@ -24,9 +23,7 @@ _LISTED = 3  # paths in a message
 
 def subject_of(weight: Found, slots: int | None = None) -> Subject:
     """A weight of a model; `slots` is how many values an optimizer keeps for each entry."""
-    plan = plan_of(weight.variable)
-    frozen = None if plan is None else frozen_of(plan)
-    return Subject(row_of(weight, slots), arrangement_of(weight), frozen)
+    return Subject(row_of(weight, slots), arrangement_of(weight), plan_of(weight.variable))
 
 
 def pairs(
