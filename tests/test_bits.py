@@ -33,7 +33,7 @@ NUMBERS = [0.0, -0.0, 1.0, -1.5, 3e38, -3e38, 1.7e308, -1.7e308, 1e-45, 6e-8, 65
 ODD = [math.nan, math.inf, -math.inf]
 
 
-CODES = {safetensors._dtype(name): code for code, name in safetensors._DTYPES.items()}
+CODES = {sources.dtype_named(name): code for code, name in safetensors._DTYPES.items()}
 
 
 def bytes_of(array):

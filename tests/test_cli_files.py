@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 import frostline as fl
-from frostline import _console, _start, cli
+from frostline import _console, cli
 from helpers import assert_all_same_bits, assert_script_ends, values
 from model_files import frozen_variously, large, moved, small, subclassed, with_config
 
@@ -470,13 +470,14 @@ def test_looking_into_files_brings_no_keras_in(command, frozen):
         "assert not {'keras', 'tensorflow', 'torch', 'jax'} & sys.modules.keys()\n"
         "import frostline\n"
         "assert frostline.freeze and 'keras' in sys.modules\n"
+        "assert 'freeze' in frostline.__all__ and frostline.callbacks and frostline.plots\n"
         "assert not hasattr(frostline, 'thaw')\n"
     )
     assert_script_ends(script)
 
 
 def test_only_the_command_starts_without_keras():
-    start = _start.is_command
+    start = cli.is_command
     assert start(["/usr/bin/frostline"], ["python", "/usr/bin/frostline"])
     assert start(["C:/bin/frostline.exe"], ["frostline.exe"])
     assert start(["-m", "inspect"], ["python", "-X", "dev", "-m", "frostline", "inspect"])

@@ -51,6 +51,13 @@ def test_all_is_sorted():
     assert frostline.__all__ == sorted(frostline.__all__)
 
 
+def test_the_package_shows_what_is_public_and_nothing_else():
+    modules = {"callbacks", "cli", "deltas", "plots", "reports", "summaries"}
+    shown = {name for name in dir(frostline) if not name.startswith("_")}
+    assert shown == modules | set(frostline.__all__)
+    assert frostline.__version__
+
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 

@@ -23,7 +23,7 @@ from frostline._arrays.pieces import PIECE, pieces
 from frostline._arrays.plan import plan_from_mask
 from frostline._errors import FileError
 from frostline._files import open_file
-from frostline._files.check import check
+from frostline._files.check import check as check_file
 from frostline._files.compare import compare
 from frostline._files.names import snake_case
 from frostline._files.through import BATCH, go_through
@@ -44,6 +44,10 @@ from model_files import (
 makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 
 
+def check(path):
+    return check_file(path, fl.load_delta)
+
+
 def whole(stored):
     """The value of a weight in a file."""
     buffer = np.empty(PIECE, np.uint8)
@@ -57,7 +61,7 @@ def whole(stored):
 def mask(stored):
     none = np.zeros(stored.shape, bool)
     frozen = stored.frozen
-    return none if frozen is None else frozen.mask(0, stored.size).reshape(stored.shape)
+    return none if frozen is None else frozen.flat_mask(0, stored.size).reshape(stored.shape)
 
 
 def assert_file_says_what_the_model_does(path, model):
@@ -305,14 +309,14 @@ def test_what_is_frozen_of_any_stretch(made, data):
     plan = plan_from_mask(made)
     assert plan is not None
     frozen = frozen_from_config(plan.to_config())
-    assert (frozen.shape, frozen.kind, frozen.count) == (made.shape, plan.kind, made.sum())
+    assert (frozen.shape, frozen.kind, frozen.frozen_count) == (made.shape, plan.kind, made.sum())
     start = data.draw(st.integers(0, made.size))
     stop = data.draw(st.integers(start, made.size))
-    np.testing.assert_array_equal(frozen.mask(start, stop), made.ravel()[start:stop])
+    np.testing.assert_array_equal(frozen.flat_mask(start, stop), made.ravel()[start:stop])
     other = made[::-1]
     both = either(frozen, frozen_from_config(plan_from_mask(other).to_config()))  # pyright: ignore
-    np.testing.assert_array_equal(both.mask(start, stop), (made | other).ravel()[start:stop])
-    assert both.count == (made | other).sum()
+    np.testing.assert_array_equal(both.flat_mask(start, stop), (made | other).ravel()[start:stop])
+    assert both.frozen_count == (made | other).sum()
 
 
 def compared(one, other, freeze=None):

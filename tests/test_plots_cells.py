@@ -9,7 +9,6 @@ from numpy.testing import assert_array_equal
 
 import frostline as fl
 from frostline import Row
-from frostline._arrays.frozen import frozen_of
 from frostline._arrays.plan import plan_from_mask
 from frostline._plots.arrange import Arrangement
 from frostline._plots.cells import Side
@@ -51,7 +50,7 @@ def two_values(draw):
     plan = plan_from_mask(frozen)
     row = Row("w", shape, str(dtype), frozen.size, int(frozen.sum()), "", None, True)
     laid = Arrangement(order, rows, columns)
-    subject = Subject(row, laid, None if plan is None else frozen_of(plan))
+    subject = Subject(row, laid, plan)
     most = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     return subject, subject.grid(lambda *sides: most), before, np.asarray(after), frozen
 

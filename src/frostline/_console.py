@@ -26,7 +26,7 @@ _PATIENCE = 1.0  # seconds before a bar appears
 _running = False  # whether something is metered now
 
 
-def percent(part: int, whole: int) -> str:
+def percent(part: float, whole: float) -> str:
     """The share, and 0% and 100% only where that is exact.
 
     >>> percent(1, 3), percent(0, 3), percent(1, 10_000)

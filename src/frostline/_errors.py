@@ -1,7 +1,7 @@
-"""The exceptions of the package.
+"""The exceptions and warnings of the package.
 
-Each derives from `FrostlineError` and from the builtin that fits, so that `except ValueError` and
-`except FrostlineError` both work. A message reads
+Each exception derives from `FrostlineError` and from the builtin that fits, so that
+`except ValueError` and `except FrostlineError` both work. A message reads
 `<path of the weight>: <rule broken>; got <name>=<value> (shape ..., dtype ...). <What to do>.`
 """
 
@@ -62,3 +62,7 @@ class DependencyError(FrostlineError, ImportError):
 
 class FileError(FrostlineError, ValueError):
     """A file is not what it should be: damaged, of another format, or of another model."""
+
+
+class EmptySelectionWarning(UserWarning):
+    """`freeze` or `unfreeze` changes nothing: the selection holds no entry of the weights named."""

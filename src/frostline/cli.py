@@ -1,8 +1,12 @@
-"""The `frostline` command."""
+"""The `frostline` command: how a process is known to be it, and how it starts.
 
-import importlib
+`import frostline` takes this module in before all others, so it imports Python's own alone.
+"""
+
 import io
+import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 # Top-level modules that come with an extra: their packages, and the extra.
@@ -12,6 +16,25 @@ EXTRAS = {
     "threadpoolctl": ("threadpoolctl", "demo"),  # scikit-learn needs it
     "typer": ("typer", "cli"),
 }
+
+
+def is_command(argv: Sequence[str], started_with: Sequence[str]) -> bool:
+    """Whether a process is the command: by its script, or by `python -m frostline`.
+
+    Args:
+        argv: `sys.argv`. While Python looks for the module of `-m`, its first entry is `-m`.
+        started_with: `sys.orig_argv`.
+
+    >>> is_command(["/usr/bin/frostline", "inspect"], ["python", "/usr/bin/frostline", "inspect"])
+    True
+    >>> is_command(["-m", "frostline"], ["python", "-m", "pytest", "frostline"])
+    False
+    """
+    first = argv[0] if argv else ""
+    if first == "-m":
+        place = list(started_with).index("-m") if "-m" in started_with else len(started_with)
+        return list(started_with[place + 1 : place + 2]) == ["frostline"]
+    return os.path.basename(first) in ("frostline", "frostline.exe")
 
 
 def main() -> None:
@@ -35,6 +58,6 @@ def main() -> None:
 
 def app() -> Any:
     """The commands, as a typer application."""
-    # Typer is an extra: the library works without it, and this module imports without it.
-    importlib.import_module("typer")
-    return importlib.import_module("frostline._cli.commands").application
+    from frostline._cli.commands import application  # late: typer is an extra
+
+    return application

@@ -31,15 +31,18 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class WholePlan:
-    """Every entry of a weight of `shape` is frozen."""
-
+class _Plan:
     shape: Shape
-    kind: ClassVar[str] = "whole"
 
     @property
     def size(self) -> int:
         return math.prod(self.shape)
+
+
+class WholePlan(_Plan):
+    """Every entry of a weight of `shape` is frozen."""
+
+    kind: ClassVar[str] = "whole"
 
     @property
     def frozen_count(self) -> int:
@@ -48,6 +51,10 @@ class WholePlan:
     def mask(self) -> np.ndarray:
         """The boolean array of `shape`, True where frozen."""
         return np.ones(self.shape, dtype=bool)
+
+    def flat_mask(self, start: int, stop: int) -> np.ndarray:
+        """That of the entries `start:stop` in C order, a new `bool[stop - start]`."""
+        return np.ones(stop - start, dtype=bool)
 
     def to_config(self) -> dict[str, Any]:
         return {"kind": "whole", "shape": list(self.shape)}
@@ -63,16 +70,11 @@ class Run:
 
 
 @dataclass(frozen=True)
-class AxisPlan:
+class AxisPlan(_Plan):
     """The positions `trainable` along `axis` train: sorted, neither none nor all."""
 
-    shape: Shape
     axis: int
     trainable: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
 
     @property
     def frozen_count(self) -> int:
@@ -86,12 +88,12 @@ class AxisPlan:
     @cached_property
     def frozen(self) -> tuple[int, ...]:
         """The positions along `axis` that are frozen, sorted."""
-        return tuple(np.flatnonzero(self._along_axis()).tolist())
+        return tuple(np.flatnonzero(self._along).tolist())
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
         """The whole axis as alternating blocks of the two parts, each in its part's positions."""
-        along = self._along_axis()
+        along = self._along
         edges = [0, *(np.flatnonzero(np.diff(along)) + 1).tolist(), len(along)]
         taken = {True: 0, False: 0}
         runs = []
@@ -126,10 +128,24 @@ class AxisPlan:
 
     def mask(self) -> np.ndarray:
         """The boolean array of `shape`, True where frozen."""
-        along = self._along_axis()
-        return np.broadcast_to(
-            along.reshape([-1 if a == self.axis else 1 for a in range(len(self.shape))]), self.shape
-        ).copy()
+        ones = [-1 if a == self.axis else 1 for a in range(len(self.shape))]
+        return np.broadcast_to(self._along.reshape(ones), self.shape).copy()
+
+    def flat_mask(self, start: int, stop: int) -> np.ndarray:
+        """That of the entries `start:stop` in C order, a new `bool[stop - start]`."""
+        # How many entries in a row have the same position along the axis.
+        inner = math.prod(self.shape[self.axis + 1 :])
+        first, last = start // inner, -(-stop // inner)
+        along = self._along
+        if first % len(along):
+            along = np.roll(along, -(first % len(along)))
+        # Repeated from its start where the stretch goes round the axis.
+        positions = np.resize(along, last - first)
+        if inner == 1:
+            return positions
+        filled = np.empty((len(positions), inner), bool)
+        filled[...] = positions[:, None]  # `np.repeat` copies byte by byte
+        return filled.reshape(-1)[start - first * inner : stop - first * inner]
 
     def to_config(self) -> dict[str, Any]:
         blocks = [[r[0], r[-1] + 1] for r in _consecutive(np.asarray(self.trainable))]
@@ -140,23 +156,20 @@ class AxisPlan:
             "trainable": [int(edge) for block in blocks for edge in block],
         }
 
-    def _along_axis(self) -> np.ndarray:
+    @cached_property
+    def _along(self) -> np.ndarray:
+        """`bool[n]`: which positions along the axis are frozen."""
         along = np.ones(self.shape[self.axis], dtype=bool)
         along[list(self.trainable)] = False
         return along
 
 
 @dataclass(frozen=True, eq=False)
-class EntriesPlan:
+class EntriesPlan(_Plan):
     """The entries at the flat positions `trainable` train: `int[k]`, sorted."""
 
-    shape: Shape
     trainable: np.ndarray
     kind: ClassVar[str] = "entries"
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
 
     @property
     def frozen_count(self) -> int:
@@ -169,9 +182,15 @@ class EntriesPlan:
 
     def mask(self) -> np.ndarray:
         """The boolean array of `shape`, True where frozen."""
-        flat = np.ones(self.size, dtype=bool)
-        flat[self.trainable] = False
-        return flat.reshape(self.shape)
+        return self.flat_mask(0, self.size).reshape(self.shape)
+
+    def flat_mask(self, start: int, stop: int) -> np.ndarray:
+        """That of the entries `start:stop` in C order, a new `bool[stop - start]`."""
+        mask = np.ones(stop - start, dtype=bool)
+        edges = np.asarray((start, stop), self.trainable.dtype)  # of another all are converted
+        first, last = np.searchsorted(self.trainable, edges)
+        mask[self.trainable[first:last] - start] = False
+        return mask
 
     @cached_property
     def row_starts(self) -> np.ndarray:

@@ -133,7 +133,7 @@ class FreezeAudit(keras.callbacks.Callback):
             record = self._records.get(key)
             changed = record is None or record.plan != plan_of(weight.variable)
             if record is not None and (changed or not changed_only):
-                leak = compare(record, weight.variable)
+                leak = first_change(record, weight.variable)
                 if leak is not None:
                     self._tell(weight, *leak)
                     changed = True
@@ -170,7 +170,7 @@ class Record:
         return np.fromfile(self._path, dtype=np.uint8).view(self.dtype)
 
 
-def compare(record: Record, variable: Any) -> tuple[tuple[int, ...], Any, Any] | None:
+def first_change(record: Record, variable: Any) -> tuple[tuple[int, ...], Any, Any] | None:
     """The first entry frozen then and now whose bits differ: place, value then, value now."""
     plan = plan_of(variable)
     assert plan is not None

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from frostline import __version__, _start
 from frostline._backends.choose import restart_with, restart_with_any
 from frostline._cli import answers, delta_commands
-from frostline._cli.options import Force, Json, Quiet, told
+from frostline._cli.options import Force, Json, Quiet, errors_to_stderr
+from frostline._cli.rewrite import refuse_files, rewrite
+from frostline._console import meter
+from frostline._deltas.format import read
 from frostline._errors import FileError, PathError, SelectionError
+from frostline._files import open_file
+from frostline._files.check import check
+from frostline._files.compare import compare
+from frostline._version import __version__
 
 application = typer.Typer(
     name="frostline",
@@ -54,7 +59,7 @@ def options(
 
 
 @application.command()
-@told
+@errors_to_stderr
 def inspect(model: Model, json: Json = False, quiet: Quiet = False) -> None:
     """List the weights of a model file, and what is frozen of each.
 
@@ -62,14 +67,12 @@ def inspect(model: Model, json: Json = False, quiet: Quiet = False) -> None:
 
     Exit status: 0, and 2 for a file that cannot be read.
     """
-    from frostline._files import open_file
-
     with open_file(model) as opened:
         answers.inspected(opened, as_json=json, quiet=quiet)
 
 
 @application.command()
-@told
+@errors_to_stderr
 def diff(
     before: Annotated[Path, typer.Argument(metavar="BEFORE", help="A model file.")],
     after: Annotated[Path, typer.Argument(metavar="AFTER", help="Another of the same model.")],
@@ -99,10 +102,7 @@ def diff(
     Exit status: 0 if no frozen entry differs, 1 if one does, 2 for files that cannot be read or
     are of different architectures.
     """
-    from frostline._cli.pictures import Pictures
-    from frostline._console import meter
-    from frostline._files import open_file
-    from frostline._files.compare import compare
+    from frostline._cli.pictures import Pictures  # late: pages and maps take a while to import
 
     with ExitStack() as stack:
         one, other = (stack.enter_context(open_file(path)) for path in (before, after))
@@ -117,7 +117,7 @@ def diff(
 
 
 @application.command()
-@told
+@errors_to_stderr
 def verify(model: Model, json: Json = False, quiet: Quiet = False) -> None:
     """Check that a model file is whole.
 
@@ -125,19 +125,16 @@ def verify(model: Model, json: Json = False, quiet: Quiet = False) -> None:
 
     Exit status: 0 if it is whole, 1 if something is wrong with it, 2 if there is no such file.
     """
-    from frostline._console import meter
-    from frostline._files.check import check
-
     if not model.is_file():
         raise FileError(f"{model}: no such file; got nothing to verify. Check its name.")
     with meter("reading", model.stat().st_size, quiet=quiet) as advance:
-        report = check(model, advance)
-    answers.verified(report, model, as_json=json, quiet=quiet)
-    raise typer.Exit(1 if report.faults else 0)
+        verification = check(model, read, advance)
+    answers.verified(verification, model, as_json=json, quiet=quiet)
+    raise typer.Exit(1 if verification.faults else 0)
 
 
 @application.command()
-@told
+@errors_to_stderr
 def freeze(
     model: Changed,
     weights: Annotated[
@@ -157,7 +154,7 @@ def freeze(
 
 
 @application.command()
-@told
+@errors_to_stderr
 def unfreeze(
     model: Changed,
     out: Out,
@@ -190,21 +187,19 @@ def demo(
     if not out.parent.is_dir():
         raise typer.BadParameter(f"no such folder: {out.parent}", param_hint="--out")
     restart_with("jax")
-    _start.whole_library()
-    # Late, and by name: scikit-learn and matplotlib are in the same extra.
-    importlib.import_module("frostline._cli.demo").run(out, epochs)
+    from frostline._cli.demo import run  # late: Keras, whose backend is named now, and an extra
+
+    run(out, epochs)
 
 
 def _rewrite(
     model: Path, weights: list[str], where: str | None, out: Path, *, freezing: bool, force: bool
 ) -> None:
-    from frostline._cli.rewrite import refuse_files, rewrite
-    from frostline._selections.text import parse_selection
-
     refuse_files(model, out, force=force)
     restart_with_any()
+    from frostline._selections.text import parse_selection  # late: Keras, whose backend is named
+
     selection = None if where is None else parse_selection(where)
-    _start.whole_library()
     try:
         changes = rewrite(model, weights, selection, out, freezing=freezing)
     except (PathError, SelectionError) as error:

@@ -9,10 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from frostline import __version__
 from frostline._cli import answers
-from frostline._cli.options import Force, Json, Quiet, told
+from frostline._cli.options import Force, Json, Quiet, errors_to_stderr
+from frostline._console import meter
+from frostline._deltas.format import read
+from frostline._deltas.on_files import apply_to_file, extract_from_file
 from frostline._errors import FileError
+from frostline._files import open_file
+from frostline._version import __version__
 from frostline._writing import check_target
 
 application = typer.Typer(
@@ -34,7 +38,7 @@ class Overlap(StrEnum):
 
 
 @application.command()
-@told
+@errors_to_stderr
 def extract(
     tuned: Annotated[Path, typer.Argument(metavar="TUNED", help="The file of the trained model.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .safetensors file to write.")],
@@ -60,10 +64,6 @@ def extract(
 
     Exit status: 0, and 2 for whatever cannot be done; then nothing is written.
     """
-    from frostline._console import meter
-    from frostline._deltas.on_files import extract_from_file
-    from frostline._files import open_file
-
     check_target(out, force=force)
     with ExitStack() as stack:
         trained, before, says = (
@@ -74,11 +74,11 @@ def extract(
         with meter("extracting", trained.size, quiet=quiet, unit="entries") as advance:
             delta = extract_from_file(trained, before, says, __version__, advance)
     delta.save(out)
-    answers.delta_told(delta, out, as_json=False, quiet=quiet)
+    answers.delta_listed(delta, out, as_json=False, quiet=quiet)
 
 
 @application.command()
-@told
+@errors_to_stderr
 def apply(
     base: Annotated[Path, typer.Argument(metavar="BASE", help="The file of the base model.")],
     deltas: Annotated[list[Path], typer.Argument(metavar="DELTA", help="Deltas of it.")],
@@ -97,11 +97,6 @@ def apply(
     Exit status: 0, and 2 for whatever cannot be done, such as another base; then nothing is
     written.
     """
-    from frostline._console import meter
-    from frostline._deltas.format import read
-    from frostline._deltas.on_files import apply_to_file
-    from frostline._files import open_file
-
     if _format(out) != _format(base):
         raise FileError(
             f"{out}: of another format than {base}; got {out.suffix}. Name a {_format(base)} file."
@@ -119,16 +114,14 @@ def apply(
 
 
 @application.command()
-@told
+@errors_to_stderr
 def info(delta: Delta, json: Json = False, quiet: Quiet = False) -> None:
     """List what is in a delta, and what it can be applied to.
 
     Exit status: 0, and 2 for a file that cannot be read or is not as it was written.
     """
-    from frostline._deltas.format import read
-
     loaded = read(delta)
-    answers.delta_told(loaded, delta, as_json=json, quiet=quiet)
+    answers.delta_listed(loaded, delta, as_json=json, quiet=quiet)
     if not json:
         print(f"fingerprint {loaded.fingerprint}, for base {loaded.base}")
 

@@ -26,7 +26,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_limits
 
-import frostline as fl
+from frostline import _public as fl
 from frostline._backends.current import backend
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -61,7 +61,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Report:
+class Measured:
     """What the demo measured: the small network's accuracy, and the outcome of both ways."""
 
     small_accuracy: float
@@ -210,16 +210,16 @@ def learn_new(
     )
 
 
-def table(report: Report) -> Table:
+def table(measured: Measured) -> Table:
     """What was measured, one column for each way."""
-    ways = (report.frozen, report.naive)
+    ways = (measured.frozen, measured.naive)
     out = Table(title="Trained on 5 to 9 alone")
     out.add_column("on the test digits, after training")
     for way in ways:
         out.add_column(way.name, justify="right")
     out.add_row("accuracy on old digits, 0 to 4", *(f"{w.old_accuracy:.1%}" for w in ways))
     out.add_row("accuracy on new digits, 5 to 9", *(f"{w.new_accuracy:.1%}" for w in ways))
-    total = report.frozen_entries
+    total = measured.frozen_entries
     out.add_row("frozen entries that changed", *(f"{w.changed:,} of {total:,}" for w in ways))
     out.add_row("largest change of an old output", *(f"{w.drift:.3g}" for w in ways))
     out.add_row("trainable parameters", *(f"{w.trainable:,}" for w in ways))
@@ -227,17 +227,17 @@ def table(report: Report) -> Table:
     return out
 
 
-def draw(report: Report, out: Path) -> None:
+def draw(measured: Measured, out: Path) -> None:
     """Write the head's frozen map, and how far each entry moved in both models, as a PNG."""
     figure = Figure(figsize=(9, 7), layout="constrained")
     top, *below = figure.subplots(3, 1, sharex=True)
-    top.imshow(report.head_frozen.T, cmap=ListedColormap([ORANGE, BLUE]), vmin=0, vmax=1)
+    top.imshow(measured.head_frozen.T, cmap=ListedColormap([ORANGE, BLUE]), vmin=0, vmax=1)
     top.set_title("kernel of the head: what is frozen")
     legend = [Patch(color=BLUE, label="frozen"), Patch(color=ORANGE, label="trains")]
-    moved = [np.ma.masked_equal(w.head_change, 0) for w in (report.frozen, report.naive)]
+    moved = [np.ma.masked_equal(w.head_change, 0) for w in (measured.frozen, measured.naive)]
     largest = max(float(m.max()) for m in moved if m.count())
     scale = LogNorm(vmin=largest / 1e3, vmax=largest)
-    for axes, way, change in zip(below, (report.frozen, report.naive), moved, strict=True):
+    for axes, way, change in zip(below, (measured.frozen, measured.naive), moved, strict=True):
         axes.set_facecolor(GREY)
         axes.imshow(change.T, cmap="viridis", norm=scale)
         axes.set_title(f"{way.name}: |after - before|")
@@ -252,7 +252,7 @@ def draw(report: Report, out: Path) -> None:
     figure.savefig(out, dpi=120, format="png")
 
 
-def run(out: Path, epochs: int = 40, console: Console | None = None) -> Report:
+def run(out: Path, epochs: int = 40, console: Console | None = None) -> Measured:
     """Run the demo: train, print the table, write the picture.
 
     Args:
@@ -278,16 +278,16 @@ def run(out: Path, epochs: int = 40, console: Console | None = None) -> Report:
 
         naive = learn_new("naive fine-tuning", widen(small), masks, digits, epochs, progress)
 
-    report = Report(
+    measured = Measured(
         small_accuracy=accuracy(small, digits.test_old),
         frozen_entries=sum(int(mask.sum()) for mask in masks.values()),
         head_frozen=masks["digits/kernel"],
         frozen=frozen,
         naive=naive,
     )
-    console.print(f"A network reads the digits 0 to 4: {report.small_accuracy:.1%} right.")
+    console.print(f"A network reads the digits 0 to 4: {measured.small_accuracy:.1%} right.")
     console.print("Widened for 5 to 9, its old weights are a network inside the new one.")
-    console.print(table(report))
-    draw(report, out)
+    console.print(table(measured))
+    draw(measured, out)
     console.print(f"Picture of the head: {out}", soft_wrap=True, highlight=False)
-    return report
+    return measured

@@ -1,4 +1,4 @@
-"""What several commands have in common: their options, and how an error is told."""
+"""What several commands have in common: their options, and how they report an error."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No table, no progres
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")]
 
 
-def told(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose errors are a line on the standard error, and the exit status 2."""
+def errors_to_stderr(command: Callable[..., None]) -> Callable[..., None]:
+    """Make an error of the library one line on the standard error, and the exit status 2."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:

@@ -121,7 +121,7 @@ def subject_of(weight: Stored, frozen: Frozen | None) -> Subject:
         shape=weight.shape,
         dtype=str(weight.dtype),
         size=weight.size,
-        frozen=0 if frozen is None else frozen.count,
+        frozen=0 if frozen is None else frozen.frozen_count,
         kind=kind,
         slots_saved=None,
         trains=kind != "whole",

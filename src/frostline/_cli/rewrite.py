@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from frostline._errors import FileError, FrostlineError, SelectionError
+from frostline._errors import EmptySelectionWarning, FileError, FrostlineError, SelectionError
 from frostline._files import open_file
 from frostline._writing import check_target, replacing
-
-_NO_ENTRY = "this selection holds no entry"  # what `freeze` and `unfreeze` warn of
 
 
 def refuse_files(model: Path, out: Path, *, force: bool) -> None:
@@ -45,23 +43,24 @@ def rewrite(model: Path, weights: Sequence[str], where: Any, out: Path, *, freez
     Returns:
         What changed, as `frostline.freeze` returns it.
     """
-    from frostline._freezing.verbs import freeze, unfreeze
+    # Late: Keras comes with it, which fixes its backend.
+    from frostline._public import freeze, unfreeze
 
     loaded = _load(model)
     verb = freeze if freezing else unfreeze
     with warnings.catch_warnings():
         # In a program a warning, here a slip of the pen.
-        warnings.filterwarnings("error", f".*{_NO_ENTRY}", UserWarning)
+        warnings.simplefilter("error", EmptySelectionWarning)
         try:
             changes = verb(loaded, list(weights), where)
-        except UserWarning as warning:
+        except EmptySelectionWarning as warning:
             raise SelectionError(str(warning)) from None
     _save(loaded, out)
     return changes
 
 
 def _load(path: Path) -> Any:
-    import keras
+    import keras  # late: it fixes its backend
 
     try:
         return keras.saving.load_model(path)

@@ -26,7 +26,7 @@ from frostline._deltas.match import match
 from frostline._errors import RestoreError
 from frostline._files import ModelFile, Stored, open_file
 from frostline._files.archive import BLOCK, WEIGHTS
-from frostline._files.compare import frozen_of, paired, sayers
+from frostline._files.compare import freeze_sources, frozen_by_key, paired
 from frostline._files.sources import Bytes, read_whole
 from frostline._writing import replacing
 
@@ -62,7 +62,7 @@ def extract_from_file(
         RestoreError: Nothing says what trains.
         AuditError: A frozen entry differs.
     """
-    said = sayers([file for file in (tuned, base) if file is not None], freeze)
+    said = freeze_sources([file for file in (tuned, base) if file is not None], freeze)
     if base is None and not any(file.holds_a_freeze for file in said):
         raise RestoreError(
             f"{tuned.path}: nothing says what of it was trained; got a .{tuned.format} file "
@@ -70,7 +70,7 @@ def extract_from_file(
             "training with --base."
         )
     before = {} if base is None else {mine.key: one for one, mine in paired(base, tuned)}
-    frozen = frozen_of([(weight, weight) for weight in tuned.weights], tuned, said)
+    frozen = frozen_by_key([(weight, weight) for weight in tuned.weights], tuned, said)
     origins = [_origin(weight, frozen.get(weight.key)) for weight in _weights(tuned)]
     refuse_twice(str(tuned.path), origins)
     reader = None if base is None else lambda origin: _read(before[origin.stored.key])
@@ -131,7 +131,7 @@ def _plan(stored: Stored, frozen: Frozen | None) -> Plan | None:
     return (
         None
         if frozen is None
-        else plan_from_mask(frozen.mask(0, stored.size).reshape(stored.shape))
+        else plan_from_mask(frozen.flat_mask(0, stored.size).reshape(stored.shape))
     )
 
 

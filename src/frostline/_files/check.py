@@ -17,7 +17,7 @@ from frostline._files.open import ModelFile, open_file, readable
 
 
 @dataclass(frozen=True)
-class Report:
+class Verification:
     """What a check found.
 
     Attributes:
@@ -33,11 +33,16 @@ class Report:
     frozen: int = 0
 
 
-def check(path: Path, advance: Callable[[int], None] = lambda done: None) -> Report:
+def check(
+    path: Path,
+    read_delta: Callable[[Path], object],
+    advance: Callable[[int], None] = lambda done: None,
+) -> Verification:
     """Read a whole file, and say what is wrong with it.
 
     Args:
         path: A `.keras`, `.weights.h5` or `.safetensors` file.
+        read_delta: Reads a file that holds a delta; a `FileError` says what is wrong with it.
         advance: Told how many bytes have been read since it was last.
     """
     damaged: list[str] = []
@@ -48,14 +53,11 @@ def check(path: Path, advance: Callable[[int], None] = lambda done: None) -> Rep
             if opened.format != "keras":
                 _read_all(opened, advance)
             if opened.is_delta:
-                # Late: deltas are read with the modules of this folder.
-                from frostline._deltas.format import read
-
-                read(path)
+                read_delta(path)
             faults = (*damaged, *opened.faults, *opened.missing)
-            return Report(faults, len(opened.weights), opened.size, opened.frozen_count)
+            return Verification(faults, len(opened.weights), opened.size, opened.frozen_count)
     except FileError as error:
-        return Report((*damaged, str(error)))
+        return Verification((*damaged, str(error)))
 
 
 def _damaged_parts(path: Path, advance: Callable[[int], None]) -> Iterator[str]:

@@ -88,9 +88,9 @@ def compare(
     Raises:
         FileError: The files are of different architectures, or `freeze` holds no freeze.
     """
-    said = sayers([before, after], freeze)
+    said = freeze_sources([before, after], freeze)
     weights = paired(before, after)
-    frozen = frozen_of(weights, after, said)
+    frozen = frozen_by_key(weights, after, said)
     tallies = [_Tally(other, frozen.get(other.key)) for _, other in weights]
     with ExitStack() as stack:
         watched = None if watch is None else stack.enter_context(_Watched(watch, tallies))
@@ -115,7 +115,7 @@ def _identity(one: ModelFile, other: ModelFile) -> Callable[[Stored], str]:
     return lambda weight: weight.path
 
 
-def sayers(files: list[ModelFile], freeze: ModelFile | None) -> list[ModelFile]:
+def freeze_sources(files: list[ModelFile], freeze: ModelFile | None) -> list[ModelFile]:
     """The files that say what is frozen: `freeze` alone, or all.
 
     Raises:
@@ -162,7 +162,7 @@ def paired(before: ModelFile, after: ModelFile) -> list[tuple[Stored, Stored]]:
     return [(ones[name(weight)], weight) for weight in after.weights]
 
 
-def frozen_of(
+def frozen_by_key(
     both: list[tuple[Stored, Stored]], after: ModelFile, said: list[ModelFile]
 ) -> dict[str, Frozen]:
     """What is frozen of each weight, by its key in `after`."""
@@ -213,7 +213,7 @@ class _Tally:
     ) -> None:
         leaked = place = 0
         if self.frozen is not None:
-            moved = self.frozen.mask(start, start + before.size)
+            moved = self.frozen.flat_mask(start, start + before.size)
             moved &= differs
             leaked = int(np.count_nonzero(moved))
             place = int(moved.argmax())
@@ -233,7 +233,7 @@ class _Tally:
             changed=self._changed,
             largest=self._largest.value,
             not_finite=self._largest.not_finite,
-            frozen=0 if self.frozen is None else self.frozen.count,
+            frozen=0 if self.frozen is None else self.frozen.frozen_count,
             frozen_changed=self._frozen_changed,
         )
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from frostline._errors import FileError
 from frostline._files.archive import Window
-from frostline._files.sources import Bytes, Slices, Source
+from frostline._files.sources import Bytes, Slices, Source, dtype_named
 
 _DEEPEST = 200  # a group inside itself would never end
 _OWN = "vars"  # the group in which Keras keeps a layer's own variables
@@ -59,7 +59,7 @@ class Group:
 
 def open_hdf5(path: Path, file: Window) -> Any:
     """The HDF5 file in an open file or a part of one."""
-    import h5py
+    import h5py  # late: it takes longer than the rest of `frostline --help`
 
     try:
         return h5py.File(file, "r")
@@ -94,13 +94,28 @@ def natural(text: str) -> list[tuple[int, str]]:
 def _walk(
     path: Path, group: Any, window: Window, place: str, above: Group | None, depth: int
 ) -> Iterator[Group]:
-    import h5py
-
     if depth > _DEEPEST:
         raise FileError(
             f"{path}: groups lie in one another without end; got {place[:60]}... "
             "Take the file from its source again."
         )
+    groups, _ = _members(path, group, place)
+    own = groups.pop(_OWN, None)
+    here = above
+    if own is not None:
+        name = own.attrs.get("name")
+        here = _group(path, own, window, place, above, name if isinstance(name, str) else None)
+        yield here
+    for name, member in groups.items():
+        if place or name != "optimizer":
+            inside = f"{place}/{name}" if place else name
+            yield from _walk(path, member, window, inside, here, depth + 1)
+
+
+def _members(path: Path, group: Any, place: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The groups and the datasets in a group, in their order."""
+    import h5py  # late: see `open_hdf5`
+
     members = {}
     for name in sorted(group, key=natural):
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
@@ -109,41 +124,30 @@ def _walk(
                 "Save the weights again with Keras."
             )
         members[name] = group[name]
-    own = members.pop(_OWN, None)
-    here = above
-    if isinstance(own, h5py.Group):
-        name = own.attrs.get("name")
-        here = _group(path, own, window, place, above, name if isinstance(name, str) else None)
-        yield here
-    for name, member in members.items():
-        if isinstance(member, h5py.Group) and (place or name != "optimizer"):
-            inside = f"{place}/{name}" if place else name
-            yield from _walk(path, member, window, inside, here, depth + 1)
+    groups, datasets = (
+        {name: member for name, member in members.items() if isinstance(member, kind)}
+        for kind in (h5py.Group, h5py.Dataset)
+    )
+    return groups, datasets
 
 
 def _group(
     path: Path, own: Any, window: Window, place: str, above: Group | None, name: str | None
 ) -> Group:
-    import h5py
-
     # Older files of Keras hold no names: the attribute or the class has to do.
     name = name or place.rpartition("/")[2]
     around = "" if above is None or not above.place else f"{above.path}/"
-    variables = []
-    for key in sorted(own, key=natural):
-        if not isinstance(own.get(key, getlink=True), h5py.HardLink):
-            raise FileError(
-                f"{path}: a weight file holds its weights itself; got a link at {place}/{key}. "
-                "Save the weights again with Keras."
-            )
-        dataset = own[key]
-        if isinstance(dataset, h5py.Dataset) and dataset.dtype.kind in "biufcV":
-            variables.append(_variable(path, dataset, window, f"{place or '.'}/{_OWN}/{key}"))
+    _, datasets = _members(path, own, place)
+    variables = [
+        _variable(path, dataset, window, f"{place or '.'}/{_OWN}/{key}")
+        for key, dataset in datasets.items()
+        if dataset.dtype.kind in "biufcV"
+    ]
     return Group(place, around + name if place else "", above, tuple(variables))
 
 
 def _variable(path: Path, dataset: Any, window: Window, name: str) -> Variable:
-    import h5py
+    import h5py  # late: see `open_hdf5`
 
     label = f"{path}: {name}"
     if dataset.external or dataset.is_virtual:
@@ -153,9 +157,7 @@ def _variable(path: Path, dataset: Any, window: Window, name: str) -> Variable:
         )
     dtype = dataset.dtype
     if dataset.attrs.get("dtype") == "bfloat16":
-        import ml_dtypes
-
-        dtype = np.dtype(ml_dtypes.bfloat16)
+        dtype = dtype_named("bfloat16")
     shape = tuple(int(n) for n in dataset.shape)
     offset = dataset.id.get_offset()
     plain = (
@@ -178,7 +180,7 @@ def _variable(path: Path, dataset: Any, window: Window, name: str) -> Variable:
 
 def optimizer_values(hdf5: Any) -> int:
     """How many values the file keeps for an optimizer."""
-    import h5py
+    import h5py  # late: see `open_hdf5`
 
     count = 0
 

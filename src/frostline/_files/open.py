@@ -55,7 +55,7 @@ class Stored:
 
     @property
     def frozen_count(self) -> int:
-        return 0 if self.frozen is None else self.frozen.count
+        return 0 if self.frozen is None else self.frozen.frozen_count
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,9 @@ import struct
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
 from frostline._errors import FileError
 from frostline._files.hdf5 import Variable
-from frostline._files.sources import Bytes
+from frostline._files.sources import Bytes, dtype_named
 
 DELTA = "frostline_delta"  # in the metadata of a file that holds one
 _LONGEST = 100_000_000  # bytes of a header, as in the format's own library
@@ -78,20 +76,12 @@ def _tensor(path: Path, file: IO[bytes], name: str, entry: Any, start: int, end:
             f"{path}: {name}: a dtype that is not known here; got dtype={code!r}. "
             f"Known are {', '.join(_DTYPES)}."
         )
-    dtype = _dtype(_DTYPES[code])
+    dtype = dtype_named(_DTYPES[code])
     if min(shape, default=0) < 0 or last - first != math.prod(shape) * dtype.itemsize:
         raise _broken(path, f"{last - first} bytes for {name!r} of shape {shape} and {code}")
     if first < 0 or start + last > end:
         raise _broken(path, f"{name!r} at bytes {start + first} to {start + last} of {end}")
     return Variable(name, shape, dtype, Bytes(file, f"{path}: {name}", start + first, dtype))
-
-
-def _dtype(name: str) -> np.dtype:
-    if not name.startswith(("bfloat", "float8")):
-        return np.dtype(name)
-    import ml_dtypes
-
-    return np.dtype(getattr(ml_dtypes, name))
 
 
 def _broken(path: Path, got: str) -> FileError:

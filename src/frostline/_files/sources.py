@@ -15,6 +15,15 @@ from frostline._errors import FileError
 _one_at_a_time = threading.Lock()
 
 
+def dtype_named(name: str) -> np.dtype:
+    """The dtype of a name, NumPy's own or not."""
+    if not name.startswith(("bfloat", "float8")):
+        return np.dtype(name)
+    import ml_dtypes  # late: most files have none of its dtypes
+
+    return np.dtype(getattr(ml_dtypes, name))
+
+
 def read_at(file: IO[bytes], buffer: Any, offset: int) -> int:
     """Fill a buffer from a place in a file, in any number of threads; how many bytes were read."""
     if hasattr(os, "preadv"):

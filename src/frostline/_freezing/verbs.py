@@ -12,7 +12,12 @@ import numpy as np
 from frostline import _keras
 from frostline._arrays.plan import Plan, WholePlan, plan_from_mask
 from frostline._console import each
-from frostline._errors import SelectionError, TargetError, UnsupportedError
+from frostline._errors import (
+    EmptySelectionWarning,
+    SelectionError,
+    TargetError,
+    UnsupportedError,
+)
 from frostline._freezing.apply import apply_plans
 from frostline._selections.algebra import Selection
 from frostline._selections.simple import as_selection, everything, nothing
@@ -217,6 +222,7 @@ def _change(target: Any, weights: Any, where: Any, *, freezing: bool) -> Changes
         warnings.warn(
             f"{matched[0].path}: this selection holds no entry of the weights named; got "
             f"where={selection!r}. Nothing changed.",
+            EmptySelectionWarning,
             stacklevel=3,
         )
     apply_plans(target, plans, doing="freezing" if freezing else "unfreezing")

@@ -68,7 +68,7 @@ class Subject:
         counts = np.zeros(grid.shape, np.int64)
         for piece in pieces(self.row.shape, 1):
             part, lay_out = self.part(grid, piece.start, piece.stop)
-            add_frozen(counts, part, lay_out(self.frozen.mask(piece.start, piece.stop)))
+            add_frozen(counts, part, lay_out(self.frozen.flat_mask(piece.start, piece.stop)))
         return counts / grid.sizes
 
 
@@ -136,7 +136,7 @@ class Comparing:
             return
         leaked = np.zeros_like(differs)
         if self._subject.frozen is not None:
-            leaked = differs & self._subject.frozen.mask(start, stop)
+            leaked = differs & self._subject.frozen.flat_mask(start, stop)
         if leaked.any():
             place = int(leaked.argmax())
             here = start + place, before[place], after[place]

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 
 from frostline._arrays.equation import Equation
-from frostline._arrays.frozen import frozen_of
 from frostline._catalogue import stock_of
 from frostline._errors import PathError, PlotError, SelectionError, TargetError
 from frostline._freezing.verbs import asked
@@ -29,9 +28,7 @@ _LISTED = 3  # paths in a message
 
 def subject_of(weight: Found, slots: int | None = None) -> Subject:
     """A weight of a model; `slots` is how many values an optimizer keeps for each entry."""
-    plan = plan_of(weight.variable)
-    frozen = None if plan is None else frozen_of(plan)
-    return Subject(row_of(weight, slots), arrangement_of(weight), frozen)
+    return Subject(row_of(weight, slots), arrangement_of(weight), plan_of(weight.variable))
 
 
 def arrangement_of(weight: Found) -> Arrangement:

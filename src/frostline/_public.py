@@ -1,0 +1,92 @@
+"""All that `import frostline` gives; with it come Keras, and what loading a frozen model needs."""
+
+from frostline import callbacks
+from frostline._errors import (
+    AuditError,
+    DependencyError,
+    EmptySelectionWarning,
+    FileError,
+    FrostlineError,
+    NotBuiltError,
+    PathError,
+    PlotError,
+    ReportError,
+    RestoreError,
+    ScheduleError,
+    SelectionError,
+    SummaryError,
+    TargetError,
+    UnsupportedError,
+)
+from frostline._freezing.contexts import frozen, thawed
+from frostline._freezing.verbs import Change, Changes, freeze, frozen_mask, is_frozen, unfreeze
+from frostline._selections.simple import Selection, at, everything, mask, nothing, zeros
+from frostline._selections.structure import heads, tokens, units
+from frostline._stock import Split, find_splits, from_stock, merge_stock, to_stock
+from frostline.deltas import (
+    Delta,
+    DeltaWeight,
+    applied_deltas,
+    apply_delta,
+    extract_delta,
+    load_delta,
+    remove_delta,
+)
+from frostline.plots import plot, plot_drift, snapshot
+from frostline.reports import report
+from frostline.summaries import Row, Summary, summary
+
+__all__ = [
+    "AuditError",
+    "Change",
+    "Changes",
+    "Delta",
+    "DeltaWeight",
+    "DependencyError",
+    "EmptySelectionWarning",
+    "FileError",
+    "FrostlineError",
+    "NotBuiltError",
+    "PathError",
+    "PlotError",
+    "ReportError",
+    "RestoreError",
+    "Row",
+    "ScheduleError",
+    "Selection",
+    "SelectionError",
+    "Split",
+    "Summary",
+    "SummaryError",
+    "TargetError",
+    "UnsupportedError",
+    "applied_deltas",
+    "apply_delta",
+    "at",
+    "callbacks",
+    "everything",
+    "extract_delta",
+    "find_splits",
+    "freeze",
+    "from_stock",
+    "frozen",
+    "frozen_mask",
+    "heads",
+    "is_frozen",
+    "load_delta",
+    "mask",
+    "merge_stock",
+    "nothing",
+    "plot",
+    "plot_drift",
+    "remove_delta",
+    "report",
+    "snapshot",
+    "summary",
+    "thawed",
+    "to_stock",
+    "tokens",
+    "unfreeze",
+    "units",
+    "zeros",
+]
