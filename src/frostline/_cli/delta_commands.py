@@ -98,7 +98,7 @@ def apply(
     written.
     """
     from frostline._console import meter
-    from frostline._deltas.format import read
+    from frostline._deltas.load import read
     from frostline._deltas.on_files import apply_to_file
     from frostline._files import open_file
 
@@ -125,7 +125,7 @@ def info(delta: Delta, json: Json = False, quiet: Quiet = False) -> None:
 
     Exit status: 0, and 2 for a file that cannot be read or is not as it was written.
     """
-    from frostline._deltas.format import read
+    from frostline._deltas.load import read
 
     loaded = read(delta)
     answers.delta_told(loaded, delta, as_json=json, quiet=quiet)

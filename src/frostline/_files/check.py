@@ -49,7 +49,7 @@ def check(path: Path, advance: Callable[[int], None] = lambda done: None) -> Rep
                 _read_all(opened, advance)
             if opened.is_delta:
                 # Late: deltas are read with the modules of this folder.
-                from frostline._deltas.format import read
+                from frostline._deltas.load import read
 
                 read(path)
             faults = (*damaged, *opened.faults, *opened.missing)

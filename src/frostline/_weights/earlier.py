@@ -1,0 +1,132 @@
+"""The value that each weight had before: an array of a mapping, or a weight of another model.
+
+Values are read one by one, and refused where a comparison of their bits would say nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from frostline._errors import FrostlineError, PathError, TargetError
+from frostline._weights.tree import Found, read_value, unique, weights_of
+
+_LISTED = 3  # paths in a message
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the errors about an earlier state say.
+
+    Attributes:
+        name: The argument that it is given as.
+        refusal: The class of the error for a value that cannot be compared.
+        same: The rule that a weight breaks which is compared with itself.
+        unlike: The rule that a value of another `{what}`, shape or dtype, breaks.
+        missing: What to do about a weight that it lacks.
+    """
+
+    name: str
+    refusal: type[FrostlineError]
+    same: str
+    unlike: str
+    missing: str
+
+
+class Earlier:
+    """An earlier state of some weights.
+
+    Args:
+        given: A mapping from paths to arrays, or a model.
+        chosen: The weights as they are now.
+        words: What the errors say.
+        matched: Finds the weights of a model by the paths of those that are now; by default those
+            of the same paths.
+
+    Attributes:
+        known: The earlier arrays or weights, by the paths of those that are now.
+
+    Raises:
+        TargetError: `given` is neither a mapping nor a model.
+        PathError: It lacks a weight, or two weights have one path. It may lack state.
+        words.refusal: A weight of the model is the same one as now.
+    """
+
+    def __init__(
+        self,
+        given: Any,
+        chosen: Sequence[Found],
+        words: Words,
+        matched: Callable[[Any], Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._words, name = words, words.name
+        refuse_twice(chosen)
+        if isinstance(given, keras.layers.Layer):
+            known = matched(given) if matched else _by_path(given, chosen)
+            for weight in chosen:
+                if weight.path in known and known[weight.path].variable is weight.variable:
+                    raise words.refusal(
+                        f"{weight.path}: {words.same}; got {name} with {weight.variable.path}. "
+                        f"Take `{name} = fl.snapshot(model)` before training."
+                    )
+        elif isinstance(given, Mapping):
+            known = given
+        else:
+            raise TargetError(
+                f"{name}: neither a model nor a mapping from paths to arrays; got "
+                f"{name}={type(given).__name__}. Take `{name} = fl.snapshot(model)` before "
+                "training."
+            )
+        missing = [w.path for w in chosen if w.path not in known and not w.state]
+        if missing:
+            more = f", and {len(missing) - 1} more are not either" if len(missing) > 1 else ""
+            has = ", ".join(repr(path) for path in list(known)[:_LISTED])
+            raise PathError(
+                f"{missing[0]}: not in `{name}`{more}; got {name} with {len(known)} weights "
+                f"({has}{', ...' * (len(known) > _LISTED)}). {words.missing}"
+            )
+        self.known = known
+
+    def value(self, path: str, now: np.ndarray) -> np.ndarray:
+        """The earlier value of a weight, whose bits can be compared with those that it has now."""
+        words, before = self._words, self.known[path]
+        before = read_value(before) if isinstance(before, Found) else np.asarray(before)
+        if before.dtype.kind == "V" and before.dtype.itemsize == now.dtype.itemsize:
+            before = before.view(now.dtype)  # a file of NumPy knows no bfloat16
+        got = f"got {words.name} (shape {before.shape}, dtype {before.dtype})"
+        if before.shape != now.shape or before.dtype != now.dtype:
+            rule = words.unlike.format(what="shape" if before.shape != now.shape else "dtype")
+            raise words.refusal(
+                f"{path}: {rule}; {got}, after (shape {now.shape}, dtype {now.dtype}). "
+                f"Take `{words.name} = fl.snapshot(model)` from the same model."
+            )
+        # JAX shares what can not be written to, and that never moves.
+        if before.flags.writeable and np.may_share_memory(before, now):
+            raise words.refusal(
+                f"{path}: this array is the memory of the weight itself and moves along with it; "
+                f"{got}. Copy it before training, as `fl.snapshot(model)` does."
+            )
+        return before
+
+
+def refuse_twice(weights: Sequence[Found]) -> None:
+    """The error for weights of one path, of which a mapping holds one."""
+    seen: set[str] = set()
+    for weight in weights:
+        if weight.path in seen:
+            raise PathError(
+                f"{weight.path}: two different weights have this path, and arrays are kept by "
+                f"path; got weights of {weight.layers[0].name}. Give its layers different names."
+            )
+        seen.add(weight.path)
+
+
+def _by_path(model: Any, chosen: Sequence[Found]) -> dict[str, Found]:
+    earlier = unique(weights_of(model))
+    wanted = {weight.path for weight in chosen}
+    refuse_twice([weight for weight in earlier if weight.path in wanted])
+    return {weight.path: weight for weight in earlier}
