@@ -16,6 +16,7 @@ from frostline._deltas.match import match
 from frostline._deltas.model import all_or_none, base_values, size_of, weights_in
 from frostline._errors import RestoreError, TargetError
 from frostline._freezing.apply import adopt, apply_plans
+from frostline._version import __version__
 
 __all__ = [
     "Delta",
@@ -65,8 +66,6 @@ def extract_delta(model: Any, base: Any = None) -> Delta:
         >>> [(weight.path, weight.held, weight.kind) for weight in delta.weights]
         [('hidden/kernel', 3, 'block'), ('hidden/bias', 3, 'whole')]
     """
-    from frostline import __version__
-
     found = weights_in(model)
     before = None if base is None else base_values(base, found)
     with _console.meter("extracting", size_of(found), unit="entries") as advance:

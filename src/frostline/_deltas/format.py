@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from frostline._arrays.plan import AxisPlan, EntriesPlan, Plan, WholePlan
+from frostline._arrays.plan import AxisPlan, EntriesPlan, WholePlan
 from frostline._deltas.held import DeltaWeight
 from frostline._errors import FileError, TargetError
 from frostline._files import safetensors
@@ -25,8 +25,8 @@ from frostline._writing import check_target, replacing
 
 SUFFIX = ".safetensors"
 VERSION = 1
-HELD = ("all", "none", "axis", "entries")
-"""What a delta may hold of a weight, in the words of its file."""
+HELD = {type(None): "all", WholePlan: "none", AxisPlan: "axis", EntriesPlan: "entries"}
+"""What a delta holds of a weight with such a plan, in the words of its file."""
 
 
 def write(path: Path, weights: Sequence[DeltaWeight], version: str, fingerprint: str) -> None:
@@ -75,7 +75,7 @@ def _entry(weight: DeltaWeight) -> dict[str, Any]:
         "path": weight.path,
         "shape": list(weight.shape),
         "dtype": weight.dtype,
-        "held": HELD[(None, WholePlan, AxisPlan, EntriesPlan).index(_type(weight.plan))],
+        "held": HELD[type(weight.plan)],
         "others": weight.fingerprint,
     }
     if isinstance(weight.plan, AxisPlan):
@@ -85,10 +85,6 @@ def _entry(weight: DeltaWeight) -> dict[str, Any]:
     if not weight.layer_trainable:
         entry["off"] = True
     return entry
-
-
-def _type(plan: Plan | None) -> Any:
-    return None if plan is None else type(plan)
 
 
 def tensors_of(weights: Iterable[DeltaWeight]) -> dict[str, np.ndarray]:

@@ -92,7 +92,7 @@ def _plan(entry: Mapping[str, Any], shape: tuple[int, ...], positions: Any) -> P
         return None
     if held == "none":
         return WholePlan(shape)
-    if held not in HELD:
+    if held not in HELD.values():
         raise ValueError(f"held={held!r}")
     if positions is None or positions.dtype.kind != "i" or positions.ndim != 1:
         raise ValueError(f"no positions of {entry['path']!r}")

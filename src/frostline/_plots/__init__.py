@@ -1,7 +1,7 @@
 """Maps of weights, as other wings take them. No Keras; `drawing` alone imports matplotlib."""
 
 from frostline._plots import colors
-from frostline._plots.arrange import KINDS, Arrangement, Known, arrangement
+from frostline._plots.arrange import KINDS, Known, arrangement
 from frostline._plots.cells import MOST, Side
 from frostline._plots.maps import (
     Comparing,
@@ -19,7 +19,6 @@ from frostline._plots.need import drawing
 __all__ = [
     "KINDS",
     "MOST",
-    "Arrangement",
     "Comparing",
     "Gallery",
     "Known",

@@ -6,8 +6,7 @@ Values are read one by one, and refused where a comparison of their bits would s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -18,42 +17,29 @@ from frostline._weights.tree import Found, read_value, unique, weights_of
 _LISTED = 3  # paths in a message
 
 
-@dataclass(frozen=True)
-class Words:
-    """What the errors about an earlier state say.
+class Words(NamedTuple):
+    """What errors say of an earlier state."""
 
-    Attributes:
-        name: The argument that it is given as.
-        refusal: The class of the error for a value that cannot be compared.
-        same: The rule that a weight breaks which is compared with itself.
-        unlike: The rule that a value of another `{what}`, shape or dtype, breaks.
-        missing: What to do about a weight that it lacks.
-    """
-
-    name: str
-    refusal: type[FrostlineError]
-    same: str
-    unlike: str
-    missing: str
+    name: str  # the argument that it is given as
+    refusal: type[FrostlineError]  # the class for a value that cannot be compared
+    same: str  # the rule for a weight that is compared with itself
+    unlike: str  # the rule for a value of another `{what}`, shape or dtype
+    missing: str  # what to do about a weight that it lacks
 
 
 class Earlier:
-    """An earlier state of some weights.
+    """An earlier state of some weights: `known` holds arrays, or weights of a model, by path.
 
     Args:
         given: A mapping from paths to arrays, or a model.
-        chosen: The weights as they are now.
-        words: What the errors say.
-        matched: Finds the weights of a model by the paths of those that are now; by default those
-            of the same paths.
-
-    Attributes:
-        known: The earlier arrays or weights, by the paths of those that are now.
+        chosen: The weights as they are now. Of state the earlier value may be missing.
+        words: What errors say.
+        matched: Finds the weights of a model, by the paths of `chosen`; by equal paths by default.
 
     Raises:
         TargetError: `given` is neither a mapping nor a model.
-        PathError: It lacks a weight, or two weights have one path. It may lack state.
-        words.refusal: A weight of the model is the same one as now.
+        PathError: It lacks a weight, or two weights have one path.
+        words.refusal: A weight of the model is the very one that there is now.
     """
 
     def __init__(
@@ -63,10 +49,10 @@ class Earlier:
         words: Words,
         matched: Callable[[Any], Mapping[str, Any]] | None = None,
     ) -> None:
-        self._words, name = words, words.name
+        name = words.name
         refuse_twice(chosen)
         if isinstance(given, keras.layers.Layer):
-            known = matched(given) if matched else _by_path(given, chosen)
+            known = _by_path(given, chosen) if matched is None else matched(given)
             for weight in chosen:
                 if weight.path in known and known[weight.path].variable is weight.variable:
                     raise words.refusal(
@@ -77,9 +63,8 @@ class Earlier:
             known = given
         else:
             raise TargetError(
-                f"{name}: neither a model nor a mapping from paths to arrays; got "
-                f"{name}={type(given).__name__}. Take `{name} = fl.snapshot(model)` before "
-                "training."
+                f"{name}: neither a model nor a mapping from paths to arrays; got {name}="
+                f"{type(given).__name__}. Take `{name} = fl.snapshot(model)` before training."
             )
         missing = [w.path for w in chosen if w.path not in known and not w.state]
         if missing:
@@ -89,7 +74,7 @@ class Earlier:
                 f"{missing[0]}: not in `{name}`{more}; got {name} with {len(known)} weights "
                 f"({has}{', ...' * (len(known) > _LISTED)}). {words.missing}"
             )
-        self.known = known
+        self.known, self._words = known, words
 
     def value(self, path: str, now: np.ndarray) -> np.ndarray:
         """The earlier value of a weight, whose bits can be compared with those that it has now."""
@@ -98,12 +83,13 @@ class Earlier:
         if before.dtype.kind == "V" and before.dtype.itemsize == now.dtype.itemsize:
             before = before.view(now.dtype)  # a file of NumPy knows no bfloat16
         got = f"got {words.name} (shape {before.shape}, dtype {before.dtype})"
-        if before.shape != now.shape or before.dtype != now.dtype:
-            rule = words.unlike.format(what="shape" if before.shape != now.shape else "dtype")
-            raise words.refusal(
-                f"{path}: {rule}; {got}, after (shape {now.shape}, dtype {now.dtype}). "
-                f"Take `{words.name} = fl.snapshot(model)` from the same model."
-            )
+        for what in ("shape", "dtype"):
+            if getattr(before, what) != getattr(now, what):
+                raise words.refusal(
+                    f"{path}: {words.unlike.format(what=what)}; {got}, after (shape {now.shape}, "
+                    f"dtype {now.dtype}). Take `{words.name} = fl.snapshot(model)` from the same "
+                    "model."
+                )
         # JAX shares what can not be written to, and that never moves.
         if before.flags.writeable and np.may_share_memory(before, now):
             raise words.refusal(
@@ -126,7 +112,6 @@ def refuse_twice(weights: Sequence[Found]) -> None:
 
 
 def _by_path(model: Any, chosen: Sequence[Found]) -> dict[str, Found]:
-    earlier = unique(weights_of(model))
-    wanted = {weight.path for weight in chosen}
+    earlier, wanted = unique(weights_of(model)), {weight.path for weight in chosen}
     refuse_twice([weight for weight in earlier if weight.path in wanted])
     return {weight.path: weight for weight in earlier}
