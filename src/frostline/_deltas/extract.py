@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class Origin:
         return math.prod(self.shape)
 
 
-Before = Callable[[Origin, np.ndarray], np.ndarray | None]
+Before = Callable[[Any, np.ndarray], np.ndarray | None]
 """A weight and its value -> its value in the base, None where that is not known."""
 
 

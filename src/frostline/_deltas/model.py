@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 
 from frostline._deltas.compose import Patch
@@ -116,17 +117,11 @@ def all_or_none() -> Iterator[Callable[..., None]]:
 
 def base_values(base: Any, found: Sequence[ModelWeight]) -> Before:
     """What gives the value of a weight in a base, None for state that it does not have."""
-
-    def matched(model: Any) -> dict[str, Found]:
-        theirs = match(found, weights_in(model), model.name, who="model")
-        return {mine.path: other.found for mine, other in zip(found, theirs, strict=True)}
-
-    earlier = Earlier(base, [weight.found for weight in found], _BASE, matched)
-
-    def read(weight: Origin, now: np.ndarray) -> np.ndarray | None:
-        return earlier.value(weight.path, now) if weight.path in earlier.known else None
-
-    return read
+    if isinstance(base, keras.layers.Layer):
+        theirs = match(found, weights_in(base), base.name, who="model")
+        base = {mine.path: other.found for mine, other in zip(found, theirs, strict=True)}
+    earlier = Earlier(base, [weight.found for weight in found], _BASE)
+    return lambda weight, now: earlier.value(weight.found, now) if weight.found in earlier else None
 
 
 def size_of(weights: Iterable[Origin]) -> int:

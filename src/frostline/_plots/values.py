@@ -36,4 +36,4 @@ def subject_of(weight: Found, row: Row) -> Subject:
 def pairs(weight: Found, earlier: Earlier) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """The pieces of a weight: where each starts, as it was and as it is."""
     after = read_value(weight)
-    yield from in_pieces(earlier.value(weight.path, after), after)
+    yield from in_pieces(earlier.value(weight, after), after)

@@ -10,7 +10,7 @@ import base64
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -189,13 +189,7 @@ def _rounded(distances: np.ndarray) -> np.ndarray:
 
 
 def _side(side: Side) -> dict[str, Any]:
-    return {
-        "label": side.label,
-        "size": side.size,
-        "tiles": side.tiles,
-        "inner": side.inner,
-        "names": side.names,
-    }
+    return {**asdict(side), "size": side.size}
 
 
 def _described(entry: Entry, report: Report) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Values are read one by one, and refused where a comparison of their bits would s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -28,73 +28,73 @@ class Words(NamedTuple):
 
 
 class Earlier:
-    """An earlier state of some weights: `known` holds arrays, or weights of a model, by path.
+    """An earlier state of some weights.
 
     Args:
-        given: A mapping from paths to arrays, or a model.
+        given: A mapping from the paths of the weights to arrays or to other weights, or a model,
+            whose weights of the same paths are taken.
         chosen: The weights as they are now. Of state the earlier value may be missing.
         words: What errors say.
-        matched: Finds the weights of a model, by the paths of `chosen`; by equal paths by default.
 
     Raises:
         TargetError: `given` is neither a mapping nor a model.
         PathError: It lacks a weight, or two weights have one path.
-        words.refusal: A weight of the model is the very one that there is now.
     """
 
-    def __init__(
-        self,
-        given: Any,
-        chosen: Sequence[Found],
-        words: Words,
-        matched: Callable[[Any], Mapping[str, Any]] | None = None,
-    ) -> None:
+    def __init__(self, given: Any, chosen: Sequence[Found], words: Words) -> None:
         name = words.name
         refuse_twice(chosen)
         if isinstance(given, keras.layers.Layer):
-            known = _by_path(given, chosen) if matched is None else matched(given)
-            for weight in chosen:
-                if weight.path in known and known[weight.path].variable is weight.variable:
-                    raise words.refusal(
-                        f"{weight.path}: {words.same}; got {name} with {weight.variable.path}. "
-                        f"Take `{name} = fl.snapshot(model)` before training."
-                    )
-        elif isinstance(given, Mapping):
-            known = given
-        else:
+            given = _by_path(given, chosen)
+        if not isinstance(given, Mapping):
             raise TargetError(
                 f"{name}: neither a model nor a mapping from paths to arrays; got {name}="
                 f"{type(given).__name__}. Take `{name} = fl.snapshot(model)` before training."
             )
-        missing = [w.path for w in chosen if w.path not in known and not w.state]
+        missing = [w.path for w in chosen if w.path not in given and not w.state]
         if missing:
             more = f", and {len(missing) - 1} more are not either" if len(missing) > 1 else ""
-            has = ", ".join(repr(path) for path in list(known)[:_LISTED])
+            has = ", ".join(repr(path) for path in list(given)[:_LISTED])
             raise PathError(
-                f"{missing[0]}: not in `{name}`{more}; got {name} with {len(known)} weights "
-                f"({has}{', ...' * (len(known) > _LISTED)}). {words.missing}"
+                f"{missing[0]}: not in `{name}`{more}; got {name} with {len(given)} weights "
+                f"({has}{', ...' * (len(given) > _LISTED)}). {words.missing}"
             )
-        self.known, self._words = known, words
+        self._known: Mapping[str, Any] = given
+        self._words = words
 
-    def value(self, path: str, now: np.ndarray) -> np.ndarray:
-        """The earlier value of a weight, whose bits can be compared with those that it has now."""
-        words, before = self._words, self.known[path]
-        before = read_value(before) if isinstance(before, Found) else np.asarray(before)
+    def __contains__(self, weight: Found) -> bool:
+        return weight.path in self._known
+
+    def value(self, weight: Found, now: np.ndarray) -> np.ndarray:
+        """What a weight was, as an array whose bits can be compared with those of `now`.
+
+        Raises:
+            words.refusal: It is the very weight or its memory, or of another shape or dtype.
+        """
+        name, refusal, same, unlike, _ = self._words
+        before = self._known[weight.path]
+        if isinstance(before, Found):
+            if before.variable is weight.variable:
+                raise refusal(
+                    f"{weight.path}: {same}; got {name} with {weight.variable.path}. "
+                    f"Take `{name} = fl.snapshot(model)` before training."
+                )
+            before = read_value(before)
+        before = np.asarray(before)
         if before.dtype.kind == "V" and before.dtype.itemsize == now.dtype.itemsize:
             before = before.view(now.dtype)  # a file of NumPy knows no bfloat16
-        got = f"got {words.name} (shape {before.shape}, dtype {before.dtype})"
+        got = f"got {name} (shape {before.shape}, dtype {before.dtype})"
         for what in ("shape", "dtype"):
             if getattr(before, what) != getattr(now, what):
-                raise words.refusal(
-                    f"{path}: {words.unlike.format(what=what)}; {got}, after (shape {now.shape}, "
-                    f"dtype {now.dtype}). Take `{words.name} = fl.snapshot(model)` from the same "
-                    "model."
+                raise refusal(
+                    f"{weight.path}: {unlike.format(what=what)}; {got}, after (shape {now.shape}, "
+                    f"dtype {now.dtype}). Take `{name} = fl.snapshot(model)` from the same model."
                 )
         # JAX shares what can not be written to, and that never moves.
         if before.flags.writeable and np.may_share_memory(before, now):
-            raise words.refusal(
-                f"{path}: this array is the memory of the weight itself and moves along with it; "
-                f"{got}. Copy it before training, as `fl.snapshot(model)` does."
+            raise refusal(
+                f"{weight.path}: this array is the memory of the weight itself and moves along "
+                f"with it; {got}. Copy it before training, as `fl.snapshot(model)` does."
             )
         return before
 
