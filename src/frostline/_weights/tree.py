@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 
 from frostline import _keras
 from frostline._arrays.plan import WholePlan
@@ -100,6 +101,11 @@ def weights_of(target: Any) -> list[Found]:
             "got target without weights. Pass a layer or a model that has some."
         )
     return found
+
+
+def read_value(weight: Found) -> np.ndarray:
+    """What a weight holds now, not copied if the backend can do without."""
+    return np.asarray(keras.ops.convert_to_numpy(weight.variable.value))
 
 
 def select(target: Layer, found: Sequence[Found], patterns: Any) -> list[Found]:
