@@ -1,6 +1,7 @@
 """Rules of the house that a reader could check by hand: which file may import which, and sizes."""
 
 import ast
+import importlib
 import pathlib
 import re
 import tomllib
@@ -112,8 +113,12 @@ def test_a_file_imports_what_its_wing_may(name):
 def test_wings_that_stand_on_the_engine_are_used_through_their_fronts(name):
     for one in SOURCES[name].imports:
         if one.ours and room_of(one.target) in FRONTED - {room_of(name)}:
-            own = name == f"{room_of(one.target)[1:]}.py"  # the public module of that wing
-            front = one.target.endswith("/__init__.py")
+            wing = room_of(one.target)
+            own = name == f"{wing[1:]}.py"  # the public module of that wing
+            front = importlib.import_module(f"frostline.{wing}")
+            front = one.module == front.__name__ or one.module.rpartition(".")[2] in getattr(
+                front, "__all__", ()
+            )
             assert own or front, f"{name} imports {one.module}"
 
 

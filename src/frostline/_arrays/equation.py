@@ -20,7 +20,7 @@ class Equation:
         return cls(inputs, *rest.split("->"))
 
     @property
-    def made(self) -> str:
+    def produced(self) -> str:
         """The axes that the kernel gives the output, in the order of the output."""
         return "".join(x for x in self.output if x in self.kernel and x not in self.inputs)
 

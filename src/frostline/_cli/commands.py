@@ -18,6 +18,7 @@ from frostline._errors import FileError, PathError, SelectionError
 from frostline._files import open_file
 from frostline._files.check import check
 from frostline._files.compare import compare
+from frostline._selections.text import parse_selection
 from frostline._version import __version__
 
 application = typer.Typer(
@@ -197,8 +198,6 @@ def _rewrite(
 ) -> None:
     refuse_files(model, out, force=force)
     restart_with_any()
-    from frostline._selections.text import parse_selection  # late: Keras, whose backend is named
-
     selection = None if where is None else parse_selection(where)
     try:
         changes = rewrite(model, weights, selection, out, freezing=freezing)

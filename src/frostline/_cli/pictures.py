@@ -141,6 +141,6 @@ def _arrangement(weight: Stored) -> Arrangement:
     if not owner.equation.count(",") == owner.equation.count("->") == 1:
         return arrangement(name, weight.shape, stock)
     equation = Equation.parse(owner.equation)
-    axes = equation.kernel if name == "kernel" else equation.made
+    axes = equation.kernel if name == "kernel" else equation.produced
     heads = axes.find(owner.heads) if owner.heads else -1
     return arrangement(name, weight.shape, stock, equation, heads if heads >= 0 else None)

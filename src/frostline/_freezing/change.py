@@ -13,7 +13,7 @@ from frostline._backends.current import backend
 from frostline._console import each
 from frostline._errors import UnsupportedError
 from frostline._weights.tree import Layer
-from frostline._weights.view import apply_plan, plan_of, restore, snapshot, tracked
+from frostline._weights.view import apply_plan, plan_of, restore_state, saved_state, tracked
 
 Plans = Iterable[tuple[Any, Plan | None]]
 """Variables, each with the plan that it is to have; None for a plain variable."""
@@ -34,11 +34,11 @@ class PlanChange:
     before: Plan | None
     after: Plan | None
     listed: list[Any] = field(init=False)
-    _snapshot: Any = field(init=False, repr=False)
+    _saved: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.listed = tracked(self.variable)
-        self._snapshot = snapshot(self.variable)
+        self._saved = saved_state(self.variable)
 
     @property
     def split(self) -> SplitPlan | None:
@@ -67,7 +67,7 @@ class PlanChange:
 
     def undo(self) -> None:
         """Give the variable back what it was, to the bit."""
-        restore(self.variable, self._snapshot)
+        restore_state(self.variable, self._saved)
 
 
 def changes_to(plans: Plans) -> list[PlanChange]:

@@ -116,7 +116,7 @@ def _candidates(projection: Any, counts: _Counts) -> Iterator[_Candidate]:
     coming = {counts.query, counts.key_value}
     if _is_named(projection, "query") != _is_named(projection, "key", "value"):
         coming = {counts.query if _is_named(projection, "query") else counts.key_value}
-    for letters, wanted in ((equation.summed, {counts.query}), (equation.made, coming)):
+    for letters, wanted in ((equation.summed, {counts.query}), (equation.produced, coming)):
         for letter in letters if len(letters) > 1 else ():
             if sizes[letter] in wanted:
                 out = letters == equation.summed

@@ -75,7 +75,7 @@ class _Parts(Selection):
         return f"{self._name}({item})"
 
 
-def _spread(weight: Weight, axes: tuple[int, ...], picked: np.ndarray) -> np.ndarray:
+def _repeat_along(weight: Weight, axes: tuple[int, ...], picked: np.ndarray) -> np.ndarray:
     """Lays `picked` along `axes` of the weight, repeated until it fills them, and broadcasts it."""
     sizes = [weight.shape[axis] for axis in axes]
     total = math.prod(sizes)
@@ -144,21 +144,21 @@ class Units(_Parts):
         count = math.prod(weight.shape[axis] for axis in axes)
         if stock.product == "recurrent":  # all units once for each gate
             count = getattr(layer, stock.axes("kernel")[-1].size)
-        return _spread(weight, axes, self._pick(weight, count))
+        return _repeat_along(weight, axes, self._pick(weight, count))
 
     def _einsum_axes(self, weight: Weight, layer: Any) -> tuple[int, ...]:
         """Reads the axes off the equation: units are what only kernel and output share."""
         if weight.name not in ("kernel", "bias"):
             return ()
         equation = Equation.parse(layer.equation)
-        if len(equation.made) != 1:
+        if len(equation.produced) != 1:
             raise weight.error(
-                f"the kernel of {layer.equation} has {len(equation.made)} axes of output units, "
+                f"the kernel of {layer.equation} has {len(equation.produced)} axes of output units, "
                 "not one",
                 repr(self),
                 "Use fl.heads(...) in an attention layer, or fl.at[...].",
             )
-        axis = equation.axis(equation.made, weight.name, layer.bias_axes)
+        axis = equation.axis(equation.produced, weight.name, layer.bias_axes)
         return () if axis is None else (axis,)
 
 
@@ -191,7 +191,7 @@ class Tokens(_Parts):
         if TOKEN not in axes:
             return None
         axis = axes.index(TOKEN) - len(axes)
-        return _spread(weight, (axis,), self._pick(weight, weight.shape[axis]))
+        return _repeat_along(weight, (axis,), self._pick(weight, weight.shape[axis]))
 
 
 class Heads(_Parts):
@@ -234,7 +234,7 @@ class Heads(_Parts):
         picked = self._pick(weight, heads.queries)
         if heads.count != heads.queries:
             picked = np.all(picked.reshape(heads.count, -1), axis=1)
-        return _spread(weight, (heads.axis,), picked)
+        return _repeat_along(weight, (heads.axis,), picked)
 
 
 units = Units

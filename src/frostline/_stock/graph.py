@@ -18,7 +18,7 @@ from keras import ops
 from frostline import _keras
 from frostline._catalogue import CATALOGUE
 from frostline._stock.linear import LINEAR, Axes, axes_of, bias_axis
-from frostline._stock.pieces import spread
+from frostline._stock.pieces import output_positions
 
 WEIGHT: dict[type, str] = {
     vars(keras.layers)[name]: stock.variables[0].name
@@ -142,7 +142,7 @@ def core_of(outputs: Any) -> Core | None:
     if found is None:
         return None
     axis, roles = found
-    expected = [spread(at, roles.repeats) for at in taken or made]
+    expected = [output_positions(at, roles.repeats) for at in taken or made]
     if any(not np.array_equal(a, b) for a, b in zip(expected, made, strict=True)):
         return None
     parts = zip(layers, taken or made, made, strict=True)

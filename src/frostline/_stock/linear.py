@@ -17,7 +17,14 @@ import numpy as np
 from frostline._arrays.equation import Equation
 from frostline._catalogue import stock_of
 from frostline._stock.masks import Masks, along_axis
-from frostline._stock.pieces import part_name, parts_of, put_together, spread, taken, vector
+from frostline._stock.pieces import (
+    output_positions,
+    part_name,
+    parts_of,
+    put_together,
+    taken,
+    vector,
+)
 
 LINEAR = ("matmul", "einsum", "conv", "conv_transpose", "depthwise_conv")
 """The products of these layers."""
@@ -92,7 +99,9 @@ def _joined(outputs: list[Any], places: list[np.ndarray], roles: Axes | None, na
         return outputs[0]
     if roles.outputs is None:
         return keras.layers.Add(name=f"{name}__add")(outputs)
-    return put_together(outputs, [spread(at, roles.repeats) for at in places], roles.outputs, name)
+    return put_together(
+        outputs, [output_positions(at, roles.repeats) for at in places], roles.outputs, name
+    )
 
 
 def _bias_inside(
@@ -116,7 +125,7 @@ def _bias_inside(
         return {}
     masks.check_divisible("bias", axis)
     return {
-        trainable: np.take(bias, spread(at, roles.repeats), axis)
+        trainable: np.take(bias, output_positions(at, roles.repeats), axis)
         for trainable, at in parts_of(along)
     }
 

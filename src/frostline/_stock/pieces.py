@@ -30,7 +30,7 @@ def parts_of(frozen: np.ndarray) -> list[tuple[bool, np.ndarray]]:
     return [(trainable, positions) for trainable, positions in found if positions.size]
 
 
-def spread(positions: np.ndarray, repeats: int) -> np.ndarray:
+def output_positions(positions: np.ndarray, repeats: int) -> np.ndarray:
     """The outputs of some positions, where each has several."""
     return (positions[:, None] * repeats + np.arange(repeats)).reshape(-1)
 

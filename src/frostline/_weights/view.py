@@ -173,8 +173,8 @@ def apply_plan(variable: Any, plan: Plan | None) -> None:
             _become_frozen(variable)
 
 
-def snapshot(variable: Any) -> tuple[type, dict[str, Any]]:
-    """The state of a variable object, for `restore`.
+def saved_state(variable: Any) -> tuple[type, dict[str, Any]]:
+    """The state of a variable object, for `restore_state`.
 
     Without a hold on its storage where the backend can do without: freezing a model then needs the
     memory of one weight and not of all.
@@ -185,8 +185,8 @@ def snapshot(variable: Any) -> tuple[type, dict[str, Any]]:
     return type(variable), attributes
 
 
-def restore(variable: Any, state: tuple[type, dict[str, Any]]) -> None:
-    """Bring a variable object back to a snapshot, to the bit.
+def restore_state(variable: Any, state: tuple[type, dict[str, Any]]) -> None:
+    """Bring a variable object back to a saved state, to the bit.
 
     With the very storage that it had, if anything else still holds it.
     """
