@@ -151,10 +151,10 @@ class Units(_Parts):
         if weight.name not in ("kernel", "bias"):
             return ()
         equation = Equation.parse(layer.equation)
-        if len(equation.produced) != 1:
+        count = len(equation.produced)
+        if count != 1:
             raise weight.error(
-                f"the kernel of {layer.equation} has {len(equation.produced)} axes of output units, "
-                "not one",
+                f"the kernel of {layer.equation} has {count} axes of output units, not one",
                 repr(self),
                 "Use fl.heads(...) in an attention layer, or fl.at[...].",
             )
