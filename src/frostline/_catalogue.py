@@ -62,8 +62,8 @@ MULTIPLIER = Axis("multiplier", outputs=True)  # output channel = channel * dept
 def _biased(
     product: str, kernels: dict[str, tuple[Axis, ...]], *gates: str, option: str = "use_bias"
 ) -> StockClass:
-    last = list(kernels.values())[-1]
-    bias = UNIT if UNIT in last else CHANNEL
+    """A class with kernels, and a bias for each of its outputs."""
+    bias = UNIT if UNIT in kernels.get("kernel", ()) else CHANNEL
     variables = [Variable(name, axes) for name, axes in kernels.items()]
     return StockClass(product, (*variables, Variable("bias", (bias,), option)), gates)
 

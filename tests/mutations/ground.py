@@ -4,6 +4,17 @@ from mutations.mutation import Mutation
 
 MUTATIONS = [
     Mutation(
+        name="the kernel of a transposed convolution has the axes of another",
+        invariant=9,
+        file="_catalogue.py",
+        old='_TRANSPOSED = {"kernel": (OUTPUT_CHANNEL, INPUT_CHANNEL)}',
+        new='_TRANSPOSED = {"kernel": (INPUT_CHANNEL, OUTPUT_CHANNEL)}',
+        tests=(
+            "test_stock.py::test_outputs_parameters_and_training_are_the_same[conv, transposed]",
+            "test_structure.py::test_units_are_what_computes_these_outputs[Conv2DTranspose]",
+        ),
+    ),
+    Mutation(
         name="a page is written over the old one",
         invariant=13,
         file="_writing.py",

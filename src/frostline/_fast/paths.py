@@ -47,7 +47,7 @@ _PRODUCTS: dict[str, Mapping[str, Callable[..., Any]]] = {
 class FastPath:
     """Which product of a stock layer is replaced."""
 
-    layer: Any
+    layer: type
     replaced: Mapping[str, Callable[..., Any]]
 
     @property

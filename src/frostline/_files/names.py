@@ -19,9 +19,7 @@ from frostline._files.hdf5 import Group
 _INTO_HEADS = ("ab,bhf->ahf", "h")
 _OUT_OF_HEADS = ("ahf,hfc->ac", "h")
 # The axes of its recurrent kernel tell a cell from another: so many times its states.
-_CELLS = {
-    max(len(CATALOGUE[name].gates), 1): name for name in ("LSTMCell", "GRUCell", "SimpleRNNCell")
-}
+_CELLS = {len(CATALOGUE[n].gates) or 1: n for n in ("LSTMCell", "GRUCell", "SimpleRNNCell")}
 _NOT_LAYERS = ("inbound_nodes", "build_config", "compile_config")
 
 
