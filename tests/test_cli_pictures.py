@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 import frostline as fl
 from frostline import cli
-from frostline._cli.pictures import subject_of
+from frostline._cli.pictures import subject_in_file
 from frostline._files import open_file
-from frostline._plots.layers import arrangement_of
+from frostline._plots.values import arrangement_of
 from helpers import value, weights
 from model_files import frozen_variously, large, moved, small
 from test_reports import data_of, trained, unpacked
@@ -50,7 +50,7 @@ def test_a_weight_lies_on_the_map_of_a_file_as_on_that_of_its_model(tmp_path, ma
     (model.save if suffix == "keras" else model.save_weights)(path)
     expected = {found.path: arrangement_of(found) for found in weights(model)}
     with open_file(path) as opened:
-        known = {w.path: subject_of(w, w.frozen).laid for w in opened.weights}
+        known = {w.path: subject_in_file(w, w.frozen).laid for w in opened.weights}
     # Without a config the names of some weights are numbers, and of those no more is known.
     assert len(known.keys() & expected.keys()) >= len(expected) - 3
     for name in known.keys() & expected.keys():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import frostline as fl
 from frostline import _keras
 from frostline._arrays.plan import plan_from_mask
-from frostline._deltas import compose, format, held
+from frostline._deltas import compose, held
 from frostline._deltas.extract import Origin, extract
 from frostline._deltas.model import ModelWeight, weights_in
 from frostline._deltas.on_files import extract_from_file
@@ -493,14 +493,14 @@ def test_equal_values_are_no_conflict():
     base, (one, other) = deltas_of(small, [DISJOINT[0], DISJOINT[0] | DISJOINT[1]])
     model = twin(small, base)
     fl.apply_delta(model, other)
-    same = format.made(
-        [
+    same = fl.Delta(
+        tuple(
             held.DeltaWeight(
                 w.path, w.shape, w.dtype, w.fingerprint, w.state, w.layer_trainable, w.plan,
                 w.take(value(model.get_layer("hidden").kernel)) if w.held else None,
             )
             for w in one.weights
-        ],
+        ),
         fl.__version__,
     )  # fmt: skip
     fl.apply_delta(base, same)

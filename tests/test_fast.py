@@ -6,7 +6,8 @@ import pytest
 from keras import ops
 
 import frostline as fl
-from frostline._backends import backend
+from frostline._arrays.plan import EntriesPlan
+from frostline._backends.current import backend
 from frostline._fast.paths import FAST_PATHS, generic
 from frostline._weights.view import View, plan_of
 from helpers import (
@@ -351,7 +352,9 @@ def few_entries(shape, count, inputs):
     trains = np.zeros(shape, bool)
     trains.flat[random.choice(trains.size, count, replace=False)] = True
     fl.freeze(layer, "kernel", fl.mask(~trains))
-    assert backend.samples(plan_of(layer.kernel), x) is (keras.backend.backend() != "jax")
+    plan = plan_of(layer.kernel)
+    assert isinstance(plan, EntriesPlan)
+    assert backend.multiplies_at_entries(plan, x) is (keras.backend.backend() != "jax")
     return layer, x, random.normal(size=(*inputs[:-1], shape[1])).astype("float32")
 
 

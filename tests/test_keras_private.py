@@ -132,8 +132,8 @@ def test_live_objects_are_found():
     model = built()
     model.optimizer.build(model.trainable_variables)
     living = _keras.live(keras.layers.Layer, keras.optimizers.Optimizer)
-    assert any(layer is model.layers[0] for layer in _keras.made(living))
-    assert any(optimizer is model.optimizer for optimizer in _keras.with_slots(living))
+    assert any(layer is model.layers[0] for layer in _keras.constructed_layers(living))
+    assert any(optimizer is model.optimizer for optimizer in _keras.built_optimizers(living))
     listed = _keras.optimized(model.optimizer)
     assert [v is w for v, w in zip(listed, model.trainable_variables, strict=True)] == [True] * 4
     assert not _keras.averages([model.optimizer])

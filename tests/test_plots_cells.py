@@ -12,8 +12,8 @@ from frostline import Row
 from frostline._arrays.plan import plan_from_mask
 from frostline._plots.arrange import Arrangement
 from frostline._plots.cells import Side
-from frostline._plots.layers import arrangement_of as arrangement
 from frostline._plots.maps import Subject, drift_panel, in_pieces
+from frostline._plots.values import arrangement_of as arrangement
 from helpers import bits, image, maps, weights
 
 # Cells.

@@ -215,7 +215,7 @@ def test_each_weight_has_some_cells_however_many_there_are():
     "sides", [(1, 1), (1, 10**6), (10**6, 1), (3, 9000), (9000, 3), (5000, 70), (10**4, 10**4)]
 )
 def test_the_cells_of_a_map_are_used(sides, cells):
-    down, across = data.pixels(cells)(*(Side(1, side) for side in sides))
+    down, across = data.pixels_of(cells)(*(Side(1, side) for side in sides))
     most = [min(side, MOST) for side in sides]
     assert 1 <= down <= most[0]
     assert 1 <= across <= most[1]

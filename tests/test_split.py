@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from keras import ops
 
 from frostline._arrays.plan import AxisPlan, EntriesPlan, WholePlan, plan_from_mask
-from frostline._weights.split import merge, spread, take_frozen, take_trainable
+from frostline._weights.split import merge, scatter_trainable, take_frozen, take_trainable
 from helpers import array, assert_same_bits
 
 shapes = hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=5)
@@ -71,7 +71,7 @@ def test_merge_is_right_for_each_way_of_doing_it(plan):
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
 def test_spread_puts_zeros_where_frozen(plan):
     weight = np.random.default_rng(0).normal(size=plan.shape).astype("float32")
-    whole = spread(plan, take_trainable(plan, ops.convert_to_tensor(weight)))
+    whole = scatter_trainable(plan, take_trainable(plan, ops.convert_to_tensor(weight)))
     np.testing.assert_array_equal(array(whole), np.where(plan.mask(), 0, weight))
 
 

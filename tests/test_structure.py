@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from frostline._errors import SelectionError
+from frostline._freezing import verbs
 from frostline._selections import structure
 from frostline._selections.algebra import Selection
 from frostline._selections.simple import at, everything
 from frostline._selections.structure import heads, tokens, units
 from frostline._selections.weight import Weight
-from frostline._weights.tree import walk
+from frostline._weights.tree import Found, walk
 
 layers = keras.layers
 NAMESPACE = vars(structure) | {"everything": everything, "at": at}
@@ -29,14 +30,7 @@ HAS_GATE = "use_gate" in inspect.signature(layers.MultiHeadAttention.__init__).p
 
 def asked(variable: Any, path: str, *owners: Any) -> Weight:
     """What a selection is told about `variable`."""
-    return Weight(
-        path,
-        variable.name,
-        tuple(variable.shape),
-        str(variable.dtype),
-        lambda: keras.ops.convert_to_numpy(variable),
-        owners,
-    )
+    return verbs.asked(Found(path, variable, owners))
 
 
 def masks(layer: Any, selection: Selection) -> dict[str, np.ndarray | None]:

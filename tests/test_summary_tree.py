@@ -261,8 +261,8 @@ model: 17 of 49 entries frozen, 32 train
  weight      shape   frozen / size              share  kind     delta bytes
  ──────────────────────────────────────────────────────────────────────────
  hidden                    14 / 35  ████        40.0%                   108
-   kernel    (6, 5)        12 / 30  ████        40.0%  block              84
-   bias      (5,)            2 / 5  ████        40.0%  block              24
+   kernel    (6, 5)        12 / 30  ████        40.0%  block             84
+   bias      (5,)            2 / 5  ████        40.0%  block             24
  inner/in                   3 / 12  ██          25.0%                    72
    kernel    (5, 2)         1 / 10  █           10.0%  entries           72
    bias      (2,)            2 / 2  ██████████ 100.0%  whole              0
@@ -294,22 +294,24 @@ lists them"""
 FOLDED = """\
 stack: 2,433 of 7,195 entries frozen, 4,762 train
 
- weight                frozen / size  share  kind
- ─────────────────────────────────────────────────────────
- tokens/embeddings           0 / 160   0.0%
- block_0 ...           2,424 / 7,008  34.6%
+ weight              frozen / size  share  kind
+ ────────────────────────────────────────────────────────
+ tokens/embeddings         0 / 160   0.0%
+ block_0 ...         2,424 / 7,008  34.6%
  block_11 x 12
-   each (block_0)          202 / 584  34.6%
-     attention             104 / 288  36.1%  entries, block
+   each (block_0)        202 / 584  34.6%
+     attention           104 / 288  36.1%  block, entries
      (8 weights)
-     norm (2 weights)         0 / 16   0.0%
-     up (2 weights)         51 / 144  35.4%  entries, block
-     down (2 weights)       47 / 136  34.6%  entries, block
- out                          9 / 27  33.3%
-   kernel                     8 / 24  33.3%  block
-   bias                        1 / 3  33.3%  block
- ─────────────────────────────────────────────────────────
- total                 2,433 / 7,195  33.8%
+     norm                   0 / 16   0.0%
+     (2 weights)
+     up (2 weights)       51 / 144  35.4%  block, entries
+     down                 47 / 136  34.6%  block, entries
+     (2 weights)
+ out                        9 / 27  33.3%
+   kernel                   8 / 24  33.3%  block
+   bias                      1 / 3  33.3%  block
+ ────────────────────────────────────────────────────────
+ total               2,433 / 7,195  33.8%
 
 optimizer: 38,096 bytes kept, 19,464 saved
 delta: 36,200 bytes for what trains, values and indices

@@ -143,7 +143,7 @@ def with_ops(method: Callable[..., Any], replaced: Mapping[str, Callable[..., An
     return functools.update_wrapper(copy, own)
 
 
-def made(living: Iterable[Any]) -> list[keras.layers.Layer]:
+def constructed_layers(living: Iterable[Any]) -> list[keras.layers.Layer]:
     """Of living objects the layers that are past their constructor."""
     return [
         one
@@ -152,7 +152,7 @@ def made(living: Iterable[Any]) -> list[keras.layers.Layer]:
     ]
 
 
-def with_slots(living: Iterable[Any]) -> list[keras.optimizers.Optimizer]:
+def built_optimizers(living: Iterable[Any]) -> list[keras.optimizers.Optimizer]:
     """Of living objects the optimizers that have made their slots."""
     return [
         one

@@ -15,10 +15,11 @@ import numpy as np
 
 from frostline import _keras
 from frostline._arrays.plan import WholePlan
+from frostline._arrays.stored import StoredWeight
 from frostline._callbacks.audit import FreezeAudit
 from frostline._callbacks.backup import Backup, restore_description
 from frostline._errors import ScheduleError
-from frostline._freezing.apply import adopt, apply_plans
+from frostline._freezing.apply import apply_plans
 from frostline._freezing.description import describe
 from frostline._weights.tree import Found, select, unique, weights_of
 from frostline._weights.view import plan_of
@@ -79,7 +80,7 @@ class FreezeSchedule(keras.callbacks.Callback):
             if resumed is not None:
                 self._resume(*resumed)
 
-    def _resume(self, done: frozenset[int], described: list[dict[str, Any]]) -> None:
+    def _resume(self, done: frozenset[int], described: list[StoredWeight]) -> None:
         restore_description(self.model, described)
         self._done = done
 
@@ -191,7 +192,7 @@ class _GradualUnfreezing(FreezeSchedule):
     def _step(self, place: int) -> Action:
         return self._begin if place == 0 else lambda model: self._thaw(model, place)
 
-    def _resume(self, done: frozenset[int], described: list[dict[str, Any]]) -> None:
+    def _resume(self, done: frozenset[int], described: list[StoredWeight]) -> None:
         self._remember()
         super()._resume(done, described)
 
@@ -209,8 +210,7 @@ class _GradualUnfreezing(FreezeSchedule):
         self._remember()
         first = {id(variable) for variable in self._groups[0]}
         later = {id(v): v for group in self._groups[1:] for v in group if id(v) not in first}
-        apply_plans([(v, WholePlan(tuple(v.shape))) for v in later.values()])
-        adopt(model)
+        apply_plans(model, [(v, WholePlan(tuple(v.shape))) for v in later.values()])
 
     def _thaw(self, model: keras.Model, place: int) -> None:
         if not self._before:
@@ -219,8 +219,7 @@ class _GradualUnfreezing(FreezeSchedule):
                 f"unfreeze; got a `fit` that begins after epoch 0, groups[{place}]. Begin at "
                 "epoch 0, go on with the same schedule object, or use BackupAndRestore."
             )
-        apply_plans([(v, self._before[id(v)]) for v in self._groups[place]])
-        adopt(model)
+        apply_plans(model, [(v, self._before[id(v)]) for v in self._groups[place]])
 
 
 def _checked(actions: Any) -> dict[int, list[Action]]:

@@ -6,16 +6,16 @@ import os
 from typing import Any
 
 from frostline import _console
-from frostline._deltas import format
 from frostline._deltas.apply import check_base, plans_of, switch_off
-from frostline._deltas.compose import OVERLAPS, added, lying, removed
+from frostline._deltas.compose import OVERLAPS, added, patches_in_effect, removed
 from frostline._deltas.delta import SHOWN, Delta
 from frostline._deltas.extract import extract
 from frostline._deltas.held import DeltaWeight
+from frostline._deltas.load import read
 from frostline._deltas.match import match
-from frostline._deltas.model import all_or_none, reader, size_of, weights_in
+from frostline._deltas.model import all_or_none, base_values, size_of, weights_in
 from frostline._errors import RestoreError, TargetError
-from frostline._freezing.apply import adopt, apply_plans
+from frostline._freezing.apply import apply_plans
 from frostline._version import __version__
 
 __all__ = [
@@ -67,7 +67,7 @@ def extract_delta(model: Any, base: Any = None) -> Delta:
         [('hidden/kernel', 3, 'block'), ('hidden/bias', 3, 'whole')]
     """
     found = weights_in(model)
-    before = None if base is None else reader(base, found)
+    before = None if base is None else base_values(base, found)
     with _console.meter("extracting", size_of(found), unit="entries") as advance:
         return extract(found, before, __version__, advance)
 
@@ -100,7 +100,7 @@ def load_delta(path: Any) -> Delta:
         >>> fl.load_delta(path) == fl.extract_delta(layer)
         True
     """
-    return format.read(path)
+    return read(path)
 
 
 def apply_delta(
@@ -175,11 +175,10 @@ def apply_delta(
         for weight, target in pairs:
             if weight.held:
                 now = target.read()
-                on_it = lying(now, target.patches)
+                on_it = patches_in_effect(now, target.patches)
                 write(target, weight, now, *added(target.path, now, on_it, delta, weight, overlap))
         if freeze:
-            apply_plans(frozen)
-            adopt(model)
+            apply_plans(model, frozen)
             switch_off(model, pairs)
     return delta
 
@@ -246,7 +245,7 @@ def remove_delta(model: Any, delta: Any, *, force: bool = False) -> Delta:
         for target in wanted:
             now = target.read()
             weight = next(patch.weight for patch in target.patches if patch.delta == delta)
-            on_it = lying(now, target.patches)
+            on_it = patches_in_effect(now, target.patches)
             write(target, weight, now, *removed(target.path, now, on_it, delta, force=force))
     return delta
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from frostline._console import each, percent
 from frostline._errors import PathError, PlotError, TargetError
-from frostline._plots.maps import Gallery, drift_panel, frozen_panel
-from frostline._plots.need import drawing
-from frostline._plots.values import pairs, read_value, reader, refuse_twice, subject_of
-from frostline._summaries.rows import row_of
-from frostline._weights.tree import Found, select, weights_of
+from frostline._plots import Gallery, drawing, drift_panel, frozen_panel
+from frostline._plots.values import BEFORE, pairs, subject_of
+from frostline._weights.earlier import Earlier, refuse_twice
+from frostline._weights.tree import Found, read_value, select, weights_of
+from frostline.summaries import row_of
 
 if TYPE_CHECKING:  # matplotlib is an extra, and slow to import
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ def plot(model: Any, weights: Any = "*", *, ax: Axes | None = None, limit: int =
     page = _drawing("plot", ax, limit)
     chosen = _chosen(model, weights, ax)
     rows = [row_of(weight) for weight in chosen]
-    shown = [subject_of(weight) for weight in chosen[:limit]]
+    shown = list(map(subject_of, chosen[:limit], rows))
     pixels = functools.partial(page.pixels, axes=ax, weights=len(shown))
     panels = [frozen_panel(subject, subject.grid(pixels)) for subject in each("drawing", shown)]
     if ax is not None:
@@ -118,12 +118,11 @@ def plot_drift(
     """
     page = _drawing("plot_drift", ax, limit)
     chosen = _chosen(after, weights, ax)
-    refuse_twice(after, chosen)
-    earlier = reader(before, chosen)
+    earlier = Earlier(before, chosen, BEFORE)
     gallery = Gallery(limit)
     pixels = functools.partial(page.pixels, axes=ax, weights=min(len(chosen), limit))
     for weight in each("comparing", chosen):
-        subject = subject_of(weight)
+        subject = subject_of(weight, row_of(weight))
         gallery.add(drift_panel(subject, subject.grid(pixels), pairs(weight, earlier)))
     shown = gallery.shown
     if ax is not None:
@@ -156,7 +155,7 @@ def snapshot(model: Any, weights: Any = "*") -> dict[str, np.ndarray]:
         {'kernel': (4, 3), 'bias': (3,)}
     """
     chosen = _chosen(model, weights, None)
-    refuse_twice(model, chosen)
+    refuse_twice(chosen)
     return {weight.path: np.array(read_value(weight)) for weight in each("copying", chosen)}
 
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from frostline._console import meter
 from frostline._errors import ReportError
-from frostline._plots.maps import drift_panel, frozen_panel
-from frostline._plots.values import pairs, reader, refuse_twice, subject_of
-from frostline._reports import data
-from frostline._reports.page import write_page
-from frostline._summaries.numbers import itemsize
-from frostline._summaries.rows import slots_of
+from frostline._plots import drift_panel, frozen_panel
+from frostline._reports import Report, cells_each, pixels_of, write_page
+from frostline._summaries import Row, itemsize
+from frostline._weights.earlier import Earlier
 from frostline._weights.tree import Found, select, weights_of
 from frostline._writing import check_target
+from frostline.plots import BEFORE, pairs, subject_of
+from frostline.summaries import row_of, slots_of
 
 
 def report(
@@ -76,29 +73,21 @@ def report(
     out = Path(path)
     check_target(out, ".html", ".htm", refusal=ReportError)
     chosen = select(model, weights_of(model), weights)
-    earlier = None
-    if before is not None:
-        refuse_twice(model, chosen)
-        earlier = reader(before, chosen)
+    earlier = None if before is None else Earlier(before, chosen, BEFORE)
     versions = [("keras", keras.version()), ("backend", keras.config.backend())]
-    made = data.Report(model.name, earlier is not None, versions)
-    _fill(made, chosen, earlier, slots_of(model))
+    made = Report(model.name, earlier is not None, versions)
+    slots = slots_of(model)
+    _fill(made, chosen, [row_of(weight, slots) for weight in chosen], earlier)
     write_page(made, out)
     return out
 
 
-def _fill(
-    made: data.Report,
-    chosen: list[Found],
-    earlier: Callable[[Found], np.ndarray] | None,
-    slots: int | None,
-) -> None:
-    sizes = [math.prod(int(n) for n in weight.variable.shape) for weight in chosen]
-    pixels = data.pixels(data.cells_each(sizes))
-    read = [size * itemsize(w.variable.dtype) for w, size in zip(chosen, sizes, strict=True)]
+def _fill(made: Report, chosen: list[Found], rows: list[Row], earlier: Earlier | None) -> None:
+    pixels = pixels_of(cells_each([row.size for row in rows]))
+    read = [row.size * itemsize(row.dtype) for row in rows]
     with meter("reading", sum(read), quiet=False) as advance:
-        for weight, done in zip(chosen, read, strict=True):
-            subject = subject_of(weight, slots)
+        for weight, row, done in zip(chosen, rows, read, strict=True):
+            subject = subject_of(weight, row)
             grid = subject.grid(pixels)
             if earlier is None:
                 made.add(frozen_panel(subject, grid))

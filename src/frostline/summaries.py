@@ -22,7 +22,7 @@ from frostline._summaries.layers import (
     tree_of,
     tree_of_paths,
 )
-from frostline._summaries.numbers import Row, Totals, numbers
+from frostline._summaries.numbers import Row, Totals, described, numbers
 from frostline._summaries.rows import row_of, slots_of
 from frostline._weights.tree import unique, weights_of
 
@@ -107,7 +107,7 @@ class Summary(Totals):
                 {"path": layer.name, "weights": len(layer.rows), **numbers(layer)}
                 for layer in self.layers
             ],
-            "weights": [{**_described(row), "shape": list(row.shape)} for row in self.rows],
+            "weights": [{**described(row), "shape": list(row.shape)} for row in self.rows],
         }
 
     def to_json(self, indent: int | None = None) -> str:
@@ -157,7 +157,7 @@ class Summary(Totals):
                 "to_dataframe: needs pandas, which is not installed; got no module named 'pandas'. "
                 "Run: pip install pandas"
             ) from None
-        return pandas.DataFrame([_described(row) for row in self.rows])
+        return pandas.DataFrame([described(row) for row in self.rows])
 
     def __str__(self) -> str:
         stream = io.StringIO()
@@ -243,11 +243,3 @@ def summary(target: Any, *, depth: int | None = None, fold: bool = True) -> Summ
     rows = tuple(row_of(weight, slots) for weight in found)
     tree = tree_of(target.name, found, rows)
     return Summary(target.name, rows, tree, depth=depth, fold=fold)
-
-
-def _described(row: Row) -> dict[str, Any]:
-    return {
-        **{"path": row.path, "shape": row.shape, "dtype": row.dtype},
-        **numbers(row),
-        **{"kind": row.kind, "trains": row.trains},
-    }

@@ -25,8 +25,8 @@ MUTATIONS = [
         name="a gradient taken out at the entries of the transpose",
         invariant=2,
         file="_backends/torch.py",
-        old="        return gradient.reshape(-1).index_select(0, positions), None",
-        new="        return gradient.mT.reshape(-1).index_select(0, positions), None",
+        old="gradient.movedim(plan.axis, 0) if by_axis else gradient.reshape(-1)",
+        new="gradient.movedim(plan.axis, 0) if by_axis else gradient.mT.reshape(-1)",
         tests=("test_native_loops.py::test_they_move_the_rest_as_a_reference_with_masks_does",),
     ),
     Mutation(
@@ -87,8 +87,8 @@ MUTATIONS = [
         name="single entries are read as they were when frozen",
         invariant=8,
         file="_backends/torch.py",
-        old='        base.view(-1).index_copy_(0, _positions(plan, "trainable", base), part)',
-        new="        del part",
+        old="    rows.index_copy_(0, _positions(plan, base), part)\n",
+        new='    if plan.kind == "positions":\n        rows.index_copy_(0, _positions(plan, base), part)\n',
         tests=("test_fast.py::test_what_changes_without_notice_is_seen",),
     ),
     Mutation(

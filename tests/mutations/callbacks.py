@@ -31,8 +31,8 @@ MUTATIONS = [
         name="gradual unfreezing thaws what was frozen before",
         invariant=7,
         file="callbacks.py",
-        old="        apply_plans([(v, self._before[id(v)]) for v in self._groups[place]])",
-        new="        apply_plans([(v, None) for v in self._groups[place]])",
+        old="        apply_plans(model, [(v, self._before[id(v)]) for v in self._groups[place]])",
+        new="        apply_plans(model, [(v, None) for v in self._groups[place]])",
         tests=("test_callbacks.py::test_gradual_unfreezing[top_down]",),
     ),
 ]

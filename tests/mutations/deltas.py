@@ -38,7 +38,7 @@ MUTATIONS = [
     Mutation(
         name="delta: a file is taken as it comes",
         invariant=12,
-        file="_deltas/format.py",
+        file="_deltas/load.py",
         old="if delta.fingerprint != given or",
         new="if given is None or",
         tests=("test_deltas.py::test_every_changed_byte_is_refused",),

@@ -15,7 +15,7 @@ MUTATIONS = [
         name="a layer without frozen weights keeps its class",
         invariant=3,
         file="_freezing/layer.py",
-        old="        if not any(map(plan_of, inside)) or (\n",
+        old="        if not any(plan_of(weight.variable) for weight in inside) or (\n",
         new="        if not inside or (\n",
         tests=("test_freeze.py::test_freeze_and_unfreeze_any_kind_of_model[sequential]",),
     ),
@@ -23,16 +23,16 @@ MUTATIONS = [
         name="slots start anew for all entries",
         invariant=4,
         file="_freezing/optimizer.py",
-        old="        whole = slot\n",
-        new="        whole = ops.zeros_like(slot)\n",
+        old="    whole = slot\n",
+        new="    whole = ops.zeros_like(slot)\n",
         tests=("test_optimizer.py::test_slots_of_kept_entries_stay_and_thawed_ones_start_at_zero",),
     ),
     Mutation(
         name="slots of thawed entries start at one",
         invariant=4,
         file="_freezing/optimizer.py",
-        old="split.merge(plan, slot, split.take_frozen(plan, start))",
-        new="split.merge(plan, slot, split.take_frozen(plan, ops.ones_like(start)))",
+        old="split.merge(before, slot, split.take_frozen(before, start))",
+        new="split.merge(before, slot, split.take_frozen(before, ops.ones_like(start)))",
         tests=("test_optimizer.py::test_slots_of_kept_entries_stay_and_thawed_ones_start_at_zero",),
     ),
     Mutation(
@@ -40,11 +40,11 @@ MUTATIONS = [
         invariant=4,
         file="_freezing/optimizer.py",
         old=(
-            "    if source and tuple(source[0].shape) == tuple(slot.shape):\n"
+            "    if tuple(source[0].shape) == tuple(slot.shape):\n"
             "        slot.assign(source.pop(0))"
         ),
         new=(
-            "    if source and not slot.ndim and tuple(source[0].shape) == tuple(slot.shape):\n"
+            "    if not slot.ndim and tuple(source[0].shape) == tuple(slot.shape):\n"
             "        slot.assign(source.pop(0))"
         ),
         tests=(
@@ -55,8 +55,8 @@ MUTATIONS = [
         name="what is excluded from decay is lost",
         invariant=4,
         file="_freezing/optimizer.py",
-        old="            after.__dict__[name] = set(value) | now",
-        new="            after.__dict__[name] = now",
+        old="            after.__dict__[name] = set(value) | {",
+        new="            after.__dict__[name] = {",
         tests=("test_optimizer.py::test_variables_excluded_from_decay_stay_excluded",),
     ),
     Mutation(
@@ -98,9 +98,9 @@ MUTATIONS = [
     Mutation(
         name="a config without the plans",
         invariant=5,
-        file="_freezing/layer.py",
-        old='            "weights": weights if outermost else [],',
-        new='            "weights": [],',
+        file="_freezing/classes.py",
+        old="            weights=weights if outermost else [],",
+        new="            weights=[],",
         tests=("test_files.py::test_copies[functional-deepcopy]",),
     ),
     Mutation(
@@ -114,7 +114,7 @@ MUTATIONS = [
     Mutation(
         name="a clone that is not built yet forgets its freeze",
         invariant=5,
-        file="_freezing/layer.py",
+        file="_freezing/classes.py",
         old='weights = self.__dict__.get("_frostline_waiting") or describe(self)',
         new="weights = describe(self)",
         tests=("test_files.py::test_a_clone_not_yet_built_keeps_its_freeze_when_cloned_again",),
@@ -146,7 +146,7 @@ MUTATIONS = [
     Mutation(
         name="a file names a module inside of frostline",
         invariant=5,
-        file="_freezing/layer.py",
+        file="_freezing/classes.py",
         old='            "__module__": "frostline",\n',
         new="",
         tests=("test_files.py::test_without_frostline_a_frozen_file_does_not_open[functional]",),
@@ -178,25 +178,25 @@ MUTATIONS = [
     Mutation(
         name="variables are not restored",
         invariant=6,
-        file="_freezing/apply.py",
-        old="            restore(variable, state)",
-        new="            del state",
+        file="_freezing/change.py",
+        old="            change.undo()",
+        new="            pass",
         tests=("test_messages.py::test_a_failure_in_the_middle_of_a_freeze_changes_nothing",),
     ),
     Mutation(
         name="classes of layers are not restored",
         invariant=6,
-        file="_freezing/apply.py",
-        old="        _refresh(holders + above)\n        raise",
-        new="        raise",
+        file="_freezing/change.py",
+        old="        refresh(affected)\n        backend.refresh_parameters(affected)\n        raise",
+        new="        backend.refresh_parameters(affected)\n        raise",
         tests=("test_messages.py::test_a_failure_in_the_optimizer_changes_nothing",),
     ),
     Mutation(
         name="parameters of modules are not restored",
         invariant=6,
-        file="_freezing/apply.py",
-        old="        _refresh(holders + above)\n        raise",
-        new="        refresh_classes(holders + above)\n        raise",
+        file="_freezing/change.py",
+        old="        refresh(affected)\n        backend.refresh_parameters(affected)\n        raise",
+        new="        refresh(affected)\n        raise",
         tests=("test_messages.py::test_a_failure_in_the_optimizer_changes_nothing",),
     ),
     Mutation(
@@ -205,14 +205,14 @@ MUTATIONS = [
         file="_freezing/optimizer.py",
         old=(
             "    fresh = [\n"
-            "        (optimizer, _rebuilt(optimizer, variables, moved))\n"
+            "        (optimizer, _rebuilt(optimizer, variables, changes))\n"
             "        for optimizer, variables in wanted.values()\n"
             "        if id(optimizer) not in inner\n"
             "    ]"
         ),
         new=(
             "    fresh = (\n"
-            "        (optimizer, _rebuilt(optimizer, variables, moved))\n"
+            "        (optimizer, _rebuilt(optimizer, variables, changes))\n"
             "        for optimizer, variables in wanted.values()\n"
             "        if id(optimizer) not in inner\n"
             "    )"
@@ -223,8 +223,8 @@ MUTATIONS = [
         name="a context restores nothing after an error",
         invariant=7,
         file="_freezing/contexts.py",
-        old="    try:\n        yield\n    finally:\n        apply_plans(before)\n        adopt(target)",
-        new="    yield\n    apply_plans(before)\n    adopt(target)",
+        old="    try:\n        yield\n    finally:\n        apply_plans(target, before)",
+        new="    yield\n    apply_plans(target, before)",
         tests=("test_callbacks.py::test_a_block_that_fails_restores_what_was_frozen",),
     ),
 ]

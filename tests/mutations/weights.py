@@ -79,10 +79,10 @@ MUTATIONS = [
         name="parts put together by adding them",
         invariant=3,
         file="_weights/split.py",
-        old='        return backend.put(frozen, plan, "positions", trainable)',
+        old="        return backend.put(frozen, plan, trainable)",
         new=(
             "        zeros = ops.zeros_like(frozen)\n"
-            '        return frozen + backend.put(zeros, plan, "positions", trainable)'
+            "        return frozen + backend.put(zeros, plan, trainable)"
         ),
         tests=("test_split.py::test_merge_is_right_for_each_way_of_doing_it",),
     ),

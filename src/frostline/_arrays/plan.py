@@ -175,6 +175,11 @@ class EntriesPlan(_Plan):
     def frozen_count(self) -> int:
         return self.size - len(self.trainable)
 
+    @property
+    def positions(self) -> np.ndarray:
+        """`int[k]`: `trainable`, by the name that it has in an `AxisPlan`."""
+        return self.trainable
+
     def mask(self) -> np.ndarray:
         """The boolean array of `shape`, True where frozen."""
         return self.flat_mask(0, self.size).reshape(self.shape)

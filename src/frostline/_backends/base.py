@@ -13,6 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
+
 Merge = Callable[[Any, Any, Any], Any]
 """Plan, trainable part, frozen part -> the whole weight."""
 
@@ -117,24 +119,31 @@ class Backend:
         """The tensor, such that its gradient is one array whatever is done with it."""
         return tensor
 
-    def put(self, base: Any, plan: Any, name: str, rows: Any) -> Any:
-        """A copy of `base` with `rows` along its first axis at the positions `name` of a plan.
+    def put(self, base: Any, plan: SplitPlan, rows: Any) -> Any:
+        """A copy of `base` with `rows` along its first axis at the positions that train.
 
-        Positions are sorted, unique and in bounds, here and in `take`.
+        The positions of a plan are sorted, unique and in bounds, here and in `take`.
         """
-        return ops.scatter_update(base, getattr(plan, name)[:, None], rows)
+        return ops.scatter_update(base, plan.positions[:, None], rows)
 
-    def take(self, tensor: Any, plan: Any, name: str, axis: int) -> Any:
-        """What of `tensor` lies at the positions `name` of a plan along an axis."""
-        return ops.take(tensor, getattr(plan, name), axis=axis)
+    def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
+        """What of `tensor` lies at the positions that train along an axis."""
+        return ops.take(tensor, plan.positions, axis=axis)
 
     def split(self, tensor: Any, edges: list[int], axis: int) -> Sequence[Any]:
         """The blocks of `tensor` along an axis, each but the last up to one of `edges`."""
         return ops.split(tensor, edges, axis=axis)
 
-    def look_up(self, plan: Any, name: str, indices: Any) -> Any:
-        """The entries of the array `name` of a plan at any `indices`."""
-        return ops.take(getattr(plan, name), indices, axis=0)
+    def places(self, plan: AxisPlan, indices: Any, *, trainable: bool) -> Any:
+        """Where the positions `indices` of the whole axis lie in a part.
+
+        Args:
+            plan: A plan along the axis.
+            indices: Integers of any shape.
+            trainable: Which part: of the trainable one one more, and 0 for a frozen position; of
+                the frozen one 0 for a position that trains.
+        """
+        return ops.take(plan.places if trainable else plan.frozen_places, indices, axis=0)
 
     def choose(self, places: Any, trainable: Any, indices: Any, frozen: Any) -> Any:
         """The rows of `trainable` at `places`, or those of `frozen` at `indices`.
@@ -153,7 +162,7 @@ class Backend:
         """A weight put together from its parts, with a gradient for the trainable one."""
         return self._merged(parts, merge)
 
-    def samples(self, plan: Any, x: Any) -> bool:
+    def multiplies_at_entries(self, plan: SplitPlan, x: Any) -> bool:
         """Whether a product at the entries of a plan alone costs less than the whole product.
 
         What `docs/speed.md` measured: it grows with the entries, and the whole one does not.
@@ -161,9 +170,9 @@ class Backend:
         del plan, x
         return False
 
-    def sample(self, plan: Any, x: Any, y: Any) -> Any:
+    def product_at_entries(self, plan: EntriesPlan, x: Any, y: Any) -> Any:
         """The entries of a plan in the transpose of `x` (`b, n`) times `y` (`b, m`)."""
-        raise NotImplementedError("only asked for where `samples` says so")
+        raise NotImplementedError("only asked for where `multiplies_at_entries` says so")
 
     def pull_back(self, function: Callable[[Any], Any], x: Any, upstream: Any) -> Any:
         """The gradient of `function` at `x`, given that of its output."""

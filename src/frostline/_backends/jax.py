@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 from jax.sharding import NamedSharding, PartitionSpec
 
+from frostline._arrays.plan import SplitPlan
 from frostline._backends.base import Backend, Merge
 
 
@@ -67,15 +68,15 @@ class JaxBackend(Backend):
     def is_dense(self, value: Any) -> bool:
         return isinstance(value, jax.Array)
 
-    def put(self, base: Any, plan: Any, name: str, rows: Any) -> Any:
+    def put(self, base: Any, plan: SplitPlan, rows: Any) -> Any:
         # Without the promises the gradient finds out by itself which of several updates of an
         # entry was the last, in memory of the size of the whole weight.
-        return base.at[getattr(plan, name)].set(
+        return base.at[plan.positions].set(
             rows, unique_indices=True, indices_are_sorted=True, mode="promise_in_bounds"
         )
 
-    def take(self, tensor: Any, plan: Any, name: str, axis: int) -> Any:
-        at = tensor.at[(slice(None),) * axis + (getattr(plan, name),)]
+    def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
+        at = tensor.at[(slice(None),) * axis + (plan.positions,)]
         return at.get(unique_indices=True, indices_are_sorted=True, mode="promise_in_bounds")
 
     def product(self, product: Any, x: Any, parts: Any, merge: Merge) -> Any:

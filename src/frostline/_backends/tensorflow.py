@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from frostline._arrays.plan import EntriesPlan, SplitPlan
 from frostline._backends.base import Backend, Merge
 from frostline._errors import UnsupportedError
 
@@ -92,11 +93,11 @@ class TensorFlowBackend(Backend):
         # on other backends and for every plan alike; see `test_embedding_gradient_is_whole`.
         return tf.reshape(tensor, tensor.shape)
 
-    def take(self, tensor: Any, plan: Any, name: str, axis: int) -> Any:
-        return tf.gather(tensor, getattr(plan, name), axis=axis)
+    def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
+        return tf.gather(tensor, plan.positions, axis=axis)
 
-    def put(self, base: Any, plan: Any, name: str, rows: Any) -> Any:
-        return tf.tensor_scatter_nd_update(base, getattr(plan, name)[:, None], rows)
+    def put(self, base: Any, plan: SplitPlan, rows: Any) -> Any:
+        return tf.tensor_scatter_nd_update(base, plan.positions[:, None], rows)
 
     def pull_back(self, function: Callable[[Any], Any], x: Any, upstream: Any) -> Any:
         with tf.GradientTape() as tape:
@@ -104,11 +105,11 @@ class TensorFlowBackend(Backend):
             y = function(x)
         return tape.gradient(y, x, upstream)
 
-    def samples(self, plan: Any, x: Any) -> bool:
+    def multiplies_at_entries(self, plan: SplitPlan, x: Any) -> bool:
         few = len(plan.trainable) <= 0.015 * plan.size
         return few and x.dtype == tf.float32 and not tf.config.list_logical_devices("GPU")
 
-    def sample(self, plan: Any, x: Any, y: Any) -> Any:
+    def product_at_entries(self, plan: EntriesPlan, x: Any, y: Any) -> Any:
         x, y = tf.transpose(x), tf.transpose(y)
         found = tf.map_fn(
             lambda at: tf.reduce_sum(tf.gather(x, at[0]) * tf.gather(y, at[1]), -1),

@@ -14,6 +14,7 @@ import torch
 from keras import ops
 
 from frostline import _keras
+from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
 from frostline._backends.base import Backend, Merge
 
 
@@ -84,16 +85,16 @@ class TorchBackend(Backend):
         # A native optimizer takes a gradient of zeros, from before, as one more step of decay.
         _keras.storage(variable).grad = None
 
-    def take(self, tensor: Any, plan: Any, name: str, axis: int) -> Any:
-        positions = _positions(plan, name, tensor)
+    def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
+        positions = _positions(plan, tensor)
         if axis < tensor.ndim - 1 or axis < 2:
             return tensor.index_select(axis, positions)
         # Along the last of more than two axes it takes ten times as long.
         rows = tensor.reshape(-1, tensor.shape[-1]).index_select(1, positions)
         return rows.reshape(*tensor.shape[:-1], len(positions))
 
-    def put(self, base: Any, plan: Any, name: str, rows: Any) -> Any:
-        return base.index_copy(0, _positions(plan, name, base), rows)
+    def put(self, base: Any, plan: SplitPlan, rows: Any) -> Any:
+        return base.index_copy(0, _positions(plan, base), rows)
 
     def whole(self, parts: Any, merge: Merge) -> Any:
         if parts.plan.kind == "block" or _traced():
@@ -113,7 +114,8 @@ class TorchBackend(Backend):
         # Keras asks NumPy for the sizes, at a hundred microseconds a call.
         return torch.tensor_split(tensor, edges, dim=axis)
 
-    def look_up(self, plan: Any, name: str, indices: Any) -> Any:
+    def places(self, plan: AxisPlan, indices: Any, *, trainable: bool) -> Any:
+        name = "places" if trainable else "frozen_places"
         return ops.take(_constant(plan, name, indices), indices, axis=0)
 
     def choose(self, places: Any, trainable: Any, indices: Any, frozen: Any) -> Any:
@@ -127,13 +129,13 @@ class TorchBackend(Backend):
         rows.index_copy_(0, hits, trainable.index_select(0, flat.index_select(0, hits) - 1))
         return rows.reshape(*places.shape, frozen.shape[-1])
 
-    def samples(self, plan: Any, x: Any) -> bool:
+    def multiplies_at_entries(self, plan: SplitPlan, x: Any) -> bool:
         # With more of them the dense product is cheaper.
         few = len(plan.trainable) <= 0.05 * plan.size
         plain = x.dtype in (torch.float32, torch.float64) and x.device.type in ("cpu", "cuda")
         return few and plain and not torch.is_autocast_enabled(x.device.type)
 
-    def sample(self, plan: Any, x: Any, y: Any) -> Any:
+    def product_at_entries(self, plan: EntriesPlan, x: Any, y: Any) -> Any:
         _expect_beta()
         pattern = torch.sparse_csr_tensor(
             _constant(plan, "row_starts", x),
@@ -167,13 +169,13 @@ def _expect_beta() -> None:
     )
 
 
-def _positions(plan: Any, name: str, beside: torch.Tensor) -> torch.Tensor:
+def _positions(plan: SplitPlan, beside: torch.Tensor) -> torch.Tensor:
     # `index_copy` takes 64 bits only.
-    return _constant(plan, name, beside, torch.int64)
+    return _constant(plan, "positions", beside, torch.int64)
 
 
 def _constant(
-    plan: Any, name: str, beside: torch.Tensor, dtype: torch.dtype = torch.int32
+    plan: SplitPlan, name: str, beside: torch.Tensor, dtype: torch.dtype = torch.int32
 ) -> torch.Tensor:
     # From NumPy an index would be copied, on a GPU with a wait, each time it is used.
     known = plan.__dict__.setdefault("_constants", {})
@@ -210,10 +212,8 @@ def _refreshed(parts: Any) -> Any:
     """
     plan, base = parts.plan, _keras.storage(parts.frozen).data
     part = _keras.storage(parts.trainable).data
-    if plan.kind == "positions":
-        base.index_copy_(0, _positions(plan, "positions", base), part)
-    else:
-        base.view(-1).index_copy_(0, _positions(plan, "trainable", base), part)
+    rows = base if plan.kind == "positions" else base.view(-1)
+    rows.index_copy_(0, _positions(plan, base), part)
     # As Keras casts a variable that is read, which is not every one in mixed precision.
     return ops.cast(base, parts.frozen.dtype)
 
@@ -237,11 +237,9 @@ class _Whole(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Any) -> Any:
         plan, (gradient,) = ctx.plan, upstream
         _ = ctx.saved_tensors
-        if plan.kind == "positions":
-            positions = _positions(plan, "positions", gradient)
-            return gradient.movedim(plan.axis, 0).index_select(0, positions), None
-        positions = _positions(plan, "trainable", gradient)
-        return gradient.reshape(-1).index_select(0, positions), None
+        by_axis = plan.kind == "positions"
+        rows = gradient.movedim(plan.axis, 0) if by_axis else gradient.reshape(-1)
+        return rows.index_select(0, _positions(plan, gradient)), None
 
 
 class _Product(torch.autograd.Function):

@@ -10,8 +10,9 @@ from typing import Any
 import keras
 
 from frostline import _keras
+from frostline._arrays.stored import StoredWeight
 from frostline._errors import RestoreError
-from frostline._freezing.apply import adopt, apply_plans
+from frostline._freezing.apply import apply_plans
 from frostline._freezing.description import plans_described
 from frostline._weights.tree import unique, walk
 from frostline._writing import replacing
@@ -26,9 +27,9 @@ class Backup:
     def __init__(self, callback: keras.callbacks.BackupAndRestore) -> None:
         self._callback = callback
         self._path = pathlib.Path(os.fspath(callback.backup_dir)) / _NAME
-        self._notes: dict[int, list[dict[str, Any]]] = {}
+        self._notes: dict[int, list[StoredWeight]] = {}
 
-    def note(self, epoch: int, described: list[dict[str, Any]]) -> None:
+    def note(self, epoch: int, described: list[StoredWeight]) -> None:
         """Write down what is frozen from this epoch on, -1 for before the first."""
         self._notes = {known: note for known, note in self._notes.items() if known < epoch}
         self._notes[epoch] = described
@@ -40,7 +41,7 @@ class Backup:
                 json.dumps({"version": _VERSION, "notes": notes}), encoding="utf-8"
             )
 
-    def resumed(self, model: Any) -> tuple[frozenset[int], list[dict[str, Any]]] | None:
+    def resumed(self, model: Any) -> tuple[frozenset[int], list[StoredWeight]] | None:
         """The epochs whose actions the backup has behind it, and what is frozen in it."""
         reached = _keras.backed_up_epoch(self._callback)
         if reached is None:
@@ -61,8 +62,7 @@ class Backup:
         return frozenset(self._notes), self._notes[max(self._notes)]
 
 
-def restore_description(model: Any, described: list[dict[str, Any]]) -> None:
+def restore_description(model: Any, described: list[StoredWeight]) -> None:
     """Freeze in a model what is described, and nothing else."""
     wanted = {id(variable): plan for variable, plan in plans_described(model, described)}
-    apply_plans([(w.variable, wanted.get(id(w.variable))) for w in unique(walk(model))])
-    adopt(model)
+    apply_plans(model, [(w.variable, wanted.get(id(w.variable))) for w in unique(walk(model))])

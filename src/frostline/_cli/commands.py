@@ -13,7 +13,7 @@ from frostline._cli import answers, delta_commands
 from frostline._cli.options import Force, Json, Quiet, errors_to_stderr
 from frostline._cli.rewrite import refuse_files, rewrite
 from frostline._console import meter
-from frostline._deltas.format import read
+from frostline._deltas.load import read
 from frostline._errors import FileError, PathError, SelectionError
 from frostline._files import open_file
 from frostline._files.check import check

@@ -27,7 +27,7 @@ from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_limits
 
 from frostline import _public as fl
-from frostline._backends import backend
+from frostline._backends.current import backend
 
 Split = tuple[np.ndarray, np.ndarray]
 

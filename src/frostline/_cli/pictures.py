@@ -11,15 +11,22 @@ import numpy as np
 
 from frostline._arrays.equation import Equation
 from frostline._arrays.frozen import Frozen
+from frostline._catalogue import stock_named
 from frostline._errors import FileError, ReportError
 from frostline._files import ModelFile, Stored
 from frostline._files.compare import Comparison, See
-from frostline._plots.arrange import KINDS, Known, arrangement
-from frostline._plots.maps import Comparing, Gallery, Panel, Pixels, Subject
-from frostline._plots.need import drawing
-from frostline._reports import data
-from frostline._reports.page import write_page
-from frostline._summaries.numbers import Row
+from frostline._plots import (
+    Arrangement,
+    Comparing,
+    Gallery,
+    Panel,
+    Pixels,
+    Subject,
+    arrangement,
+    drawing,
+)
+from frostline._reports import Report, cells_each, pixels_of, write_page
+from frostline._summaries import Row
 from frostline._writing import check_target, replacing
 
 _DRAWN = 48  # weights on a picture, as in `frostline.plot_drift`
@@ -55,8 +62,8 @@ class Pictures:
         sizes = [weight.size for weight in after.weights]
         if html is not None:
             facts = [("before", str(before.path)), ("after", str(after.path))]
-            self._report = data.Report(self._name, True, facts, from_files=True)
-            self._takers.append((data.pixels(data.cells_each(sizes)), self._report.add))
+            self._report = Report(self._name, True, facts, from_files=True)
+            self._takers.append((pixels_of(cells_each(sizes)), self._report.add))
         if png is not None:
             if not sizes:
                 raise FileError(
@@ -74,7 +81,7 @@ class Pictures:
         if not self._takers:
             yield lambda start, before, after: None
             return
-        subject = subject_of(weight, frozen)
+        subject = subject_in_file(weight, frozen)
         seen = [(Comparing(subject, subject.grid(pixels)), take) for pixels, take in self._takers]
 
         def see(start: int, before: np.ndarray, after: np.ndarray) -> None:
@@ -109,7 +116,7 @@ class Pictures:
             figure.savefig(beside, format="png")
 
 
-def subject_of(weight: Stored, frozen: Frozen | None) -> Subject:
+def subject_in_file(weight: Stored, frozen: Frozen | None) -> Subject:
     """A weight of a file, of which `frozen` is frozen.
 
     A file does not tell what trains: what is not frozen counts as if it did.
@@ -125,16 +132,15 @@ def subject_of(weight: Stored, frozen: Frozen | None) -> Subject:
         slots_saved=None,
         trains=kind != "whole",
     )
-    name = weight.path.rpartition("/")[2]
-    return Subject(row, arrangement(name, weight.shape, _known(weight, name)), frozen)
+    return Subject(row, _arrangement(weight), frozen)
 
 
-def _known(weight: Stored, name: str) -> Known:
-    owner = weight.owner
-    kind = owner.kind if owner.kind in KINDS else ""
+def _arrangement(weight: Stored) -> Arrangement:
+    owner, name = weight.owner, weight.path.rpartition("/")[2]
+    stock = stock_named(owner.kind)
     if not owner.equation.count(",") == owner.equation.count("->") == 1:
-        return Known(kind)
+        return arrangement(name, weight.shape, stock)
     equation = Equation.parse(owner.equation)
     axes = equation.kernel if name == "kernel" else equation.made
     heads = axes.find(owner.heads) if owner.heads else -1
-    return Known(kind, equation, heads if heads >= 0 else None)
+    return arrangement(name, weight.shape, stock, equation, heads if heads >= 0 else None)

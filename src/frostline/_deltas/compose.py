@@ -43,14 +43,14 @@ def base_below(now: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
     return base
 
 
-def lying(now: np.ndarray, patches: Sequence[Patch]) -> Sequence[Patch]:
+def patches_in_effect(now: np.ndarray, patches: Sequence[Patch]) -> Sequence[Patch]:
     """The deltas on a weight, none where it has the values of the base again, by other means."""
     if patches and not differ(now, base_below(now, patches)).any():
         return ()
     return patches
 
 
-def settled(base: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
+def with_patches(base: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
     """The weight with these deltas, later ones over earlier ones; a copy in C order."""
     whole = np.array(base, order="C")
     for patch in patches:
@@ -98,7 +98,7 @@ def added(
             _refuse_overlap(path, base, patch, delta, weight)
     new = Patch(delta, weight, weight.take(base))
     on_it = [new, *others] if overlap == "first" else [*others, new]
-    return on_it, settled(base, on_it)
+    return on_it, with_patches(base, on_it)
 
 
 def removed(
@@ -113,7 +113,7 @@ def removed(
         _refuse_moved(path, now, patches)
     gone, left = ([p for p in patches if (p.delta == delta) is is_it] for is_it in (True, False))
     value = np.array(now, order="C")
-    below = settled(base_below(now, patches), left) if left else None
+    below = with_patches(base_below(now, patches), left) if left else None
     for patch in gone:
         patch.weight.put(value, patch.replaced if below is None else patch.weight.take(below))
     return left, value
@@ -126,7 +126,7 @@ def _refuse_moved(path: str, now: np.ndarray, patches: Sequence[Patch]) -> None:
         # As below, without whole weights: a delta may be three rows of a large table.
         moved = differ(patches[0].weight.take(now), patches[0].values)
     else:
-        moved = differ(now, settled(base_below(now, patches), patches))
+        moved = differ(now, with_patches(base_below(now, patches), patches))
     if moved.any():
         names = ", ".join(patch.delta.fingerprint[:SHOWN] for patch in patches)
         raise RestoreError(

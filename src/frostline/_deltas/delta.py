@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from frostline._deltas.format import as_path, hash_of, write
 from frostline._deltas.held import DeltaWeight
 from frostline._errors import PathError, RestoreError
 
 SHOWN = 16  # digits of a fingerprint in a message
 
 
+@dataclass(frozen=True, repr=False)
 class Delta:
     """The trained entries of a model and their places, apart from the rest.
 
@@ -31,39 +34,23 @@ class Delta:
         frostline: The version that made it.
     """
 
-    def __init__(self, weights: Iterable[DeltaWeight], fingerprint: str, frostline: str) -> None:
-        self._weights = tuple(weights)
-        self._fingerprint = fingerprint
-        self._frostline = frostline
+    weights: tuple[DeltaWeight, ...] = field(compare=False)
+    frostline: str = field(compare=False)
+    fingerprint: str = field(init=False)
 
-    @property
-    def weights(self) -> tuple[DeltaWeight, ...]:
-        """What is in it of each weight of the model."""
-        return self._weights
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of all that it holds."""
-        return self._fingerprint
-
-    @property
-    def frostline(self) -> str:
-        """The version that made it."""
-        return self._frostline
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fingerprint", hash_of(self.weights, self.frostline))
 
     @property
     def size(self) -> int:
-        """How many entries it holds."""
         return sum(weight.held for weight in self.weights)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of values and index."""
         return sum(weight.nbytes for weight in self.weights)
 
     @property
     def base(self) -> str:
-        """A hash of what it can be applied to."""
         return base_of((w.shape, w.dtype, w.fingerprint) for w in self.weights)
 
     def frozen_mask(self, path: str) -> np.ndarray:
@@ -141,15 +128,7 @@ class Delta:
             >>> fl.load_delta(path).values("kernel").shape
             (1, 2)
         """
-        from frostline._deltas.format import as_path, write
-
-        write(self, as_path(path))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Delta) and other.fingerprint == self.fingerprint
-
-    def __hash__(self) -> int:
-        return hash(self.fingerprint)
+        write(as_path(path), self.weights, self.frostline, self.fingerprint)
 
     def __repr__(self) -> str:
         held = sum(weight.held > 0 for weight in self.weights)

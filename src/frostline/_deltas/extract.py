@@ -6,15 +6,15 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from frostline._arrays.bits import differ
 from frostline._arrays.plan import Plan, WholePlan, plan_from_mask
 from frostline._deltas.delta import Delta
-from frostline._deltas.format import made
 from frostline._deltas.held import DeltaWeight, fingerprint_of, take
-from frostline._errors import AuditError, PathError, RestoreError
+from frostline._errors import AuditError, PathError
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,11 @@ class Origin:
         return math.prod(self.shape)
 
 
-def refuse_twice(name: str, origins: Iterable[Origin]) -> None:
+Before = Callable[[Any, np.ndarray], np.ndarray | None]
+"""A weight and its value -> its value in the base, None where that is not known."""
+
+
+def check_paths(name: str, origins: Iterable[Origin]) -> None:
     """The error for weights of one path, which a delta could not tell apart."""
     for path, count in Counter(origin.path for origin in origins).items():
         if count > 1:
@@ -55,17 +59,9 @@ def refuse_twice(name: str, origins: Iterable[Origin]) -> None:
             )
 
 
-def moves_along(path: str) -> RestoreError:
-    """The error for a base that is the weight itself."""
-    return RestoreError(
-        f"{path}: the base is the weight itself, and moves along; got base with its very memory. "
-        "Take a copy before training, `base = fl.snapshot(model)`."
-    )
-
-
 def extract(
     origins: Sequence[Origin],
-    before: Callable[[Origin], np.ndarray | None] | None,
+    before: Before | None,
     version: str,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Delta:
@@ -73,8 +69,7 @@ def extract(
 
     Args:
         origins: The weights.
-        before: What each was before training, None for one of which that is not known. Without it
-            all that trains is taken.
+        before: Gives what each was before training. Without it all that trains is taken.
         version: Of frostline.
         advance: Told how many entries have been worked on since it was last.
     """
@@ -82,13 +77,13 @@ def extract(
     for origin in origins:
         weights.append(_held(origin, before))
         advance(origin.size)
-    return made(weights, version)
+    return Delta(tuple(weights), version)
 
 
-def _held(origin: Origin, before: Callable[[Origin], np.ndarray | None] | None) -> DeltaWeight:
+def _held(origin: Origin, before: Before | None) -> DeltaWeight:
     plan = origin.plan if origin.layer_trainable else WholePlan(origin.shape)
     value = origin.read()
-    earlier = None if before is None else before(origin)
+    earlier = None if before is None else before(origin, value)
     if earlier is not None:
         plan = _changed(origin, plan, value, earlier)
     return DeltaWeight(
@@ -107,17 +102,6 @@ def _changed(
     origin: Origin, plan: Plan | None, value: np.ndarray, earlier: np.ndarray
 ) -> Plan | None:
     """The plan that leaves out what is equal to the base, where nothing that may not has moved."""
-    if earlier.dtype.kind == "V" and earlier.dtype.itemsize == value.dtype.itemsize:
-        earlier = earlier.view(value.dtype)  # a file of NumPy knows no bfloat16
-    for what in ("shape", "dtype"):
-        if getattr(earlier, what) != getattr(value, what):
-            raise RestoreError(
-                f"{origin.path}: another {what} than in the base; got {getattr(value, what)}, "
-                f"the base has {getattr(earlier, what)}. Pass the base of this very model."
-            )
-    # JAX shares what can not be written to, and that never moves.
-    if earlier.flags.writeable and np.may_share_memory(earlier, value):
-        raise moves_along(origin.path)
     changed = differ(value, earlier)
     if plan is not None and changed.any():
         leaked = changed if isinstance(plan, WholePlan) else changed & plan.mask()

@@ -56,19 +56,16 @@ class DeltaWeight:
 
     @property
     def held(self) -> int:
-        """How many entries are in the delta."""
         return self.size - (0 if self.plan is None else self.plan.frozen_count)
 
     @property
     def kind(self) -> str:
-        """How the entries in the delta lie."""
         if self.plan is None:
             return "whole"
         return "" if isinstance(self.plan, WholePlan) else self.plan.kind
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values and of the index."""
         return sum(part.nbytes for part in (self.values, self.positions) if part is not None)
 
     @property

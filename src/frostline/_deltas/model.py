@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +11,22 @@ import keras
 import numpy as np
 
 from frostline._deltas.compose import Patch
-from frostline._deltas.extract import Origin, moves_along, refuse_twice
+from frostline._deltas.extract import Before, Origin, check_paths
 from frostline._deltas.held import DeltaWeight
 from frostline._deltas.match import match
-from frostline._errors import NotBuiltError, PathError, TargetError
-from frostline._plots.values import read_value
-from frostline._weights.tree import Found, unique, walk, weights_of
+from frostline._errors import NotBuiltError, RestoreError
+from frostline._weights.earlier import Earlier, Words
+from frostline._weights.tree import Found, read_value, unique, walk, weights_of
 from frostline._weights.view import plan_of
 
 _RECORD = "_frostline_deltas"
+_BASE = Words(
+    name="base",
+    refusal=RestoreError,
+    same="the base is the weight itself, and moves along",
+    unlike="another {what} than in the base",
+    missing="Take `base = fl.snapshot(model)` of this model before training.",
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ def weights_in(model: Any) -> list[ModelWeight]:
             "Call it once on data."
         )
     found = [_weight(found) for found in unique(walk(model, state=True))]
-    refuse_twice(model.name, found)
+    check_paths(model.name, found)
     return found
 
 
@@ -108,35 +115,13 @@ def all_or_none() -> Iterator[Callable[..., None]]:
         raise
 
 
-def reader(base: Any, found: Sequence[ModelWeight]) -> Callable[[Origin], np.ndarray | None]:
+def base_values(base: Any, found: Sequence[ModelWeight]) -> Before:
     """What gives the value of a weight in a base, None for state that it does not have."""
     if isinstance(base, keras.layers.Layer):
         theirs = match(found, weights_in(base), base.name, who="model")
-        for mine, other in zip(found, theirs, strict=True):
-            if mine.found.variable is other.found.variable:
-                raise moves_along(mine.path)
-        known: Mapping[str, Any] = dict(zip((weight.path for weight in found), theirs, strict=True))
-    elif isinstance(base, Mapping):
-        known = base
-    else:
-        raise TargetError(
-            f"base: neither a model nor a mapping from paths to arrays; got "
-            f"base={type(base).__name__}. Take `base = fl.snapshot(model)` before training."
-        )
-    missing = [weight.path for weight in found if not weight.state and weight.path not in known]
-    if missing:
-        raise PathError(
-            f"{missing[0]}: not in `base`; got base with {len(known)} weights. "
-            "Take `base = fl.snapshot(model)` of this model before training."
-        )
-
-    def read(weight: Origin) -> np.ndarray | None:
-        value = known.get(weight.path)
-        if isinstance(value, ModelWeight):
-            return value.read()
-        return None if value is None else np.asarray(value)
-
-    return read
+        base = {mine.path: other.found for mine, other in zip(found, theirs, strict=True)}
+    earlier = Earlier(base, [weight.found for weight in found], _BASE)
+    return lambda weight, now: earlier.value(weight.found, now) if weight.found in earlier else None
 
 
 def size_of(weights: Iterable[Origin]) -> int:

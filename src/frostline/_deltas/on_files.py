@@ -20,7 +20,7 @@ from frostline._arrays.frozen import Frozen
 from frostline._arrays.plan import Plan, plan_from_mask
 from frostline._deltas.compose import Patch, added, base_below, fits
 from frostline._deltas.delta import Delta, base_of, other_base
-from frostline._deltas.extract import Origin, extract, refuse_twice
+from frostline._deltas.extract import Origin, check_paths, extract
 from frostline._deltas.held import DeltaWeight, fingerprint_of
 from frostline._deltas.match import match
 from frostline._errors import RestoreError
@@ -72,8 +72,8 @@ def extract_from_file(
     before = {} if base is None else {mine.key: one for one, mine in paired(base, tuned)}
     frozen = frozen_by_key([(weight, weight) for weight in tuned.weights], tuned, said)
     origins = [_origin(weight, frozen.get(weight.key)) for weight in _weights(tuned)]
-    refuse_twice(str(tuned.path), origins)
-    reader = None if base is None else lambda origin: _read(before[origin.stored.key])
+    check_paths(str(tuned.path), origins)
+    reader = None if base is None else lambda origin, value: _read(before[origin.stored.key])
     return extract(origins, reader, version, advance)
 
 

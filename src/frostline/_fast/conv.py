@@ -14,10 +14,10 @@ import keras
 from keras import ops
 
 from frostline._arrays.plan import AxisPlan
-from frostline._backends import backend
+from frostline._backends.current import backend
 from frostline._fast.product import Product, axis_parts, multiply
 from frostline._weights.parts import Parts
-from frostline._weights.split import natural
+from frostline._weights.split import in_weight_order
 
 
 def conv(inputs: Any, kernel: Any, **options: Any) -> Any:
@@ -73,7 +73,7 @@ def _multiply(
         return run(inputs, kernel)
 
     def apply(x: Any, weight: Any) -> Any:
-        return run(x, natural(plan, weight))
+        return run(x, in_weight_order(plan, weight))
 
     product = Product(
         plan=plan,

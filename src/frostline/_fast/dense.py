@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops
 
 from frostline._arrays.plan import AxisPlan
-from frostline._backends import backend
+from frostline._backends.current import backend
 from frostline._fast.product import Product, along_axis, multiply, of_dtype, size_of, usable_parts
 from frostline._weights.parts import Parts
 
@@ -20,7 +20,7 @@ def matmul(x1: Any, x2: Any) -> Any:
     along = along_axis(parts)
     if along is not None:
         return multiply_rows(x1, along, flipped=False)
-    if not backend.samples(parts.plan, x1):
+    if not backend.multiplies_at_entries(parts.plan, x1):
         return ops.matmul(x1, x2)
     return _multiply_sampled(x1, parts)
 
@@ -31,7 +31,7 @@ def _multiply_sampled(x: Any, parts: Parts[Any]) -> Any:
         plan=plan,
         apply=backend.matmul,
         gradient_x=_gradient_x,
-        gradient_weight=lambda x, weight, upstream: backend.sample(
+        gradient_weight=lambda x, weight, upstream: backend.product_at_entries(
             plan, _rows(x, plan.shape[0]), _rows(upstream, plan.shape[1])
         ),
         splits=False,

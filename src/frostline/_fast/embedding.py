@@ -8,7 +8,7 @@ from typing import Any
 from keras import ops
 
 from frostline._arrays.plan import AxisPlan
-from frostline._backends import backend
+from frostline._backends.current import backend
 from frostline._fast.dense import matmul, multiply_rows
 from frostline._fast.product import table_parts, usable_parts
 from frostline._weights.parts import Parts
@@ -27,9 +27,9 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
 
 def _take_rows(parts: Parts[AxisPlan], indices: Any) -> Any:
     plan, frozen = parts.plan, backend.read(parts.frozen)
-    places = backend.look_up(plan, "places", indices)
+    places = backend.places(plan, indices, trainable=True)
     if plan.kind == "block":
-        indices = backend.look_up(plan, "frozen_places", indices)
+        indices = backend.places(plan, indices, trainable=False)
     return backend.choose(places, backend.read(parts.trainable), indices, frozen)
 
 
@@ -40,7 +40,7 @@ def _take_across(parts: Parts[AxisPlan], indices: Any) -> Any:
     frozen = backend.read(parts.frozen)
     if plan.kind == "positions":
         rows = ops.take(trainable, indices, axis=1), ops.take(frozen, indices, axis=1)
-        across = backend.put(rows[1], plan, "positions", rows[0])
+        across = backend.put(rows[1], plan, rows[0])
         # `moveaxis` has no rule for `torch.vmap`.
         return ops.transpose(across, [*range(1, len(across.shape)), 0])
     rows = ops.take(trainable, indices, axis=0), ops.take(frozen, indices, axis=0)

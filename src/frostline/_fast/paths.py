@@ -16,6 +16,7 @@ from typing import Any
 import keras
 
 from frostline import _keras
+from frostline._catalogue import CATALOGUE, stock_of
 from frostline._fast.conv import conv, depthwise_conv, separable_conv
 from frostline._fast.dense import matmul
 from frostline._fast.einsum import einsum
@@ -25,53 +26,41 @@ from frostline._weights.tree import Found
 
 __all__ = ["FAST_PATHS", "generic", "has_fast_path", "with_fast_paths"]
 
+_PRODUCTS: dict[str, Mapping[str, Callable[..., Any]]] = {
+    "matmul": {"matmul": matmul},
+    "einsum": {"einsum": einsum},
+    "conv": {"conv": conv},
+    "depthwise_conv": {"depthwise_conv": depthwise_conv},
+    "separable_conv": {"separable_conv": separable_conv},
+    "take": {"take": take},
+    "take_and_matmul": {
+        "convert_to_tensor": convert_to_tensor,
+        "transpose": transpose,
+        "cast": cast,
+        "matmul": matmul_reverse,
+    },
+}
+"""For each product the names of operations in `keras.ops`, and what is called in their place."""
+
 
 @dataclass(frozen=True)
 class FastPath:
     """Which product of a stock layer is replaced."""
 
-    layer: type
-    method: str
+    layer: Any
     replaced: Mapping[str, Callable[..., Any]]
-    """The name of an operation in `keras.ops`, and what is called in its place."""
-    weights: tuple[str, ...]
-    """The attributes of the layer that hold the weights it multiplies with."""
+
+    @property
+    def method(self) -> str:
+        """The method that multiplies: some convolutions share a `call`, which calls another."""
+        shared = hasattr(self.layer, "convolution_op") and "call" not in vars(self.layer)
+        return "convolution_op" if shared else "call"
 
 
-def _base(layer: type) -> type:
-    """The class that the layers of two and three dimensions share, which has no public name."""
-    return layer.__mro__[1]
-
-
-FAST_PATHS = (
-    FastPath(keras.layers.Dense, "call", {"matmul": matmul}, ("_kernel",)),
-    FastPath(keras.layers.EinsumDense, "call", {"einsum": einsum}, ("_kernel",)),
-    FastPath(keras.layers.Conv1D, "call", {"conv": conv}, ("_kernel",)),
-    FastPath(_base(keras.layers.Conv2D), "convolution_op", {"conv": conv}, ("_kernel",)),
-    FastPath(
-        _base(keras.layers.DepthwiseConv2D),
-        "call",
-        {"depthwise_conv": depthwise_conv},
-        ("kernel",),
-    ),
-    FastPath(
-        _base(keras.layers.SeparableConv2D),
-        "call",
-        {"separable_conv": separable_conv},
-        ("depthwise_kernel", "pointwise_kernel"),
-    ),
-    FastPath(keras.layers.Embedding, "call", {"take": take}, ("_embeddings",)),
-    FastPath(
-        keras.layers.ReversibleEmbedding,
-        "call",
-        {
-            "convert_to_tensor": convert_to_tensor,
-            "transpose": transpose,
-            "cast": cast,
-            "matmul": matmul_reverse,
-        },
-        ("_embeddings", "reverse_embeddings"),
-    ),
+FAST_PATHS = tuple(
+    FastPath(vars(keras.layers)[name], _PRODUCTS[stock.product])
+    for name, stock in CATALOGUE.items()
+    if stock.product in _PRODUCTS
 )
 
 _classes = {
@@ -81,7 +70,6 @@ _classes = {
         {path.method: _keras.with_ops(getattr(path.layer, path.method), path.replaced)},
     )
     for path in FAST_PATHS
-    if hasattr(path.layer, path.method)
 }
 
 
@@ -93,9 +81,7 @@ def with_fast_paths(base: type) -> tuple[type, ...]:
 
 def has_fast_path(weight: Found) -> bool:
     """Whether a weight may be multiplied with without being put together."""
-    return any(
-        getattr(weight.owner, name, None) is weight.variable
-        for path in FAST_PATHS
-        if isinstance(weight.owner, path.layer)
-        for name in path.weights
-    )
+    owner, name = weight.owner, weight.variable.name
+    stock = stock_of(owner)
+    multiplies = stock.product in _PRODUCTS and len(stock.axes(name)) > 1  # one axis is a bias
+    return multiplies and getattr(owner, name, None) is weight.variable

@@ -25,7 +25,7 @@ import numpy as np
 from keras import ops
 
 from frostline._arrays.plan import AxisPlan, Run, SplitPlan
-from frostline._backends import backend
+from frostline._backends.current import backend
 from frostline._weights.parts import Parts
 from frostline._weights.split import is_block, merge_stored, slice_along
 from frostline._weights.view import View, readable_parts
@@ -101,13 +101,13 @@ class Product:
         """The tensor with `rows` at the trainable positions along an axis."""
         assert axis is not None
         tensor, rows = ops.moveaxis(tensor, axis, 0), ops.moveaxis(rows, axis, 0)
-        return ops.moveaxis(backend.put(tensor, self.plan, "positions", rows), 0, axis)
+        return ops.moveaxis(backend.put(tensor, self.plan, rows), 0, axis)
 
     def _take(self, tensor: Any, axis: int) -> Any:
         positions = self.plan.trainable
         if is_block(positions):
             return slice_along(tensor, axis, positions[0], positions[-1] + 1)
-        return backend.take(tensor, self.plan, "positions", axis)
+        return backend.take(tensor, self.plan, axis)
 
 
 def usable_parts(x: Any, weight: Any) -> Parts[SplitPlan] | None:

@@ -11,47 +11,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from frostline._catalogue import CATALOGUE, stock_named
 from frostline._files.hdf5 import Group
 
-# What each class of Keras calls its own variables, in their order in files. One that is not always
-# there has the entry of the config that says so.
-_BIAS = ("bias", "use_bias")
-_SCALED = (("gamma", "scale"), ("beta", "center"))
-_OWN: dict[str, tuple[str | tuple[str, str], ...]] = {
-    **dict.fromkeys(
-        (
-            *("Dense", "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D"),
-            *("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
-        ),
-        ("kernel", _BIAS),
-    ),
-    **dict.fromkeys(
-        ("SeparableConv1D", "SeparableConv2D"), ("depthwise_kernel", "pointwise_kernel", _BIAS)
-    ),
-    **dict.fromkeys(
-        ("LSTMCell", "GRUCell", "SimpleRNNCell", "ConvLSTMCell"),
-        ("kernel", "recurrent_kernel", _BIAS),
-    ),
-    **dict.fromkeys(("LayerNormalization", "GroupNormalization"), _SCALED),
-    "BatchNormalization": (*_SCALED, "moving_mean", "moving_variance"),
-    "RMSNormalization": ("scale",),
-    **dict.fromkeys(("Attention", "AdditiveAttention"), (("scale", "use_scale"),)),
-    "EinsumDense": ("kernel", ("bias", "bias_axes")),
-    **dict.fromkeys(("Embedding", "ReversibleEmbedding"), ("embeddings",)),
-    "PReLU": ("alpha",),
-}
-# Each makes a cell of its own kind.
-_RECURRENT = {
-    **{name: f"{name}Cell" for name in ("LSTM", "GRU", "SimpleRNN")},
-    **dict.fromkeys(("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), "ConvLSTMCell"),
-}
-_ATTENTION = ("MultiHeadAttention", "GroupQueryAttention", "GroupedQueryAttention")
 # What the projections of an attention compute, and the letter that runs over its heads. In each the
 # kernel has one axis before the heads or behind their features.
 _INTO_HEADS = ("ab,bhf->ahf", "h")
 _OUT_OF_HEADS = ("ahf,hfc->ac", "h")
 # The axes of its recurrent kernel tell a cell from another: so many times its states.
-_CELLS = {4: "LSTMCell", 3: "GRUCell", 1: "SimpleRNNCell"}
+_CELLS = {
+    max(len(CATALOGUE[name].gates), 1): name for name in ("LSTMCell", "GRUCell", "SimpleRNNCell")
+}
 _NOT_LAYERS = ("inbound_nodes", "build_config", "compile_config")
 
 
@@ -61,7 +31,7 @@ def snake_case(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-_IN_FILES = {snake_case(name): name for name in (*_OWN, *_RECURRENT, *_ATTENTION, "Bidirectional")}
+_IN_FILES = {snake_case(name): name for name in CATALOGUE}
 
 
 @dataclass(frozen=True)
@@ -165,22 +135,17 @@ class Names:
         if re.fullmatch(r"_?seed_generator", group.attribute):
             return ["seed_generator_state"]
         kind, config = self._kind(group)
-        own = _OWN.get(kind or "")
-        if own is None:
+        own = stock_named(kind).variables
+        if not own:
             return None
-        sure = [entry for entry in own if isinstance(entry, str)]
         if config is not None:
             if config.get("rms_scaling"):
                 return ["gamma"]
-            return [
-                entry if isinstance(entry, str) else entry[0]
-                for entry in own
-                if isinstance(entry, str) or config.get(entry[1], True)
-            ]
-        if len(group.variables) == len(own):
-            return [entry if isinstance(entry, str) else entry[0] for entry in own]
+            return [variable.name for variable in own if variable.is_in(config)]
         # One that is missing is known if only one can be.
-        return sure if len(group.variables) == len(sure) else None
+        sure = [variable.name for variable in own if not variable.option]
+        counts = {len(sure): sure, len(own): [variable.name for variable in own]}
+        return counts.get(len(group.variables))
 
     def owner(self, group: Group) -> Owner:
         """What is known of the layer of a group."""
@@ -203,12 +168,10 @@ class Names:
             return layer.kind, layer.config
         if group.above is not None and group.above.place:
             around, config = self._kind(group.above)
-            if around in _RECURRENT and group.attribute == "cell":
-                return _RECURRENT[around], config
-            if around in _ATTENTION and group.attribute.endswith("_dense"):
-                return "EinsumDense", None
-            if around == "Bidirectional" and group.attribute.endswith("ward_layer"):
-                return "LSTM", None  # or a GRU, whose cell has variables of the same names
+            ending, made = stock_named(around).makes
+            if made and group.attribute.endswith(ending):
+                # A recurrent layer and its cell share their options.
+                return made, config if ending == "cell" else None
         if layer is None and group.in_list:
             return _IN_FILES.get(re.sub(r"_\d+$", "", group.attribute)), None
         return None, None
@@ -220,8 +183,8 @@ class Names:
             return  # an older file, which holds no names
         shared = {path.rpartition("/")[2] for path in found}
         for path, layer in self._layers.items():
-            known = _OWN.get(layer.kind or "")
-            if known is None or not layer.built or not path:
+            known = stock_named(layer.kind)
+            if not known.variables or not layer.built or not path:
                 continue
             group = found.get(path)
             if group is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from frostline._freezing.apply import adopt, apply_plans
+from frostline._freezing.apply import apply_plans
 from frostline._freezing.verbs import Changes, freeze, unfreeze
 from frostline._weights.tree import unique, weights_of
 from frostline._weights.view import plan_of
@@ -84,5 +84,4 @@ def _as_before(target: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        apply_plans(before)
-        adopt(target)
+        apply_plans(target, before)

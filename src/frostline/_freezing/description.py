@@ -7,12 +7,13 @@ from typing import Any
 
 from frostline import _keras
 from frostline._arrays.plan import Plan, plan_from_config
+from frostline._arrays.stored import StoredWeight
 from frostline._errors import RestoreError
 from frostline._weights.tree import Layer, unique, walk
 from frostline._weights.view import originals, plan_of
 
 
-def describe(layer: Layer) -> list[dict[str, Any]]:
+def describe(layer: Layer) -> list[StoredWeight]:
     """One entry for each weight below `layer` of which something is frozen."""
     saving = _keras.saving_whole_model()
     weights = []
@@ -23,19 +24,19 @@ def describe(layer: Layer) -> list[dict[str, Any]]:
         if plan is not None:
             own = originals(_keras.own_variables(weight.owner))
             weights.append(
-                {
-                    "index": index,
-                    "name": weight.variable.name,
-                    "path": weight.path,
-                    # In its owner, and so in files: without the layer nobody else knows it.
-                    "position": next(i for i, v in enumerate(own) if v is weight.variable),
-                    "plan": plan.to_config(),
-                }
+                StoredWeight(
+                    index=index,
+                    name=weight.variable.name,
+                    path=weight.path,
+                    # Without the layer nobody else knows it.
+                    position=next(i for i, v in enumerate(own) if v is weight.variable),
+                    plan=plan.to_config(),
+                )
             )
     return weights
 
 
-def plans_described(layer: Layer, described: Sequence[dict[str, Any]]) -> list[tuple[Any, Plan]]:
+def plans_described(layer: Layer, described: Sequence[StoredWeight]) -> list[tuple[Any, Plan]]:
     """The variables of `layer` that a description is of, each with its plan.
 
     Raises:

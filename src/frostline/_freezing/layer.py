@@ -9,24 +9,21 @@ where frostline is imported, and does not open at all where it is not.
 from __future__ import annotations
 
 import functools
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 
 from frostline import _keras
-from frostline._errors import RestoreError, UnsupportedError
-from frostline._fast.paths import has_fast_path, with_fast_paths
-from frostline._freezing.description import describe, plans_described
-from frostline._weights.tree import Layer, unique, walk
-from frostline._weights.view import View, hold, originals, plan_of, release
-
-_KEY = "frostline"
-_VERSION = 1
-_outer = threading.local()
-_classes: dict[tuple[type, type], type] = {}
+from frostline._arrays.stored import CLASS, KEY, VERSION, StoredWeight
+from frostline._errors import RestoreError
+from frostline._fast.paths import has_fast_path
+from frostline._freezing.change import Plans, changed, changes_to
+from frostline._freezing.classes import set_class
+from frostline._freezing.description import plans_described
+from frostline._weights.tree import Found, Layer, sublayers, unique, walk
+from frostline._weights.view import View, originals, plan_of
 
 
 class PartlyFrozen:
@@ -83,7 +80,7 @@ class PartlyFrozen:
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Make the layer of the inner class; it freezes itself when it is built."""
         config = dict(config)
-        described = config.pop(_KEY, None)
+        described = config.pop(KEY, None)
         base = getattr(cls, "_frostline_base", None)
         if base is not None:
             layer = base.from_config(config)
@@ -92,13 +89,13 @@ class PartlyFrozen:
         else:
             raise RestoreError(
                 "frostline: a saved layer lost the description of its freeze; got a config without "
-                f"{_KEY!r}. Save the model again with `model.save(...)`."
+                f"{KEY!r}. Save the model again with `model.save(...)`."
             )
         if described is not None and described["weights"]:
-            if described["version"] != _VERSION:
+            if described["version"] != VERSION:
                 raise RestoreError(
                     f"{layer.name}: saved by another version of frostline; got "
-                    f"version={described['version']!r} (this one reads {_VERSION}). "
+                    f"version={described['version']!r} (this one reads {VERSION}). "
                     "Upgrade frostline, then load the file again."
                 )
             _restore_when_built(layer, described["weights"])
@@ -135,24 +132,24 @@ def refresh_classes(layers: Iterable[Layer]) -> None:
     for layer in layers:
         if "_frostline_waiting" in layer.__dict__:
             continue
-        inside = [weight.variable for weight in unique(walk(layer))]
-        if not any(map(plan_of, inside)) or (
+        inside = unique(walk(layer))
+        if not any(plan_of(weight.variable) for weight in inside) or (
             _keras.serializes_children(layer) and not _own_frozen(layer)
         ):
-            _set_class(layer, None)
+            set_class(layer, None)
+            layer.__dict__.pop("_frostline_views", None)
             continue
-        _set_class(layer, PartlyFrozen)
-        layer.__dict__["_frostline_views"] = _to_hold(layer)
+        set_class(layer, PartlyFrozen, _Loader)
+        layer.__dict__["_frostline_views"] = _to_hold(layer, inside)
 
 
-def _to_hold(layer: Layer) -> tuple[View, ...]:
+def _to_hold(layer: Layer, weights: list[Found]) -> tuple[View, ...]:
     """What a layer puts together once for its call.
 
     A layer does so for all inside it, so that a cell that runs in its loop does not; a model does
     not, or all its weights would live as long as its call. A weight with a fast path need not be
     put together at all, except where the path would run at every step of a loop.
     """
-    weights = unique(walk(layer))
     if isinstance(layer, keras.Model):
         weights = [weight for weight in weights if weight.owner is layer]
     loops = isinstance(layer, keras.layers.RNN | keras.layers.TimeDistributed)
@@ -168,94 +165,9 @@ def _own_frozen(layer: Any) -> list[str]:
     return [variable.path for variable in own if plan_of(variable) is not None]
 
 
-def _set_class(layer: Layer, mixin: type | None) -> None:
-    base = getattr(type(layer), "_frostline_base", type(layer))
-    if mixin is None:
-        layer.__dict__.pop("_frostline_views", None)
-    kind = base if mixin is None else _partly_frozen(mixin, base)
-    if type(layer) is not kind:
-        layer.__class__ = kind
-
-
-def _partly_frozen(mixin: type, base: type) -> type:
-    if (mixin, base) not in _classes:
-        namespace = {
-            # The module that a loader without frostline names in its error.
-            "__module__": "frostline",
-            "__qualname__": base.__qualname__,
-            "__doc__": base.__doc__,
-            "_frostline_base": base,
-            "get_config": _get_config(base),
-            # Asked by the wrapper that Keras puts around each layer's own `quantize`.
-            _keras.BEFORE_QUANTIZING: _refusing("quantize"),
-        }
-        if hasattr(base, "enable_lora"):
-            namespace["enable_lora"] = _refusing("enable_lora")
-        kind = type(base.__name__, (mixin, *with_fast_paths(base)), namespace)
-        kind.call = _call(base, kind)  # type: ignore[attr-defined]
-        _register(kind)
-        _classes[mixin, base] = kind
-    return _classes[mixin, base]
-
-
-def _register(kind: type) -> None:
-    name = PartlyFrozen.__name__
-    keras.saving.register_keras_serializable(_KEY, name)(kind)
-    # All share one name; the class that reads a file must be the one that asks for the inner.
-    keras.saving.register_keras_serializable(_KEY, name)(_Loader)
-
-
-def _call(base: type, kind: type) -> Callable[..., Any]:
-    @functools.wraps(base.call)  # type: ignore[attr-defined]
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        keys = hold(self._frostline_views)
-        try:
-            return super(kind, self).call(*args, **kwargs)  # type: ignore[misc]
-        finally:
-            release(keys)
-
-    return call
-
-
-def _refusing(verb: str) -> Callable[..., None]:
-    # Either would change what the frozen entries compute.
-    def refuse(self: Any, *args: Any, **kwargs: Any) -> None:
-        del args, kwargs
-        raise UnsupportedError(
-            f"{self.name}: `{verb}` replaces weights of a layer that is partly frozen; got "
-            f"layer={self.name!r}. Call `fl.unfreeze(layer)` first, or leave this layer out."
-        )
-
-    return refuse
-
-
-def _get_config(base: type) -> Callable[..., dict[str, Any]]:
-    # `wraps` carries Keras's mark of a default method over, which its automatic configs look for.
-    @functools.wraps(base.get_config)  # type: ignore[attr-defined]
-    def get_config(self: Any) -> dict[str, Any]:
-        outermost = not getattr(_outer, "active", False)
-        _outer.active = True
-        try:
-            config = dict(base.get_config(self))  # type: ignore[attr-defined]
-        finally:
-            if outermost:
-                _outer.active = False
-        # The outermost layer speaks for all inside it: what a layer inside says of itself may be
-        # copied by its parent (Bidirectional) or not be asked for at all (LSTM and its cell).
-        weights = self.__dict__.get("_frostline_waiting") or describe(self)
-        config[_KEY] = {
-            "version": _VERSION,
-            "layer": _keras.class_config(base),
-            "weights": weights if outermost else [],
-        }
-        return config
-
-    return get_config
-
-
-def _restore_when_built(layer: Layer, weights: list[dict[str, Any]]) -> None:
+def _restore_when_built(layer: Layer, weights: list[StoredWeight]) -> None:
     layer.__dict__["_frostline_waiting"] = weights
-    _set_class(layer, Waiting)
+    set_class(layer, Waiting, _Loader)
     if layer.built:
         _restore(layer, last=False)
         return
@@ -272,16 +184,19 @@ def _restore_when_built(layer: Layer, weights: list[dict[str, Any]]) -> None:
 
 
 def _restore(layer: Any, *, last: bool) -> None:
-    # Here, because applying plans needs the classes of this module.
-    from frostline._freezing.apply import apply_plans
-
     described = layer.__dict__["_frostline_waiting"]
     found = unique(walk(layer))
     if not last and len(found) <= max(weight["index"] for weight in described):
         return
     plans = plans_described(layer, described)
     del layer.__dict__["_frostline_waiting"]
-    apply_plans(plans, within=layer)
+    freeze_new(layer, plans)
+
+
+def freeze_new(layer: Layer, plans: Plans) -> None:
+    """Give the weights of a layer that was just made their plans: nothing else holds them yet."""
+    with changed(changes_to(plans), sublayers(layer), refresh_classes):
+        pass
 
 
 @contextmanager
@@ -303,4 +218,4 @@ class _Loader(PartlyFrozen):
         return {}
 
 
-keras.saving.register_keras_serializable(_KEY, PartlyFrozen.__name__)(_Loader)
+keras.saving.register_keras_serializable(KEY, CLASS)(_Loader)

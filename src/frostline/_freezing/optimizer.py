@@ -15,38 +15,18 @@ import keras
 from keras import ops
 
 from frostline import _keras
-from frostline._arrays.plan import Plan, WholePlan
-from frostline._backends import backend
+from frostline._arrays.plan import Plan, SplitPlan, WholePlan
+from frostline._backends.current import backend
 from frostline._errors import UnsupportedError
+from frostline._freezing.change import PlanChange
 from frostline._weights import split
-from frostline._weights.view import plan_of, tracked
+from frostline._weights.view import tracked
 
 _STAGES = ("train", "test", "predict")
 
 
-class Before:
-    """What optimizers knew of a variable before its plan changed, against what they meet now."""
-
-    def __init__(self, variable: Any, plan: Plan | None) -> None:
-        self.variable = variable
-        self.plan = plan
-        self.listed = tracked(variable)
-        self.key = _keras.variable_key(self.listed[0])
-        self.shape = tuple(self.listed[0].shape)
-
-    def carry(self, slot: Any, new: Any) -> Any:
-        """A slot of the old trainable part, for the new one; thawed entries keep what `new` has."""
-        after = plan_of(self.variable)
-        whole = slot
-        if self.plan is not None:
-            plan = _splitting(self.plan)
-            start = new if after is None else split.spread(_splitting(after), new)
-            whole = split.merge(plan, slot, split.take_frozen(plan, start))
-        return whole if after is None else split.take_trainable(_splitting(after), whole)
-
-
 def follow(
-    models: Sequence[keras.Model], moved: Sequence[Before], optimizers: Sequence[Any]
+    models: Sequence[keras.Model], changes: Sequence[PlanChange], optimizers: Sequence[Any]
 ) -> None:
     """Bring those of `optimizers` and compiled steps up to date that know a moved variable."""
     wanted: dict[int, tuple[Any, list[Any]]] = {}
@@ -55,12 +35,12 @@ def follow(
         if optimizer is not None and optimizer.built:
             wanted[id(optimizer)] = (optimizer, list(model.trainable_variables))
     for optimizer in optimizers:
-        variables = _replaced(_keras.optimized(optimizer), moved)
+        variables = _replaced(_keras.optimized(optimizer), changes)
         if variables is not None and id(optimizer) not in wanted:
             wanted[id(optimizer)] = (optimizer, variables)
     inner = {id(one) for optimizer, _ in wanted.values() for one in _inner(optimizer)}
     fresh = [
-        (optimizer, _rebuilt(optimizer, variables, moved))
+        (optimizer, _rebuilt(optimizer, variables, changes))
         for optimizer, variables in wanted.values()
         if id(optimizer) not in inner
     ]
@@ -100,10 +80,11 @@ def slots_per_weight(optimizer: Any) -> int | None:
     return counts.pop() if len(counts) == 1 and set(shapes) <= set(probes) else None
 
 
-def _replaced(variables: Sequence[Any], moved: Sequence[Before]) -> list[Any] | None:
+def _replaced(variables: Sequence[Any], changes: Sequence[PlanChange]) -> list[Any] | None:
     """`variables` with moved ones in the place of what they were, None where there is none."""
     after = {
-        id(move.listed[0]): [v for v in tracked(move.variable) if v.trainable] for move in moved
+        id(change.listed[0]): [v for v in tracked(change.variable) if v.trainable]
+        for change in changes
     }
     if not any(id(variable) in after for variable in variables):
         return None
@@ -116,7 +97,7 @@ def _inner(optimizer: Any) -> list[Any]:
     return [single] if single is not None else list(getattr(optimizer, "optimizers", ()))
 
 
-def _rebuilt(optimizer: Any, variables: list[Any], moved: Sequence[Before]) -> dict[str, Any]:
+def _rebuilt(optimizer: Any, variables: list[Any], changes: Sequence[PlanChange]) -> dict[str, Any]:
     fresh = _copy(optimizer)
     fresh.build(variables)
     for variable, average in _keras.averages([fresh, *_inner(fresh)]):
@@ -127,34 +108,55 @@ def _rebuilt(optimizer: Any, variables: list[Any], moved: Sequence[Before]) -> d
     for slot in optimizer.variables:
         old.setdefault(slot.name, []).append(slot)
     for slot in fresh.variables:
-        _carry_slot(slot, old, moved)
+        _carry_slot(slot, old, changes)
     for before, after in zip([optimizer, *_inner(optimizer)], [fresh, *_inner(fresh)], strict=True):
-        _carry_attributes(before, after, moved)
+        _carry_attributes(before, after, changes)
     return dict(fresh.__dict__)
 
 
-def _carry_slot(slot: Any, old: dict[str, list[Any]], moved: Sequence[Before]) -> None:
-    for move in moved:
-        prefix = _prefix(move.variable)
-        source = old.get(slot.name) if slot.name.startswith(prefix) else None
-        shape = tuple(tracked(move.variable)[0].shape)
-        if source and (tuple(source[0].shape), tuple(slot.shape)) == (move.shape, shape):
-            slot.assign(move.carry(backend.read(source.pop(0)), backend.read(slot)))
+def _carry_slot(slot: Any, old: dict[str, list[Any]], changes: Sequence[PlanChange]) -> None:
+    source = old.get(slot.name)
+    if not source:
+        return
+    for change in changes:
+        before, after = change.listed[0], tracked(change.variable)[0]
+        shapes = tuple(source[0].shape), tuple(slot.shape)
+        of_it = slot.name.startswith(change.variable.path.replace("/", "_") + "_")
+        if of_it and shapes == (tuple(before.shape), tuple(after.shape)):
+            slot.assign(_carried(change, backend.read(source.pop(0)), backend.read(slot)))
             return
     # Two variables may share a path; their slots come in the same order in both.
-    source = old.get(slot.name)
-    if source and tuple(source[0].shape) == tuple(slot.shape):
+    if tuple(source[0].shape) == tuple(slot.shape):
         slot.assign(source.pop(0))
 
 
-def _carry_attributes(before: Any, after: Any, moved: Sequence[Before]) -> None:
+def _carried(change: PlanChange, slot: Any, new: Any) -> Any:
+    """A slot of the old trainable part, for the new one; thawed entries keep what `new` has."""
+    before, after = _splitting(change.before), _splitting(change.after)
+    whole = slot
+    if before is not None:
+        start = new if after is None else split.scatter_trainable(after, new)
+        whole = split.merge(before, slot, split.take_frozen(before, start))
+    return whole if after is None else split.take_trainable(after, whole)
+
+
+def _splitting(plan: Plan | None) -> SplitPlan | None:
+    if isinstance(plan, WholePlan):
+        raise TypeError("a wholly frozen variable has no slots")
+    return plan
+
+
+def _carry_attributes(before: Any, after: Any, changes: Sequence[PlanChange]) -> None:
     """State that no list of variables and no config holds."""
     for name, value in before.__dict__.items():
         if name == _keras.EXCLUSIONS_CACHE:
             continue
         if name == _keras.EXCLUSIONS:
-            now = {_keras.variable_key(tracked(m.variable)[0]) for m in moved if m.key in value}
-            after.__dict__[name] = set(value) | now
+            after.__dict__[name] = set(value) | {
+                _keras.variable_key(tracked(change.variable)[0])
+                for change in changes
+                if _keras.variable_key(change.listed[0]) in value
+            }
         elif name not in after.__dict__:
             after.__dict__[name] = value
         elif isinstance(value, keras.Variable):
@@ -172,13 +174,3 @@ def _copy(optimizer: Any) -> Any:
             f"slots can not follow the freeze; got optimizer={type(optimizer).__name__}. "
             "Freeze before it is built, or call `model.compile(...)` with a new one first."
         ) from error
-
-
-def _prefix(variable: Any) -> str:
-    return variable.path.replace("/", "_") + "_"
-
-
-def _splitting(plan: Plan) -> Any:
-    if isinstance(plan, WholePlan):
-        raise TypeError("a wholly frozen variable has no slots")
-    return plan

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from frostline import _keras
 from frostline._arrays.plan import Plan, WholePlan, plan_from_mask
 from frostline._console import each
 from frostline._errors import (
@@ -18,7 +18,7 @@ from frostline._errors import (
     TargetError,
     UnsupportedError,
 )
-from frostline._freezing.apply import adopt, apply_plans
+from frostline._freezing.apply import apply_plans
 from frostline._selections.algebra import Selection
 from frostline._selections.simple import as_selection, everything, nothing
 from frostline._selections.weight import Weight
@@ -43,28 +43,18 @@ class Change:
     size: int
 
 
-class Changes(Sequence[Change]):
+class Changes(tuple[Change, ...]):
     """What a call changed, one `Change` a weight; empty where all was so already."""
 
-    def __init__(self, changes: Sequence[Change]) -> None:
-        self._changes = tuple(changes)
-
-    def __len__(self) -> int:
-        return len(self._changes)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._changes[index]
-
-    def __iter__(self) -> Iterator[Change]:
-        return iter(self._changes)
+    __slots__ = ()
 
     def __repr__(self) -> str:
-        if not self._changes:
+        if not self:
             return "nothing changed"
         return "\n".join(
             f"{c.path}: {c.entries:,} {'entry' if c.entries == 1 else 'entries'} changed, "
             f"{c.frozen:,} of {c.size:,} frozen"
-            for c in self._changes
+            for c in self
         )
 
 
@@ -212,7 +202,7 @@ def _change(target: Any, weights: Any, where: Any, *, freezing: bool) -> Changes
             after = WholePlan(tuple(weight.variable.shape)) if freezing else None
             selects = True
         else:
-            mask = selection.mask(_asked(weight))
+            mask = selection.mask(asked(weight))
             if mask is None:
                 said_nothing.append(weight)
                 continue
@@ -235,8 +225,7 @@ def _change(target: Any, weights: Any, where: Any, *, freezing: bool) -> Changes
             EmptySelectionWarning,
             stacklevel=3,
         )
-    apply_plans(plans, doing="freezing" if freezing else "unfreezing")
-    adopt(target)
+    apply_plans(target, plans, doing="freezing" if freezing else "unfreezing")
     return Changes(changes)
 
 
@@ -244,7 +233,8 @@ def _named(weights: Any) -> str:
     return repr(weights) if isinstance(weights, str) else "weights"
 
 
-def _asked(weight: Found) -> Weight:
+def asked(weight: Found) -> Weight:
+    """A weight as selections see it, without its framework."""
     variable = weight.variable
     return Weight(
         path=weight.path,
@@ -253,6 +243,7 @@ def _asked(weight: Found) -> Weight:
         dtype=str(variable.dtype),
         read=lambda: keras.ops.convert_to_numpy(variable.value),
         layers=weight.layers,
+        children=_keras.children,
     )
 
 

@@ -2,7 +2,7 @@
 
 Inputs run down and outputs run across. What has a structure of its own - heads, gates, the window
 of a convolution - is laid out tile by tile. Pure NumPy: who knows the layer says what it is, from
-the layer itself (`_layers`) or from the config in a file (`_stored`).
+the layer itself (`values`) or from the config in a file (`_cli/pictures`).
 """
 
 from __future__ import annotations
@@ -13,42 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from frostline._arrays.equation import Equation
+from frostline._catalogue import CATALOGUE, OUTPUT_CHANNEL, UNIT, Axis, StockClass
 from frostline._plots.cells import Side
 
-_EMBEDDING = ("Embedding", "ReversibleEmbedding")
-_CONVOLUTION = ("Conv1D", "Conv2D", "Conv3D", "SeparableConv1D", "SeparableConv2D")
-_TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
-_DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
-_NORMALIZATION = (
-    *("BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization"),
-)
-# The gates in the order in which Keras lays them side by side.
-_GATES = {
-    "LSTMCell": ("input", "forget", "cell", "output"),
-    "GRUCell": ("update", "reset", "state"),
-}
-_ENTRIES = {
-    **dict.fromkeys((*_CONVOLUTION, *_TRANSPOSED, *_DEPTHWISE), "channel"),
-    **dict.fromkeys(_NORMALIZATION, "feature"),
-    **dict.fromkeys(("Dense", "EinsumDense", "SimpleRNNCell"), "unit"),
-}
-KINDS = frozenset((*_EMBEDDING, *_GATES, *_ENTRIES))
-"""Names of Keras's classes whose weights have axes with a meaning."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of the layer that a weight belongs to.
-
-    Attributes:
-        kind: Which of `KINDS` it is, empty for any other.
-        equation: That of an `EinsumDense`.
-        heads: The axis of the weight that runs over heads.
-    """
-
-    kind: str = ""
-    equation: Equation | None = None
-    heads: int | None = None
+_USUAL = CATALOGUE["SimpleRNNCell"]  # what any layer's `kernel` and `recurrent_kernel` are
 
 
 @dataclass(frozen=True)
@@ -72,36 +40,39 @@ class Arrangement:
         return array.transpose(self.order).reshape(self.rows.size, self.columns.size)
 
 
-def arrangement(name: str, shape: tuple[int, ...], known: Known) -> Arrangement:
-    """How to show a weight, by its rank and by what is known of its layer."""
-    if len(shape) >= 2 and known.equation is not None:
-        found = _einsum(name, shape, known.equation, known.heads)
+def arrangement(
+    name: str,
+    shape: tuple[int, ...],
+    stock: StockClass,
+    equation: Equation | None = None,
+    heads: int | None = None,
+) -> Arrangement:
+    """How to show a weight: by its rank, the class of its layer, its equation and axis of heads."""
+    if len(shape) >= 2 and equation is not None:
+        found = _einsum(name, shape, equation, heads)
         if found is not None:
             return found
-    across = _last(known.kind, shape)
+    axes = stock.axes(name)
+    gates = stock.gates if axes[-1:] == (UNIT,) else ()
     if len(shape) < 2:
-        return Arrangement(tuple(range(len(shape))), Side(1, 1), across)
+        label = axes[-1].label if axes else "entry"
+        return Arrangement(tuple(range(len(shape))), Side(1, 1), _last(shape, gates, label))
     if len(shape) == 2:
-        labels = {"kernel": ("input", "unit"), "recurrent_kernel": ("state", "unit")}
-        rows, columns = labels.get(name, ("axis 0", "axis 1"))
-        if known.kind in _EMBEDDING:
-            rows, columns = ("token", "feature") if name == "embeddings" else ("feature", "token")
-        label = across.label if across.tiles > 1 else columns
-        return Arrangement((0, 1), Side(1, shape[0], rows), _relabelled(across, label))
-    return _convolution(known.kind, name, shape) or _by_axis(shape)
+        axes = axes or _USUAL.axes(name)
+        rows, columns = (a.label for a in axes) if len(axes) == 2 else ("axis 0", "axis 1")
+        return Arrangement((0, 1), Side(1, shape[0], rows), _last(shape, gates, columns))
+    if "conv" in stock.product:
+        # Another weight of such a layer, as LoRA's, has the axes of the kernel.
+        return _windows(axes or stock.variables[-2].axes, shape)
+    return _by_axis(shape)
 
 
-def _last(kind: str, shape: tuple[int, ...]) -> Side:
+def _last(shape: tuple[int, ...], gates: tuple[str, ...], label: str) -> Side:
     """The last axis: gates side by side in a recurrent cell, else one entry after another."""
     size = shape[-1] if shape else 1
-    gates = _GATES.get(kind, ())
     if gates and size % len(gates) == 0:
         return _tiles(len(gates), size // len(gates), "gate", "columns", gates)
-    return Side(1, size, _ENTRIES.get(kind, "entry"))
-
-
-def _relabelled(side: Side, label: str) -> Side:
-    return Side(side.tiles, side.inner, label, side.names)
+    return Side(1, size, label)
 
 
 def _tiles(tiles: int, inner: int, label: str, along: str, names: tuple[str, ...] = ()) -> Side:
@@ -149,23 +120,16 @@ def _side(
     return Side(1, first, label)
 
 
-def _convolution(kind: str, name: str, shape: tuple[int, ...]) -> Arrangement | None:
+def _windows(axes: tuple[Axis, ...], shape: tuple[int, ...]) -> Arrangement:
     """A window for each pair of an input and an output channel."""
-    rank = len(shape)
-    down, across = rank - 2, rank - 1
-    labels = ("input channel", "output channel")
-    if kind in _TRANSPOSED:
+    *high, wide, down, across = range(len(shape))
+    if axes[-1] != OUTPUT_CHANNEL:
         down, across = across, down
-    elif kind in _DEPTHWISE or name == "depthwise_kernel":
-        down, across = across, down
-        labels = ("multiplier", "channel")
-    elif kind not in _CONVOLUTION:
-        return None
-    *high, wide = range(rank - 2)
+        axes = axes[::-1]
     return Arrangement(
         (down, *high, across, wide),
-        _tiles(shape[down], math.prod(shape[a] for a in high), labels[0], "rows"),
-        _tiles(shape[across], shape[wide], labels[1], "columns"),
+        _tiles(shape[down], math.prod(shape[a] for a in high), axes[0].label, "rows"),
+        _tiles(shape[across], shape[wide], axes[1].label, "columns"),
     )
 
 

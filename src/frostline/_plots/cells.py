@@ -64,18 +64,18 @@ class Grid:
         """`int[rows, columns]`: the entries of each cell."""
         return np.diff(self.rows)[:, None] * np.diff(self.columns)
 
-    def whole(self) -> Part:
+    def whole(self) -> Region:
         """All entries of the map."""
-        return self.part(np.arange(self.rows[-1]), np.arange(self.columns[-1]))
+        return self.region(np.arange(self.rows[-1]), np.arange(self.columns[-1]))
 
-    def part(self, rows: np.ndarray, columns: np.ndarray) -> Part:
+    def region(self, rows: np.ndarray, columns: np.ndarray) -> Region:
         """Where some rows and columns of the map lie.
 
         Args:
             rows: `int[n]`: which, in their order.
             columns: Likewise.
         """
-        return Part(_Runs.of(self.rows, rows), _Runs.of(self.columns, columns))
+        return Region(_Runs.of(self.rows, rows), _Runs.of(self.columns, columns))
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class _Runs:
 
 
 @dataclass(frozen=True)
-class Part:
+class Region:
     """Some rows and columns of a map, and the cells that they are in."""
 
     rows: _Runs
@@ -106,7 +106,7 @@ class Part:
         return self.columns.cells
 
     def blocks(self) -> Iterator[tuple[int, slice]]:
-        """The number of each row of cells, and the rows of the part in it."""
+        """The number of each row of cells, and the rows of the region in it."""
         edges = [*self.rows.begins.tolist(), self.rows.end]
         for number, (start, stop) in zip(self.rows.cells.tolist(), pairwise(edges), strict=True):
             yield number, slice(start, stop)
@@ -142,7 +142,7 @@ class Drift:
 
     def add(
         self,
-        part: Part,
+        region: Region,
         before: np.ndarray,
         after: np.ndarray,
         differs: np.ndarray,
@@ -151,32 +151,32 @@ class Drift:
         """Take in a part of the weight, in which arrays lie as on the map.
 
         Args:
-            part: Where it lies.
-            before: `(rows, columns)` of the part.
+            region: Where it lies.
+            before: `(rows, columns)` of the region.
             after: The same entries later.
             differs: Where their bits differ.
             leaked: Where they differ and are frozen.
         """
-        cells = part.cells
-        for number, rows in part.blocks():
+        cells = region.cells
+        for number, rows in region.blocks():
             here = differs[rows]
             if not here.any():
                 continue
-            self.moved[number, cells] += part.count(here)
-            self.leaked[number, cells] += part.count(leaked[rows])
+            self.moved[number, cells] += region.count(here)
+            self.leaked[number, cells] += region.count(leaked[rows])
             apart = _distance(before[rows], after[rows])
             if not np.isfinite(apart.max()):
                 finite = np.isfinite(apart)
-                self.nonfinite[number, cells] += part.count(here & ~finite)
+                self.nonfinite[number, cells] += region.count(here & ~finite)
                 apart[~finite] = 0
-            found = part.largest(apart)
+            found = region.largest(apart)
             self.largest[number, cells] = np.maximum(self.largest[number, cells], found)
 
 
-def add_frozen(counts: np.ndarray, part: Part, frozen: np.ndarray) -> None:
+def add_frozen(counts: np.ndarray, region: Region, frozen: np.ndarray) -> None:
     """Add the frozen entries of a part to those of each cell, `int[rows, columns]`."""
-    for number, rows in part.blocks():
-        counts[number, part.cells] += part.count(frozen[rows])
+    for number, rows in region.blocks():
+        counts[number, region.cells] += region.count(frozen[rows])
 
 
 def _distance(before: np.ndarray, after: np.ndarray) -> np.ndarray:

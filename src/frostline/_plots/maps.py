@@ -16,8 +16,8 @@ from frostline._arrays.bits import First, differ, first_of
 from frostline._arrays.frozen import Frozen
 from frostline._arrays.pieces import PIECE, pieces
 from frostline._plots.arrange import Arrangement
-from frostline._plots.cells import MOST, Drift, Grid, Part, Side, add_frozen
-from frostline._summaries.numbers import Row
+from frostline._plots.cells import MOST, Drift, Grid, Region, Side, add_frozen
+from frostline._summaries import Row
 
 Pixels = Callable[[Side, Side], tuple[int, int]]
 """The two sides of a map -> the pixels down and across."""
@@ -42,9 +42,9 @@ class Subject:
         down, across = (min(most, MOST) for most in pixels(self.laid.rows, self.laid.columns))
         return Grid(self.laid.rows.edges(down), self.laid.columns.edges(across))
 
-    def part(
+    def region(
         self, grid: Grid, start: int, stop: int
-    ) -> tuple[Part, Callable[[np.ndarray], np.ndarray]]:
+    ) -> tuple[Region, Callable[[np.ndarray], np.ndarray]]:
         """Where the piece `start:stop` lies on the map, and what lays it out as there."""
         ranges = _ranges(self.row.shape, start, stop)
         order, down = self.laid.order, self.laid.down(self.row.shape)
@@ -57,7 +57,7 @@ class Subject:
         def lay_out(flat: np.ndarray) -> np.ndarray:
             return flat.reshape(shape).transpose(order).reshape(len(rows), len(columns))
 
-        return grid.part(rows, columns), lay_out
+        return grid.region(rows, columns), lay_out
 
     def share(self, grid: Grid) -> np.ndarray:
         """`float64[rows, columns]`: the frozen part of each cell, 0 and 1 only where exact."""
@@ -67,8 +67,8 @@ class Subject:
             return np.ones(grid.shape)
         counts = np.zeros(grid.shape, np.int64)
         for piece in pieces(self.row.shape, 1):
-            part, lay_out = self.part(grid, piece.start, piece.stop)
-            add_frozen(counts, part, lay_out(self.frozen.flat_mask(piece.start, piece.stop)))
+            region, lay_out = self.region(grid, piece.start, piece.stop)
+            add_frozen(counts, region, lay_out(self.frozen.flat_mask(piece.start, piece.stop)))
         return counts / grid.sizes
 
 
@@ -141,8 +141,8 @@ class Comparing:
             place = int(leaked.argmax())
             here = start + place, before[place], after[place]
             self._first = min(self._first or here, here, key=lambda found: found[0])
-        part, lay_out = self._subject.part(self._grid, start, stop)
-        self._drift.add(part, *map(lay_out, (before, after, differs, leaked)))
+        region, lay_out = self._subject.region(self._grid, start, stop)
+        self._drift.add(region, *map(lay_out, (before, after, differs, leaked)))
 
     def panel(self) -> Panel:
         """What was found."""

@@ -33,6 +33,7 @@ _STRIP = 0.28  # height of a vector
 _MARGIN = 0.12
 _COLUMNS = 6
 _BAR = "|after - before|, the largest in each cell"
+_LEGEND = {"handler_map": {tuple: HandlerTuple(None, 0)}, "frameon": False, "borderaxespad": 0}
 
 
 class NotebookFigure(Figure):
@@ -122,14 +123,12 @@ def on_axes(panel: Panel, axes: Axes) -> Figure:
     axes.legend(
         handles,
         labels,
-        handler_map={tuple: HandlerTuple(None, 0)},
         loc="upper left",
         bbox_to_anchor=(0, 0),
         bbox_transform=axes.transAxes + below,
         ncols=2,
         fontsize=SMALL,
-        frameon=False,
-        borderaxespad=0,
+        **_LEGEND,
     )
     if scale is not None and image is not None:
         _bar(axes.figure.colorbar(image, ax=axes))
@@ -263,13 +262,11 @@ def _place_legend(
     figure.legend(
         handles,
         labels,
-        handler_map={tuple: HandlerTuple(None, 0)},
         loc="lower left",
         bbox_to_anchor=(x, y),
         ncols=_legend_columns(wide),
         fontsize=SMALL + 0.5,
-        frameon=False,
-        borderaxespad=0,
+        **_LEGEND,
     )
 
 

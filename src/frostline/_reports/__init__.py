@@ -1,1 +1,6 @@
-"""What a report is made of: `_data` what the page knows, `_page` the page around it."""
+"""The page about a model or two files, as other wings take it. No Keras."""
+
+from frostline._reports.data import Report, cells_each, pixels_of
+from frostline._reports.page import write_page
+
+__all__ = ["Report", "cells_each", "pixels_of", "write_page"]

@@ -10,15 +10,14 @@ import base64
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from frostline._arrays.bits import First
-from frostline._plots.cells import MOST, Side
-from frostline._plots.maps import Panel, Pixels, Scale
-from frostline._summaries.numbers import Row, Totals, numbers
+from frostline._plots import MOST, Panel, Pixels, Scale, Side
+from frostline._summaries import Row, Totals, described, numbers
 
 CELLS = 1 << 20
 """Cells of all maps of a page: with what moved some three bytes each in the file."""
@@ -135,7 +134,7 @@ def cells_each(sizes: Sequence[int]) -> int:
     return max(each, FEWEST)
 
 
-def pixels(cells: int) -> Pixels:
+def pixels_of(cells: int) -> Pixels:
     """Cells down and across of maps that may have so many."""
 
     def sides(rows: Side, columns: Side) -> tuple[int, int]:
@@ -190,22 +189,11 @@ def _rounded(distances: np.ndarray) -> np.ndarray:
 
 
 def _side(side: Side) -> dict[str, Any]:
-    return {
-        "label": side.label,
-        "size": side.size,
-        "tiles": side.tiles,
-        "inner": side.inner,
-        "names": side.names,
-    }
+    return {**asdict(side), "size": side.size}
 
 
 def _described(entry: Entry, report: Report) -> dict[str, Any]:
-    row = entry.row
-    found: dict[str, Any] = {
-        **{"path": row.path, "shape": row.shape, "dtype": row.dtype},
-        **numbers(row),
-        **{"kind": row.kind, "trains": row.trains},
-    }
+    found = described(entry.row)
     if report.from_files:
         found.update(trained=None, trains=None, delta_bytes=None)
     if entry.changed is not None:

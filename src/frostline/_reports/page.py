@@ -17,7 +17,7 @@ from frostline._errors import ReportError
 from frostline._plots import colors
 from frostline._reports.data import Entry, Report
 from frostline._reports.verdict import counted, headline, path, verdict, visible
-from frostline._summaries.numbers import UNKNOWN
+from frostline._summaries import UNKNOWN
 from frostline._version import __version__
 from frostline._writing import replacing
 

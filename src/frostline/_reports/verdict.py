@@ -6,7 +6,7 @@ import html
 import re
 
 from frostline._console import percent
-from frostline._plots.maps import leaks
+from frostline._plots import leaks
 from frostline._reports.data import Report
 
 

@@ -10,20 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
-from frostline import _keras
 from frostline._arrays.equation import Equation
+from frostline._catalogue import stock_of
 from frostline._selections.weight import Weight
 
-_EINSUM = keras.layers.EinsumDense
-_PROJECTION = (keras.layers.Dense, _EINSUM)
-_STOCK = tuple(
-    vars(keras.layers)[name]
-    for name in ("MultiHeadAttention", "GroupQueryAttention", "GroupedQueryAttention")
-    if name in vars(keras.layers)  # the last two are one class, and Keras 3.12 knows one name
-)
 # What layers call the number of their heads, with or without an underscore in front.
 _QUERY_HEADS = ("num_heads", "num_query_heads", "num_attention_heads")
 _KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads")
@@ -76,7 +68,7 @@ def head_axis(weight: Weight, got: str) -> HeadAxis | None:
         return None
     found = list(_candidates(projection, counts))
     if not found:
-        if weight.name == "kernel" and _hides_heads(attention, projection, counts):
+        if weight.name == "kernel" and _hides_heads(weight, counts):
             raise weight.error(
                 f"the {counts.query} heads of this {type(attention).__name__} have no axis of "
                 "their own here",
@@ -85,7 +77,7 @@ def head_axis(weight: Weight, got: str) -> HeadAxis | None:
             )
         return None
     # The activations of Keras's own attention have heads before features.
-    if len(found) > 1 and not isinstance(attention, _STOCK):
+    if len(found) > 1 and stock_of(attention).makes[1] != "EinsumDense":
         axes = " or ".join(f"{one.axis} ({one.count})" for one in found)
         raise weight.error(
             f"the heads of this {type(attention).__name__} may be axis {axes} of the kernel of "
@@ -117,7 +109,7 @@ def _integer(layer: Any, names: tuple[str, ...]) -> int | None:
 
 def _candidates(projection: Any, counts: _Counts) -> Iterator[_Candidate]:
     """A head has a number and features, so its axis is one of two that come or go together."""
-    if not isinstance(projection, _EINSUM) or not projection.built:
+    if stock_of(projection).product != "einsum" or not projection.built:
         return
     equation = Equation.parse(projection.equation)
     sizes = dict(zip(equation.kernel, map(int, projection.kernel.shape), strict=True))
@@ -131,19 +123,24 @@ def _candidates(projection: Any, counts: _Counts) -> Iterator[_Candidate]:
                 yield _Candidate(letter, equation.kernel.index(letter), sizes[letter], out)
 
 
-def _hides_heads(attention: Any, projection: Any, counts: _Counts) -> bool:
+def _hides_heads(weight: Weight, counts: _Counts) -> bool:
     """Whether a kernel has heads side by side in one axis, where nothing says which they are.
 
     To be silent about it would freeze a part of a head. So it is for what is called a query, key or
     value, and for the other projections where heads come out of some and go into none. A layer that
     says how many heads it has and has none of these is no attention but a block around one.
     """
-    fellows = [layer for layer in _keras.children(attention) if isinstance(layer, _PROJECTION)]
+    *_, attention, projection = weight.layers
+    if not _is_projection(projection):
+        return False
+    fellows = list(filter(_is_projection, weight.children(attention)))
     ends = {found.out for fellow in fellows for found in _candidates(fellow, counts)}
     named = all(any(_is_named(fellow, word) for fellow in fellows) for word in _NAMES)
-    if not isinstance(projection, _PROJECTION) or not (ends or named):
-        return False
-    return _is_named(projection, *_NAMES) or True not in ends
+    return bool(ends or named) and (_is_named(projection, *_NAMES) or True not in ends)
+
+
+def _is_projection(layer: Any) -> bool:
+    return stock_of(layer).product in ("matmul", "einsum")
 
 
 def _is_named(layer: Any, *words: str) -> bool:

@@ -1,66 +1,26 @@
 """Selections by the structure of a layer: output units, tokens, attention heads.
 
-With `_attention` the selection modules that know Keras layer classes, by their public names.
+What the axes of a layer are is read from the catalogue, so Keras is not needed here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import keras
 import numpy as np
 
 from frostline._arrays.equation import Equation
+from frostline._catalogue import CATALOGUE, TOKEN, stock_of
 from frostline._errors import SelectionError
 from frostline._selections.algebra import Selection
 from frostline._selections.heads import head_axis
 from frostline._selections.index import Array, Slice, out_of_range, parse_item, shorten, to_numpy
 from frostline._selections.weight import Weight
 
-
-def _classes(*names: str) -> tuple[type, ...]:
-    """The classes of these names that this release of Keras has."""
-    found = (getattr(keras.layers, name, None) for name in names)
-    return tuple(cls for cls in found if isinstance(cls, type))
-
-
-_EINSUM = _classes("EinsumDense")
-_EMBEDDING = _classes("Embedding", "ReversibleEmbedding")
-_CELL = _classes("SimpleRNNCell", "GRUCell", "LSTMCell")
-_CELL_AXES = {"kernel": (-1,), "recurrent_kernel": (-1,), "bias": (-1,)}  # one block for each gate
-_NORMALIZATION = _classes(
-    "BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization"
-)
-
-# Layer classes, and for each weight the axes that its output units run along. A weight that is not
-# named has no units: a depthwise kernel before a pointwise one, moving statistics, ...
-_UNIT_AXES: tuple[tuple[tuple[type, ...], Mapping[str, tuple[int, ...]]], ...] = (
-    (_classes("Dense", "Conv1D", "Conv2D", "Conv3D"), {"kernel": (-1,), "bias": (-1,)}),
-    (
-        _classes("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
-        {"kernel": (-2,), "bias": (-1,)},  # the kernel of a transpose is (*size, out, in)
-    ),
-    (
-        _classes("DepthwiseConv1D", "DepthwiseConv2D"),
-        {"kernel": (-2, -1), "bias": (-1,)},  # output channel = channel * depth_multiplier + m
-    ),
-    (_classes("SeparableConv1D", "SeparableConv2D"), {"pointwise_kernel": (-1,), "bias": (-1,)}),
-    (_EMBEDDING, {"embeddings": (-1,), "reverse_embeddings": (0,)}),
-    (_NORMALIZATION, {"gamma": (-1,), "beta": (-1,), "scale": (-1,)}),
-    (_CELL, _CELL_AXES),
-)
-
 _LISTED = 8  # longer lists of numbers in equal steps are shown as a range
-
-
-def _is_conv_lstm_cell(layer: object) -> bool:
-    # By name: Keras exports the ConvLSTM layers but not the cell that owns their weights.
-    classes = type(layer).__mro__
-    return any((cls.__module__[:6], cls.__name__) == ("keras.", "ConvLSTMCell") for cls in classes)
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -159,41 +119,37 @@ class Units(_Parts):
     _part: ClassVar[str] = "unit"
 
     def mask(self, weight: Weight) -> np.ndarray | None:
-        layer: Any = weight.layers[-1] if weight.layers else None
-        axes = self._axes(weight, layer)
-        if axes is None:
-            return None
-        count = math.prod(weight.shape[axis] for axis in axes)
-        if isinstance(layer, _CELL) or _is_conv_lstm_cell(layer):
-            count = layer.filters if hasattr(layer, "filters") else layer.units
-        return _spread(weight, axes, self._pick(weight, count))
-
-    def _axes(self, weight: Weight, layer: Any) -> tuple[int, ...] | None:
-        """The axes that the units run along, or `None` for a weight without units."""
-        if isinstance(layer, _EINSUM):
-            return self._einsum_axes(weight, layer)
-        if isinstance(layer, _NORMALIZATION) and len(weight.shape) != 1:
+        layer: Any = weight.owner
+        stock = stock_of(layer)
+        if stock.product == "normalize" and len(weight.shape) != 1:
             raise weight.error(
                 "the features of a normalization over several axes have no single number",
                 repr(self),
                 "Use fl.at[...].",
             )
-        if _is_conv_lstm_cell(layer):
-            return _CELL_AXES.get(weight.name)
-        for classes, axes in _UNIT_AXES:
-            if isinstance(layer, classes):
-                return axes.get(weight.name)
-        known = sorted(cls.__name__ for classes, _ in _UNIT_AXES for cls in classes)
-        raise weight.error(
-            f"fl.units does not know where the units of {type(layer).__name__} are",
-            repr(self),
-            f"Use fl.at[...]. Known are {', '.join(known)}, EinsumDense and ConvLSTM layers.",
-        )
+        if not stock.product:
+            others = ("EinsumDense", "ConvLSTMCell")
+            known = sorted(n for n, s in CATALOGUE.items() if s.product and n not in others)
+            raise weight.error(
+                f"fl.units does not know where the units of {type(layer).__name__} are",
+                repr(self),
+                f"Use fl.at[...]. Known are {', '.join(known)}, EinsumDense and ConvLSTM layers.",
+            )
+        own = stock.axes(weight.name)
+        axes = tuple(place - len(own) for place, axis in enumerate(own) if axis.outputs)
+        if stock.product == "einsum":
+            axes = self._einsum_axes(weight, layer)
+        if not axes:
+            return None
+        count = math.prod(weight.shape[axis] for axis in axes)
+        if stock.product == "recurrent":  # all units once for each gate
+            count = getattr(layer, stock.axes("kernel")[-1].size)
+        return _spread(weight, axes, self._pick(weight, count))
 
-    def _einsum_axes(self, weight: Weight, layer: Any) -> tuple[int, ...] | None:
+    def _einsum_axes(self, weight: Weight, layer: Any) -> tuple[int, ...]:
         """Reads the axes off the equation: units are what only kernel and output share."""
         if weight.name not in ("kernel", "bias"):
-            return None
+            return ()
         equation = Equation.parse(layer.equation)
         if len(equation.made) != 1:
             raise weight.error(
@@ -203,7 +159,7 @@ class Units(_Parts):
                 "Use fl.heads(...) in an attention layer, or fl.at[...].",
             )
         axis = equation.axis(equation.made, weight.name, layer.bias_axes)
-        return None if axis is None else (axis,)
+        return () if axis is None else (axis,)
 
 
 class Tokens(_Parts):
@@ -231,9 +187,10 @@ class Tokens(_Parts):
     _part: ClassVar[str] = "token"
 
     def mask(self, weight: Weight) -> np.ndarray | None:
-        axis = {"embeddings": 0, "reverse_embeddings": -1}.get(weight.name)
-        if axis is None or not weight.layers or not isinstance(weight.layers[-1], _EMBEDDING):
+        axes = stock_of(weight.owner).axes(weight.name)
+        if TOKEN not in axes:
             return None
+        axis = axes.index(TOKEN) - len(axes)
         return _spread(weight, (axis,), self._pick(weight, weight.shape[axis]))
 
 

@@ -140,8 +140,6 @@ class _Parser:
             self._expect("(")
             numbers = self._part()
             self._expect(")")
-            # Late: it knows layers, and brings Keras in.
-
             selection = self._made(getattr(structure, name), numbers, place)
         else:
             self._fail(f"a selection ({', '.join(_WORDS)}, ~ or a parenthesis)")

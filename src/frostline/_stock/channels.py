@@ -13,14 +13,6 @@ from frostline._stock.masks import Masks, along_axis
 from frostline._stock.pieces import in_parts, part_name, parts_of, vector
 from frostline._weights.split import is_block
 
-NORMALIZATION = (
-    keras.layers.BatchNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.RMSNormalization,
-)
-SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
-
 
 def normalization(x: Any, layer: Any, masks: Masks) -> Any:
     """The same layer without scale and offset, and these by themselves, some trained.

@@ -7,21 +7,23 @@ from typing import Any
 
 import keras
 
+from frostline._catalogue import CATALOGUE, stock_class
 from frostline._errors import SelectionError, UnsupportedError
 from frostline._stock.calls import input_shape, masked, shapes
-from frostline._stock.channels import NORMALIZATION, SEPARABLE, embedding, normalization, separable
+from frostline._stock.channels import embedding, normalization, separable
 from frostline._stock.linear import LINEAR, linear
 from frostline._stock.masks import Coarsen, Masks
 from frostline._stock.rebuild import check_rebuildable, rebuilt
 from frostline._weights.tree import unique, walk
 from frostline._weights.view import plan_of
 
-_RULES: tuple[tuple[tuple[type, ...], Callable[[Any, Any, Masks], Any]], ...] = (
-    (LINEAR, linear),
-    (SEPARABLE, separable),
-    (NORMALIZATION, normalization),
-    ((keras.layers.Embedding,), embedding),
-)
+_RULES: dict[str, Callable[[Any, Any, Masks], Any]] = {
+    **dict.fromkeys(LINEAR, linear),
+    "separable_conv": separable,
+    "normalize": normalization,
+    "take": embedding,
+}
+"""How a layer is taken apart, by its product."""
 
 
 def to_stock(model: keras.Model, *, coarsen: Coarsen = False) -> keras.Model:
@@ -96,10 +98,10 @@ def taken_apart(layer: Any, model: str, shape: Any, coarsen: Coarsen = False) ->
     """A functional model of stock layers that stands for a partly frozen one, called on `shape`."""
     path = f"{model}/{layer.name}"
     masks = Masks(layer, path, coarsen)
-    rule = next((rule for kinds, rule in _RULES if masks.kind in kinds), None)
+    rule = _RULES.get(stock_class(masks.kind).product)
     if rule is None:
         first = next(f for f in unique(walk(layer)) if plan_of(f.variable) is not None)
-        known = sorted(kind.__name__ for kinds, _ in _RULES for kind in kinds)
+        known = sorted(name for name, stock in CATALOGUE.items() if stock.product in _RULES)
         raise UnsupportedError(
             f"{path}/{first.path}: this layer has no equal in stock layers; "
             f"got {masks.kind.__name__}. Unfreeze it, or keep the model partly frozen. "

@@ -16,15 +16,20 @@ import numpy as np
 from keras import ops
 
 from frostline import _keras
+from frostline._catalogue import CATALOGUE
 from frostline._stock.linear import LINEAR, Axes, axes_of, bias_axis
 from frostline._stock.pieces import spread
 
-WEIGHT = {kind: "kernel" for kind in LINEAR} | {keras.layers.Embedding: "embeddings"}
+WEIGHT: dict[type, str] = {
+    vars(keras.layers)[name]: stock.variables[0].name
+    for name, stock in CATALOGUE.items()
+    if stock.product in (*LINEAR, "take")
+}
 """The weight of each class that is there in parts."""
 
 
 @dataclass(frozen=True)
-class Part:
+class PartLayer:
     """A layer of a `Core` and its positions along the axis of the weight; none where it is all."""
 
     layer: Any
@@ -37,7 +42,7 @@ class Part:
 class Core:
     """Layers of one class whose results lie side by side or are added up: one weight in parts."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[PartLayer, ...]
     axis: int | None
     """Of the weight, None where one part has all of it."""
     roles: Axes | None
@@ -53,7 +58,7 @@ class Core:
         return type(self.parts[0].layer)
 
     @property
-    def with_bias(self) -> list[Part]:
+    def with_bias(self) -> list[PartLayer]:
         """The parts that have a bias."""
         return [part for part in self.parts if getattr(part.layer, "bias", None) is not None]
 
@@ -104,7 +109,7 @@ def core_of(outputs: Any) -> Core | None:
     if type(call.operation) in WEIGHT:
         given = _given(joint)
         none = np.arange(0)
-        part = Part(call.operation, none, none)
+        part = PartLayer(call.operation, none, none)
         if given is None or order:
             return None
         return Core((part,), None, None, given, (part.layer,), outputs)
@@ -141,7 +146,7 @@ def core_of(outputs: Any) -> Core | None:
     if any(not np.array_equal(a, b) for a, b in zip(expected, made, strict=True)):
         return None
     parts = zip(layers, taken or made, made, strict=True)
-    made_of = tuple(Part(*part) for part in parts)
+    made_of = tuple(PartLayer(*part) for part in parts)
     return Core(made_of, axis, roles, source, tuple(operations), outputs)
 
 
@@ -204,10 +209,7 @@ def _axis(
     layer: Any, in_axis: int | None, out_axis: int | None, in_rank: int, out_rank: int
 ) -> tuple[int, Axes] | None:
     """Which axis of its weight runs along these axes of what goes in and comes out."""
-    if isinstance(layer, keras.layers.Embedding):
-        columns = Axes(None, -1, lambda _, n: {"output_dim": n})
-        return (1, columns) if in_axis is None and out_axis == out_rank - 1 else None
-    for axis in range(len(layer.kernel.shape)):
+    for axis in range(len(getattr(layer, WEIGHT[type(layer)]).shape)):
         roles = axes_of(layer, axis)
         if roles is None:
             continue

@@ -15,17 +15,12 @@ import keras
 import numpy as np
 
 from frostline._arrays.equation import Equation
+from frostline._catalogue import stock_of
 from frostline._stock.masks import Masks, along_axis
 from frostline._stock.pieces import part_name, parts_of, put_together, spread, taken, vector
 
-_CONV = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
-_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-LINEAR = (keras.layers.Dense, keras.layers.EinsumDense, *_CONV, *_TRANSPOSED, *_DEPTHWISE)
+LINEAR = ("matmul", "einsum", "conv", "conv_transpose", "depthwise_conv")
+"""The products of these layers."""
 
 
 @dataclass(frozen=True)
@@ -175,31 +170,22 @@ def _channels(layer: Any) -> int:
 
 
 def axes_of(layer: Any, axis: int) -> Axes | None:
-    """What an axis of the kernel is; None where a split along it is none of the layer."""
+    """What an axis of the weight is; None where a split along it is none of the layer."""
     if isinstance(layer, keras.layers.EinsumDense):
         return _einsum_axes(layer, axis)
-    channels = _channels(layer)
-    if isinstance(layer, keras.layers.Dense):
-        both = (Axes(-1, None, _same), Axes(None, -1, lambda _, n: {"units": n}))
-        return both[axis]
-    from_end = axis - layer.kernel.ndim
-    if isinstance(layer, _DEPTHWISE):
-        if from_end == -2:
-            return Axes(channels, channels, _same, repeats=layer.depth_multiplier)
+    own = stock_of(layer).variables[0]
+    place = axis - len(getattr(layer, own.name).shape) + len(own.axes)
+    if place < 0 or getattr(layer, "groups", 1) != 1:
         return None
-    if getattr(layer, "groups", 1) != 1:
+    found, channels = own.axes[place], _channels(layer)
+    if not found.inputs and not found.size:
         return None
-    inputs, outputs = (-1, -2) if isinstance(layer, _TRANSPOSED) else (-2, -1)
-    if from_end == inputs:
-        return Axes(channels, None, _same)
-    if from_end == outputs:
-        return Axes(None, channels, lambda _, n: {"filters": n})
-    return None
-
-
-def _same(config: dict[str, Any], count: int) -> dict[str, Any]:
-    del config, count
-    return {}
+    return Axes(
+        channels if found.inputs else None,
+        channels if found.outputs else None,
+        lambda _, n: {found.size: n} if found.size else {},
+        repeats=getattr(layer, "depth_multiplier", 1),
+    )
 
 
 def _einsum_axes(layer: Any, axis: int) -> Axes | None:

@@ -11,7 +11,7 @@ import keras
 
 from frostline._console import each
 from frostline._errors import SelectionError, UnsupportedError
-from frostline._freezing.apply import adopt
+from frostline._freezing.apply import update_parents
 from frostline._freezing.verbs import unfreeze
 from frostline._stock.convert import taken_apart
 from frostline._stock.find import Split, find_splits
@@ -109,7 +109,7 @@ def _merged(model: Any, splits: Iterable[Split], *, freezing: bool) -> keras.Mod
         )
     for one in each("filling", found, "layers"):
         one.fill(model.name, freezing=freezing)
-    adopt(made)
+    update_parents(made)
     if not freezing:
         unfreeze(made)
     return made

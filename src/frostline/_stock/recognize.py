@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from frostline import _keras
-from frostline._stock.channels import NORMALIZATION
+from frostline._catalogue import stock_class
 from frostline._stock.graph import Core, core_of, placed
 from frostline._stock.pieces import FROZEN, TRAINABLE, part_name, value
 from frostline._stock.whole import Whole, whole
@@ -30,7 +30,7 @@ def whole_of(model: Any) -> Whole | None:
     layers = {layer.name: layer for layer in model.layers}
     name, outputs = model.name, model.outputs[0]
     normalization = layers.get(f"{name}__normalization")
-    if normalization is not None and type(normalization) in NORMALIZATION:
+    if stock_class(type(normalization)).product == "normalize":
         return _normalization(name, normalization, layers)
     if any(isinstance(layer, keras.layers.Embedding) for layer in layers.values()):
         return _embedding(name, model, layers)

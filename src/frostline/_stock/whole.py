@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from frostline._arrays.plan import plan_from_mask
-from frostline._freezing.apply import apply_plans
+from frostline._freezing.layer import freeze_new
 from frostline._stock.graph import WEIGHT, Core
 from frostline._stock.pieces import value
 
@@ -32,19 +32,19 @@ class Whole:
     def fill(self, layer: Any, *, freezing: bool = True) -> None:
         """Give the built layer its numbers, and freeze what is frozen of them where `freezing`.
 
-        What the layer has been put into, a model just made, is to `adopt` that.
+        What the layer has been put into, a model just made, needs `update_parents` then.
         """
         for key, numbers in (self.values | self.state).items():
             variable = getattr(layer, key)
             variable.assign(numbers.reshape(variable.shape))
         if freezing:
             variables = {key: getattr(layer, key) for key in self.frozen}
-            apply_plans(
+            freeze_new(
+                layer,
                 [
                     (variable, plan_from_mask(self.frozen[key].reshape(variable.shape)))
                     for key, variable in variables.items()
                 ],
-                within=layer,
             )
 
 

@@ -46,7 +46,6 @@ def _rows(of: Iterable[Line], indent: int, shown: list[int]) -> str:
 
 def _closed(line: Line, indent: int, shown: list[int]) -> str:
     """What is folded, in a row of its own below the totals of the layer."""
-    inside = line.below
     label, inside = f"{len(line.totals.rows):,} weights", line.below
     if line.times > 1:
         label, inside = f"one of {line.times}", [replace(one, shown=True) for one in inside]

@@ -52,84 +52,69 @@ class Row:
 
     @property
     def share(self) -> float:
-        """The frozen part of the entries, 0 to 1."""
         return self.frozen / self.size if self.size else 0.0
 
     @property
     def trained(self) -> int:
-        """How many entries train now."""
         return self.size - self.frozen if self.trains else 0
 
     @property
     def optimizer_bytes_kept(self) -> int | None:
-        """What an optimizer keeps, in bytes."""
         return None if self.slots_kept is None else self.slots_kept * itemsize(self.dtype)
 
     @property
     def optimizer_bytes_saved(self) -> int | None:
-        """What an optimizer need not keep, in bytes."""
         return None if self.slots_saved is None else self.slots_saved * itemsize(self.dtype)
 
     @property
     def delta_bytes(self) -> int:
-        """Bytes of a file with what trains alone."""
         return self.trained * itemsize(self.dtype) + self.index_bytes
 
 
 class Totals:
-    """What the numbers of some weights add up to."""
+    """What the numbers of some weights add up to; `Summary` says what each number is."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self.rows = tuple(rows)
 
     @property
     def size(self) -> int:
-        """Entries of all weights: the trainable parameters of the plain model."""
         return sum(row.size for row in self.rows)
 
     @property
     def frozen(self) -> int:
-        """Entries that are frozen."""
         return sum(row.frozen for row in self.rows)
 
     @property
     def trainable(self) -> int:
-        """Entries that are not frozen."""
         return self.size - self.frozen
 
     @property
     def trained(self) -> int:
-        """Entries that train now: those that are not frozen, of layers that are on."""
         return sum(row.trained for row in self.rows)
 
     @property
     def share(self) -> float:
-        """The frozen part of all entries, 0 to 1."""
         return self.frozen / self.size if self.size else 0.0
 
     @property
     def slots_kept(self) -> int | None:
-        """Values that an optimizer keeps for what trains, None where no optimizer is known."""
         return _sum(row.slots_kept for row in self.rows)
 
     @property
     def slots_saved(self) -> int | None:
-        """Optimizer values that need not exist, None where no optimizer is known."""
         return _sum(row.slots_saved for row in self.rows)
 
     @property
     def optimizer_bytes_kept(self) -> int | None:
-        """`slots_kept` in bytes; Keras keeps slots in the dtype of their weight."""
         return _sum(row.optimizer_bytes_kept for row in self.rows)
 
     @property
     def optimizer_bytes_saved(self) -> int | None:
-        """`slots_saved` in bytes."""
         return _sum(row.optimizer_bytes_saved for row in self.rows)
 
     @property
     def delta_bytes(self) -> int:
-        """Bytes of a file with what trains alone: values, and an index where one is needed."""
         return sum(row.delta_bytes for row in self.rows)
 
 
@@ -149,7 +134,17 @@ def numbers(of: Row | Totals) -> dict[str, Any]:
     return {name: getattr(of, name) for name in NUMBERS}
 
 
+def described(row: Row) -> dict[str, Any]:
+    """All that there is to say of a weight, as plain data."""
+    return {
+        **{"path": row.path, "shape": row.shape, "dtype": row.dtype},
+        **numbers(row),
+        **{"kind": row.kind, "trains": row.trains},
+    }
+
+
 def index_bytes(plan: Plan | None) -> int:
+    """Bytes of the index that a file with what trains alone needs."""
     if isinstance(plan, AxisPlan):
         return 4 * len(plan.trainable)
     return plan.trainable.nbytes if isinstance(plan, EntriesPlan) else 0

@@ -9,7 +9,7 @@ import keras
 
 from frostline import _keras
 from frostline._arrays.plan import AxisPlan, SplitPlan
-from frostline._backends import backend
+from frostline._backends.current import backend
 from frostline._weights import split
 
 P = TypeVar("P", bound=SplitPlan)

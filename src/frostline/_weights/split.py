@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
-from frostline._backends import backend
+from frostline._backends.current import backend
 
 
 def take_trainable(plan: SplitPlan, whole: Any) -> Any:
@@ -34,15 +34,15 @@ def take_frozen(plan: SplitPlan, whole: Any) -> Any:
         return backend.own(rows)
     # A product may meet what is not meant, and a NaN would spread from there.
     blank = ops.zeros((len(plan.trainable), *rows.shape[1:]), dtype=whole.dtype)
-    return backend.put(rows, plan, "positions", blank)
+    return backend.put(rows, plan, blank)
 
 
 def merge(plan: SplitPlan, trainable: Any, frozen: Any) -> Any:
     """Put the two parts together: a tensor of `plan.shape`, differentiable in both parts."""
-    return natural(plan, merge_stored(plan, trainable, frozen))
+    return in_weight_order(plan, merge_stored(plan, trainable, frozen))
 
 
-def natural(plan: SplitPlan, stored: Any) -> Any:
+def in_weight_order(plan: SplitPlan, stored: Any) -> Any:
     """A whole weight, or a part of it, with its axes in the order of the weight."""
     if isinstance(plan, AxisPlan) and plan.kind == "positions":
         return ops.moveaxis(stored, 0, plan.axis)
@@ -53,11 +53,9 @@ def merge_stored(plan: SplitPlan, trainable: Any, frozen: Any) -> Any:
     """What `merge` gives, with the axes in the order that the parts have."""
     if isinstance(plan, EntriesPlan):
         # Without a name for what lies between, which would keep its memory: JAX copies it all.
-        return ops.reshape(
-            backend.put(ops.reshape(frozen, (-1,)), plan, "trainable", trainable), plan.shape
-        )
+        return ops.reshape(backend.put(ops.reshape(frozen, (-1,)), plan, trainable), plan.shape)
     if plan.kind == "positions":
-        return backend.put(frozen, plan, "positions", trainable)
+        return backend.put(frozen, plan, trainable)
     pieces = [
         slice_along(trainable if run.trainable else frozen, plan.axis, run.start, run.stop)
         for run in plan.runs
@@ -65,7 +63,7 @@ def merge_stored(plan: SplitPlan, trainable: Any, frozen: Any) -> Any:
     return ops.concatenate(pieces, axis=plan.axis)
 
 
-def spread(plan: SplitPlan, trainable: Any) -> Any:
+def scatter_trainable(plan: SplitPlan, trainable: Any) -> Any:
     """A tensor of `plan.shape` with `trainable` in its places and zeros where frozen."""
     shape = list(plan.shape)
     if isinstance(plan, AxisPlan):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 
 from frostline import _keras
 from frostline._arrays.plan import WholePlan
@@ -65,6 +66,18 @@ def unique(found: Iterable[Found]) -> list[Found]:
     return list(first.values())
 
 
+def sublayers(layer: Layer) -> list[Layer]:
+    """A layer and all layers in it, each once."""
+    found: dict[int, Layer] = {}
+    pending = [layer]
+    while pending:
+        layer = pending.pop()
+        if id(layer) not in found:
+            found[id(layer)] = layer
+            pending.extend(reversed(_keras.children(layer)))
+    return list(found.values())
+
+
 def weights_of(target: Any) -> list[Found]:
     """Every weight below `target`, or the error that says why there is none."""
     if not isinstance(target, Layer):
@@ -78,7 +91,7 @@ def weights_of(target: Any) -> list[Found]:
         )
     found = list(walk(target))
     if not found:
-        if not _all_built(target):
+        if not all(layer.built for layer in sublayers(target)):
             do = "Call it once on data."
             if not target.built:
                 do = f"Build it first: `{target.name}.build(input_shape)`, or call it once on data."
@@ -88,6 +101,11 @@ def weights_of(target: Any) -> list[Found]:
             "got target without weights. Pass a layer or a model that has some."
         )
     return found
+
+
+def read_value(weight: Found) -> np.ndarray:
+    """What a weight holds now, not copied if the backend can do without."""
+    return np.asarray(keras.ops.convert_to_numpy(weight.variable.value))
 
 
 def select(target: Layer, found: Sequence[Found], patterns: Any) -> list[Found]:
@@ -172,7 +190,7 @@ def _no_match(target: Layer, found: Sequence[Found], pattern: Any) -> str:
                 f"{variable.path}: not trained by an optimizer, the layer updates it by itself; "
                 f"got weights={text!r}. Nothing to freeze here; name a weight that trains."
             )
-    for layer in _below(target):
+    for layer in sublayers(target)[1:]:
         if fnmatch.fnmatchcase(layer.name, text):
             do = f"Name its weights: `'{layer.name}/*'`."
             if not any(True for _ in walk(layer)):
@@ -180,21 +198,12 @@ def _no_match(target: Layer, found: Sequence[Found], pattern: Any) -> str:
             return f"{layer.name}: a layer, not the path of a weight; got weights={text!r}. {do}"
     paths = [weight.path for weight in found]
     near = difflib.get_close_matches(text, paths, n=3, cutoff=0.4) or paths[:3]
-    unbuilt = "" if _all_built(target) else " Some of its layers are not built yet: call it first."
+    built = all(layer.built for layer in sublayers(target))
+    unbuilt = "" if built else " Some of its layers are not built yet: call it first."
     return (
         f"{target.name}: no weight has this path; got weights={text!r}. "
         f"Nearest: {', '.join(map(repr, near))}.{unbuilt}"
     )
-
-
-def _below(layer: Layer) -> Iterator[Layer]:
-    for child in _keras.children(layer):
-        yield child
-        yield from _below(child)
-
-
-def _all_built(layer: Layer) -> bool:
-    return bool(layer.built) and all(_all_built(child) for child in _keras.children(layer))
 
 
 def _short(value: Any) -> str:

@@ -16,7 +16,7 @@ from keras import ops
 
 from frostline import _keras
 from frostline._arrays.plan import Plan, SplitPlan, WholePlan
-from frostline._backends import backend
+from frostline._backends.current import backend
 from frostline._weights import split
 from frostline._weights.parts import Parts, make_parts
 

@@ -1,0 +1,38 @@
+"""How a freeze is written into the config of a layer: the one schema, for models and for files.
+
+A partly frozen layer is saved under the registered name `REGISTERED`, and its config holds a
+`StoredFreeze` under `KEY`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+KEY = "frostline"
+CLASS = "PartlyFrozen"
+REGISTERED = f"{KEY}>{CLASS}"
+VERSION = 1
+
+
+class StoredWeight(TypedDict):
+    """A weight of which something is frozen."""
+
+    index: int
+    """Its place among all weights below the layer."""
+    name: str
+    """The name of its variable."""
+    path: str
+    """Its path below the layer."""
+    position: NotRequired[int]
+    """Its place among the variables of its owner, and so in weight files."""
+    plan: dict[str, Any]
+    """What `Plan.to_config` gave."""
+
+
+class StoredFreeze(TypedDict):
+    """What is frozen in a layer."""
+
+    version: int
+    layer: dict[str, Any]
+    """How Keras names the class of the layer with nothing frozen."""
+    weights: list[StoredWeight]

@@ -1,0 +1,138 @@
+"""What each layer class of Keras is: its variables, axes, gates, sublayers and product. Pure data.
+
+Classes go by name. So one entry describes a layer of any release of Keras, a subclass, a partly
+frozen layer, and a layer of which there is only a file. A new layer of Keras is one entry here, and
+a new product one function in `_fast`. `tests/test_catalogue.py` compares all entries with Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an axis of a variable runs along."""
+
+    label: str  # on a map
+    inputs: bool = False  # it is an axis of what goes into the layer too
+    outputs: bool = False  # its positions are output units, alone or with those of another axis
+    size: str = ""  # the entry of the layer's config that holds its length
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable of a layer's own."""
+
+    name: str
+    axes: tuple[Axis, ...] = ()  # the last ones; those before are the window of a convolution
+    option: str = ""  # the entry of the config that says whether it is there, if one does
+    wanted: bool = True  # what that says where it is there
+
+    def is_in(self, config: Mapping[str, Any]) -> bool:
+        """Whether a layer with this config has it."""
+        return not self.option or bool(config.get(self.option, True)) is self.wanted
+
+
+@dataclass(frozen=True)
+class StockClass:
+    """A layer class of Keras."""
+
+    product: str = ""  # how it computes its output units, as in `keras.ops`; empty without units
+    variables: tuple[Variable, ...] = ()  # in the order of weight files
+    gates: tuple[str, ...] = ()  # as they lie side by side along the last axis of each variable
+    makes: tuple[str, str] = ("", "")  # how the names of its sublayers end, and their class
+
+    def axes(self, variable: str) -> tuple[Axis, ...]:
+        """The last axes of a variable; none where they are not known."""
+        return next((own.axes for own in self.variables if own.name == variable), ())
+
+
+INPUT, STATE, TOKEN = Axis("input", inputs=True), Axis("state"), Axis("token")
+UNIT = Axis("unit", outputs=True, size="units")
+FEATURE = Axis("feature", outputs=True, size="output_dim")
+INPUT_CHANNEL = Axis("input channel", inputs=True)
+OUTPUT_CHANNEL = Axis("output channel", outputs=True, size="filters")
+CHANNEL = Axis("channel", inputs=True, outputs=True)
+MULTIPLIER = Axis("multiplier", outputs=True)  # output channel = channel * depth_multiplier + m
+
+
+def _biased(
+    product: str, kernels: dict[str, tuple[Axis, ...]], *gates: str, option: str = "use_bias"
+) -> StockClass:
+    last = list(kernels.values())[-1]
+    bias = UNIT if UNIT in last else CHANNEL
+    variables = [Variable(name, axes) for name, axes in kernels.items()]
+    return StockClass(product, (*variables, Variable("bias", (bias,), option)), gates)
+
+
+_DENSE = {"kernel": (INPUT, UNIT)}
+_CONV = {"kernel": (INPUT_CHANNEL, OUTPUT_CHANNEL)}
+_TRANSPOSED = {"kernel": (OUTPUT_CHANNEL, INPUT_CHANNEL)}
+_DEPTHWISE = {"kernel": (CHANNEL, MULTIPLIER)}
+_SEPARABLE = {
+    "depthwise_kernel": (Axis("channel"), Axis("multiplier")),  # comes before the output units
+    "pointwise_kernel": (INPUT_CHANNEL, OUTPUT_CHANNEL),
+}
+_CELL = _DENSE | {"recurrent_kernel": (STATE, UNIT)}
+_CONV_CELL = _CONV | {"recurrent_kernel": (STATE, OUTPUT_CHANNEL)}
+_LSTM = ("input", "forget", "cell", "output")
+_SCALED = (Variable("gamma", (FEATURE,), "scale"), Variable("beta", (FEATURE,), "center"))
+_STATISTICS = [Variable(f"moving_{name}", (Axis("feature"),)) for name in ("mean", "variance")]
+_TABLES = (
+    Variable("embeddings", (TOKEN, FEATURE)),
+    # Older subclasses of `Embedding`, as in KerasHub, have this one too.
+    Variable("reverse_embeddings", (FEATURE, TOKEN), "tie_weights", wanted=False),
+)
+_ENTRIES = {
+    "Dense": _biased("matmul", _DENSE),
+    # Where its equation is known that says more of its axes.
+    "EinsumDense": _biased("einsum", _DENSE, option="bias_axes"),
+    "Conv1D Conv2D Conv3D": _biased("conv", _CONV),
+    "Conv1DTranspose Conv2DTranspose Conv3DTranspose": _biased("conv_transpose", _TRANSPOSED),
+    "DepthwiseConv1D DepthwiseConv2D": _biased("depthwise_conv", _DEPTHWISE),
+    "SeparableConv1D SeparableConv2D": _biased("separable_conv", _SEPARABLE),
+    "Embedding": StockClass("take", _TABLES),
+    "ReversibleEmbedding": StockClass("take_and_matmul", _TABLES),
+    "BatchNormalization": StockClass("normalize", (*_SCALED, *_STATISTICS)),
+    "LayerNormalization GroupNormalization": StockClass("normalize", _SCALED),
+    "RMSNormalization": StockClass("normalize", (Variable("scale", (FEATURE,)),)),
+    "PReLU": StockClass(variables=(Variable("alpha"),)),
+    "Attention AdditiveAttention": StockClass(variables=(Variable("scale", (), "use_scale"),)),
+    # The last two are one class, which goes by either name.
+    "MultiHeadAttention GroupQueryAttention GroupedQueryAttention": StockClass(
+        makes=("_dense", "EinsumDense")
+    ),
+    "SimpleRNNCell": _biased("recurrent", _CELL),
+    "GRUCell": _biased("recurrent", _CELL, "update", "reset", "state"),
+    "LSTMCell": _biased("recurrent", _CELL, *_LSTM),
+    "ConvLSTMCell": _biased("recurrent", _CONV_CELL, *_LSTM),
+    "SimpleRNN": StockClass(makes=("cell", "SimpleRNNCell")),
+    "GRU": StockClass(makes=("cell", "GRUCell")),
+    "LSTM": StockClass(makes=("cell", "LSTMCell")),
+    "ConvLSTM1D ConvLSTM2D ConvLSTM3D": StockClass(makes=("cell", "ConvLSTMCell")),
+    # Or two of a `GRU`, whose cell has variables of the same names.
+    "Bidirectional": StockClass(makes=("ward_layer", "LSTM")),
+}
+CATALOGUE = {name: stock for names, stock in _ENTRIES.items() for name in names.split()}
+"""The layer classes of Keras that have weights, by name."""
+_UNKNOWN = StockClass()
+
+
+def stock_named(name: str | None) -> StockClass:
+    """The layer class of Keras of this name; one without variables where it is not known."""
+    return CATALOGUE.get(name or "", _UNKNOWN)
+
+
+def stock_class(kind: type) -> StockClass:
+    """What a class of Keras is; one without variables for any other class, a subclass too."""
+    # Not by its public name: Keras exports the ConvLSTM layers and not their cell.
+    return stock_named(kind.__name__) if kind.__module__.startswith("keras.") else _UNKNOWN
+
+
+def stock_of(layer: object) -> StockClass:
+    """What the class of Keras is that a layer is of, a subclass or partly frozen too."""
+    found = map(stock_class, type(layer).__mro__)
+    return next((stock for stock in found if stock is not _UNKNOWN), _UNKNOWN)

@@ -1,0 +1,112 @@
+"""A delta read from its file. Nothing in a file is ever run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from frostline._arrays.plan import AxisPlan, EntriesPlan, Plan, WholePlan
+from frostline._deltas.delta import SHOWN, Delta
+from frostline._deltas.format import HELD, SUFFIX, VERSION, as_path, tensors_of
+from frostline._deltas.held import DeltaWeight, compact_shape
+from frostline._errors import FileError
+from frostline._files import safetensors
+from frostline._files.open import readable
+from frostline._files.sources import read_whole
+
+
+def read(path: Any) -> Delta:
+    """Read a delta from a file.
+
+    Raises:
+        FileError: The file cannot be read, is not a delta, or is not as it was written.
+    """
+    path = as_path(path)
+    if path.suffix != SUFFIX and not path.is_dir() and path.exists():
+        raise FileError(
+            f"{path}: a delta is a {SUFFIX} file; got suffix={path.suffix!r}. "
+            "Make one with `fl.extract_delta(model).save(path)`, or `frostline delta extract`."
+        )
+    with readable(path) as file:
+        held, metadata = safetensors.contents_of(path, file)
+        described = metadata.get(safetensors.DELTA)
+        if not isinstance(described, str):
+            raise FileError(
+                f"{path}: not a delta; got a {SUFFIX} file whose metadata tell of none. "
+                "Make one with `fl.extract_delta(model).save(path)`."
+            )
+        tensors = {t.key: read_whole(t.source, t.shape, t.dtype) for t in held}
+    try:
+        description = json.loads(described)
+        version = description["version"]
+        if version != VERSION:
+            raise FileError(
+                f"{path}: a delta of another version; got version={version!r}, this frostline "
+                f"reads {VERSION}. Install a newer frostline."
+            )
+        given = description.pop("fingerprint")
+        weights = tuple(_weight(entry, tensors) for entry in description["weights"])
+        frostline = str(description["frostline"])
+    except FileError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise FileError(
+            f"{path}: its description is malformed; got {type(error).__name__}: {error}. "
+            "Take the file from its source again."
+        ) from None
+    delta = Delta(weights, frostline)
+    if delta.fingerprint != given or tensors.keys() != tensors_of(weights).keys():
+        raise FileError(
+            f"{path}: not as it was written; got fingerprint={delta.fingerprint[:SHOWN]}, the file "
+            f"says {str(given)[:SHOWN]}. Take the file from its source again."
+        )
+    return delta
+
+
+def _weight(entry: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> DeltaWeight:
+    path, dtype, others = entry["path"], entry["dtype"], entry["others"]
+    if not all(isinstance(text, str) for text in (path, dtype, others)):
+        raise ValueError(f"no path, dtype and hash of {path!r}")
+    shape = tuple(int(n) for n in entry["shape"])
+    plan = _plan(entry, shape, tensors.get(f"positions/{path}"))
+    values = None
+    if not isinstance(plan, WholePlan):
+        values = tensors[f"values/{path}"]
+        wanted = compact_shape(plan, shape)
+        if values.shape != wanted or str(values.dtype) != dtype:
+            raise ValueError(
+                f"values of {path!r} of shape {values.shape} and {values.dtype}, not {wanted} "
+                f"and {dtype}"
+            )
+    state, layer_trainable = bool(entry.get("state")), not entry.get("off")
+    return DeltaWeight(path, shape, dtype, others, state, layer_trainable, plan, values)
+
+
+def _plan(entry: Mapping[str, Any], shape: tuple[int, ...], positions: Any) -> Plan | None:
+    held = entry["held"]
+    if held == "all":
+        return None
+    if held == "none":
+        return WholePlan(shape)
+    if held not in HELD.values():
+        raise ValueError(f"held={held!r}")
+    if positions is None or positions.dtype.kind != "i" or positions.ndim != 1:
+        raise ValueError(f"no positions of {entry['path']!r}")
+    axis = int(entry["axis"]) if held == "axis" else 0
+    length = shape[axis] if held == "axis" else math.prod(shape)
+    # Sorted, unique, within the weight, and neither none nor all of it.
+    if (
+        not 0 < len(positions) < length
+        or not 0 <= axis < max(1, len(shape))
+        or positions[0] < 0
+        or positions[-1] >= length
+        or (np.diff(positions) <= 0).any()
+    ):
+        raise ValueError(f"positions of {entry['path']!r} outside its shape {shape}")
+    if held == "axis":
+        return AxisPlan(shape, axis, tuple(positions.tolist()))
+    return EntriesPlan(shape, positions)

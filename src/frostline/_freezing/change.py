@@ -1,0 +1,159 @@
+"""One record for each variable whose freeze changes, and the change of all of them or of none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from frostline import _keras
+from frostline._arrays.plan import Plan, SplitPlan, WholePlan
+from frostline._backends.current import backend
+from frostline._console import each
+from frostline._errors import UnsupportedError
+from frostline._weights.tree import Layer
+from frostline._weights.view import apply_plan, plan_of, restore, snapshot, tracked
+
+Plans = Iterable[tuple[Any, Plan | None]]
+"""Variables, each with the plan that it is to have; None for a plain variable."""
+
+
+@dataclass(eq=False)
+class PlanChange:
+    """What a variable was and what it becomes.
+
+    Attributes:
+        variable: The variable that its layer always had.
+        before: Its plan before the change, None where nothing was frozen.
+        after: Its plan after the change.
+        listed: What its layer listed for it before: the variable itself, or its two parts.
+    """
+
+    variable: Any
+    before: Plan | None
+    after: Plan | None
+    listed: list[Any] = field(init=False)
+    _snapshot: Any = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.listed = tracked(self.variable)
+        self._snapshot = snapshot(self.variable)
+
+    @property
+    def split(self) -> SplitPlan | None:
+        """The new plan, where the variable is divided in two."""
+        return None if isinstance(self.after, WholePlan) else self.after
+
+    @property
+    def replaces_trained(self) -> bool:
+        """Whether what trained until now gives way to another variable.
+
+        Between plain and wholly frozen a variable keeps its storage, and what is wholly frozen
+        is not trained.
+        """
+        stays = self.before is None and isinstance(self.after, WholePlan)
+        return not (stays or isinstance(self.before, WholePlan))
+
+    def apply(self, holders: Iterable[Layer]) -> None:
+        """Divide the variable or put it together, and list what it is made of in its layers."""
+        apply_plan(self.variable, self.after)
+        for layer in holders:
+            own = list(_keras.own_variables(layer))
+            place = next((i for i, one in enumerate(own) if one is self.listed[0]), None)
+            if place is not None:
+                own[place : place + len(self.listed)] = tracked(self.variable)
+                _keras.set_own_variables(layer, own)
+
+    def undo(self) -> None:
+        """Give the variable back what it was, to the bit."""
+        restore(self.variable, self._snapshot)
+
+
+def changes_to(plans: Plans) -> list[PlanChange]:
+    """A record for each variable that does not have its plan already."""
+    states = ((variable, plan_of(variable), plan) for variable, plan in plans)
+    return [PlanChange(*state) for state in states if state[1] != state[2]]
+
+
+@contextmanager
+def changed(
+    changes: Sequence[PlanChange],
+    layers: Sequence[Layer],
+    refresh: Callable[[Iterable[Layer]], None],
+    doing: str = "freezing",
+) -> Iterator[list[Layer]]:
+    """Carry out changes; after a failure here or in the block everything is as it was.
+
+    Args:
+        changes: What changes.
+        layers: Every layer that may hold one of the variables.
+        refresh: Brings layers in line with what is frozen in them. Called after a failure too.
+        doing: What a progress bar says is done, where this takes long.
+
+    Yields:
+        The layers that list one of the variables, and all layers around those.
+    """
+    holders, around = _affected(layers, changes)
+    affected = [*holders, *around]
+    lists = [(layer, list(_keras.own_variables(layer))) for layer in holders]
+    try:
+        for change in each(doing, changes):
+            change.apply(holders)
+            backend.let_go(affected, change.variable)
+        refresh(affected)
+        backend.refresh_parameters(affected)
+        yield affected
+    except BaseException:
+        for change in changes:
+            change.undo()
+        for layer, listed in lists:
+            _keras.set_own_variables(layer, listed)
+        refresh(affected)
+        backend.refresh_parameters(affected)
+        raise
+    for change in changes:
+        if isinstance(change.after, WholePlan):
+            backend.forget_gradient(change.variable)
+    backend.drop_traces(
+        (change.variable, change.split, tracked(change.variable))
+        for change in changes
+        if change.split is not None
+    )
+
+
+def _affected(
+    layers: Sequence[Layer], changes: Sequence[PlanChange]
+) -> tuple[list[Layer], list[Layer]]:
+    """The layers that list one of the variables, and all layers around those."""
+    wanted = {id(entry) for change in changes for entry in change.listed}
+    holders = [
+        layer
+        for layer in layers
+        if any(id(listed) in wanted for listed in _keras.own_variables(layer))
+    ]
+    _check_all_held(holders, changes)
+    parents: dict[int, list[Layer]] = {}
+    for layer in layers:
+        for child in _keras.children(layer):
+            parents.setdefault(id(child), []).append(layer)
+    seen = {id(layer) for layer in holders}
+    around, pending = [], list(holders)
+    while pending:
+        for parent in parents.get(id(pending.pop()), ()):
+            if id(parent) not in seen:
+                seen.add(id(parent))
+                around.append(parent)
+                pending.append(parent)
+    return holders, around
+
+
+def _check_all_held(holders: Sequence[Layer], changes: Sequence[PlanChange]) -> None:
+    held = {id(listed) for layer in holders for listed in _keras.own_variables(layer)}
+    for change in changes:
+        if id(change.listed[0]) not in held:
+            raise UnsupportedError(
+                f"{change.variable.path}: its layer is not among the objects that Python's garbage "
+                "collector tells of, where layers and optimizers that use a weight are looked for; "
+                "got an object hidden by `gc.freeze()`. Call `gc.unfreeze()` first."
+            )

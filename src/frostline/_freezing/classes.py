@@ -1,0 +1,117 @@
+"""The class of a partly frozen layer: a subclass of its own class, made once, with the same name.
+
+Weight files name layers after their classes. All these classes share one registered name, so that
+a file that holds a freeze opens where frostline is imported, and does not open at all where it is
+not.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from frostline import _keras
+from frostline._arrays.stored import CLASS, KEY, VERSION, StoredFreeze
+from frostline._errors import UnsupportedError
+from frostline._fast.paths import with_fast_paths
+from frostline._freezing.description import describe
+from frostline._weights.tree import Layer
+from frostline._weights.view import hold, release
+
+_outer = threading.local()
+_classes: dict[tuple[type, type], type] = {}
+
+
+def set_class(layer: Layer, mixin: type | None, loader: type | None = None) -> None:
+    """Make a layer an instance of its own class with a mixin before it; None for its own class.
+
+    Args:
+        layer: The layer, which stays the same object.
+        mixin: What it does in another way.
+        loader: What Keras finds under the registered name when it reads a file.
+    """
+    base = own_class(layer)
+    kind = base if mixin is None else _subclass(mixin, base, loader)
+    if type(layer) is not kind:
+        layer.__class__ = kind
+
+
+def own_class(layer: Layer) -> type:
+    """The class of a layer with nothing frozen."""
+    return getattr(type(layer), "_frostline_base", type(layer))
+
+
+def _subclass(mixin: type, base: type, loader: type | None) -> type:
+    if (mixin, base) not in _classes:
+        namespace = {
+            # The module that a loader without frostline names in its error.
+            "__module__": "frostline",
+            "__qualname__": base.__qualname__,
+            "__doc__": base.__doc__,
+            "_frostline_base": base,
+            "get_config": _get_config(base),
+            # Asked by the wrapper that Keras puts around each layer's own `quantize`.
+            _keras.BEFORE_QUANTIZING: _refusing("quantize"),
+        }
+        if hasattr(base, "enable_lora"):
+            namespace["enable_lora"] = _refusing("enable_lora")
+        kind = type(base.__name__, (mixin, *with_fast_paths(base)), namespace)
+        kind.call = _call(base, kind)  # type: ignore[attr-defined]
+        # All share one name; the class that reads a file must be the one that asks for the inner.
+        for one in (kind, loader):
+            if one is not None:
+                keras.saving.register_keras_serializable(KEY, CLASS)(one)
+        _classes[mixin, base] = kind
+    return _classes[mixin, base]
+
+
+def _call(base: type, kind: type) -> Callable[..., Any]:
+    @functools.wraps(base.call)  # type: ignore[attr-defined]
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        keys = hold(self._frostline_views)
+        try:
+            return super(kind, self).call(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            release(keys)
+
+    return call
+
+
+def _refusing(verb: str) -> Callable[..., None]:
+    # Either would change what the frozen entries compute.
+    def refuse(self: Any, *args: Any, **kwargs: Any) -> None:
+        del args, kwargs
+        raise UnsupportedError(
+            f"{self.name}: `{verb}` replaces weights of a layer that is partly frozen; got "
+            f"layer={self.name!r}. Call `fl.unfreeze(layer)` first, or leave this layer out."
+        )
+
+    return refuse
+
+
+def _get_config(base: type) -> Callable[..., dict[str, Any]]:
+    # `wraps` carries Keras's mark of a default method over, which its automatic configs look for.
+    @functools.wraps(base.get_config)  # type: ignore[attr-defined]
+    def get_config(self: Any) -> dict[str, Any]:
+        outermost = not getattr(_outer, "active", False)
+        _outer.active = True
+        try:
+            config = dict(base.get_config(self))  # type: ignore[attr-defined]
+        finally:
+            if outermost:
+                _outer.active = False
+        # The outermost layer speaks for all inside it: what a layer inside says of itself may be
+        # copied by its parent (Bidirectional) or not be asked for at all (LSTM and its cell).
+        weights = self.__dict__.get("_frostline_waiting") or describe(self)
+        config[KEY] = StoredFreeze(
+            version=VERSION,
+            layer=_keras.class_config(base),
+            weights=weights if outermost else [],
+        )
+        return config
+
+    return get_config
