@@ -10,9 +10,9 @@ if _typing.TYPE_CHECKING or not _is_command(_sys.argv, _sys.orig_argv):
     from frostline._public import *  # noqa: F403  # its `__all__` says what that is
     from frostline._public import __all__ as __all__
 else:
-    # The command starts without Keras, whose import takes seconds.
+    # The command starts without Keras, whose import takes seconds. A script of a user may be called
+    # `frostline` too, and still finds what is public.
     def __getattr__(name: str) -> _typing.Any:
-        """Find a public name all the same: a script of a user may be called `frostline` too."""
         if name.startswith("_") and name != "__all__":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         import frostline._public as public  # late: it brings in Keras
