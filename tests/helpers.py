@@ -118,10 +118,14 @@ def random_mask(shape: tuple[int, ...], seed: int, kind: str) -> np.ndarray:
 
 
 def freeze_at_random(target: Any, kind: str, seed: int = 0) -> list[np.ndarray]:
-    """Freeze a random part of every weight; the masks, in the order of `weights`."""
+    """Freeze a random part of every weight; the masks, in the order of `weights`.
+
+    The kind is "entries", "axis", or "both": these in turn, weight by weight.
+    """
     masks = []
     for place, weight in enumerate(weights(target)):
-        masks.append(random_mask(tuple(weight.variable.shape), seed + place, kind))
+        one = ("axis", "entries")[place % 2] if kind == "both" else kind
+        masks.append(random_mask(tuple(weight.variable.shape), seed + place, one))
         if masks[-1].any():
             fl.freeze(target, weight.variable, fl.mask(masks[-1]))
     return masks

@@ -18,6 +18,8 @@ from helpers import assert_all_same_bits, assert_same_bits, assert_script_ends, 
 from model_files import MAKERS, compressed, frozen_variously, large, small, subclassed
 from test_deltas import everything_in, rewritten, twin
 
+pytestmark = pytest.mark.once
+
 
 def invoke(*arguments):
     return CliRunner().invoke(cli.app(), [str(a) for a in arguments], env={"COLUMNS": "100"})
@@ -81,6 +83,7 @@ def test_from_a_file_and_back_to_one(make, tmp_path):
     assert invoke("verify", tmp_path / "o.keras").exit_code == 0
 
 
+@pytest.mark.once(False)
 def test_a_file_gives_the_delta_that_its_model_gives(files):
     out = files / "delta.safetensors"
     succeeded(invoke("delta", "extract", files / "tuned.keras", "-o", out))
@@ -152,6 +155,7 @@ def test_weights_that_a_file_has_no_names_for(tmp_path):
     assert_same_contents(out, tmp_path / "python.keras")
 
 
+@pytest.mark.once(False)
 def test_half_precision(tmp_path):
     def make():
         layers = [keras.layers.Dense(3, dtype="bfloat16", name="d")]

@@ -17,6 +17,8 @@ from frostline import _console, _start, cli
 from helpers import assert_all_same_bits, assert_script_ends, values
 from model_files import frozen_variously, large, moved, small, subclassed, with_config
 
+pytestmark = pytest.mark.once
+
 
 def invoke(*arguments):
     return CliRunner().invoke(cli.app(), [str(a) for a in arguments], env={"COLUMNS": "100"})
@@ -269,6 +271,7 @@ def test_verify_of_a_truncated_file(frozen):
     assert "not a whole .keras file" in result.stdout
 
 
+@pytest.mark.once(False)
 def test_freeze_writes_what_freeze_in_python_does(tmp_path, plain):
     out = tmp_path / "out.keras"
     result = invoke(
@@ -287,6 +290,7 @@ def test_freeze_writes_what_freeze_in_python_does(tmp_path, plain):
     assert invoke("diff", plain, out).exit_code == 0
 
 
+@pytest.mark.once(False)
 def test_freeze_keeps_the_optimizer(tmp_path):
     model = small()
     model.compile(keras.optimizers.Adam(0.01), "mse")
@@ -303,6 +307,7 @@ def test_freeze_keeps_the_optimizer(tmp_path):
     assert_all_same_bits([np.asarray(v) for v in again.optimizer.variables], old)
 
 
+@pytest.mark.once(False)
 def test_unfreeze_gives_back_a_file_of_keras_alone(tmp_path, frozen):
     out = tmp_path / "out.keras"
     result = invoke("unfreeze", frozen, "-o", out)

@@ -20,6 +20,8 @@ from helpers import value, weights
 from model_files import frozen_variously, large, moved, small
 from test_reports import data_of, trained, unpacked
 
+pytestmark = pytest.mark.once
+
 layers = keras.layers
 
 

@@ -757,6 +757,7 @@ def saved(tuned, tmp_path):
     return path
 
 
+@pytest.mark.once
 def test_a_file_is_a_plain_safetensors_file(tuned, saved):
     from safetensors.numpy import load_file
 
@@ -769,6 +770,7 @@ def test_a_file_is_a_plain_safetensors_file(tuned, saved):
     np.testing.assert_array_equal(held["positions/out/kernel"], np.arange(1, 6, dtype="int32"))
 
 
+@pytest.mark.once
 def test_a_file_that_is_there_is_replaced_or_left_alone(tuned, saved, monkeypatch):
     model, _, delta = tuned
     other = fl.extract_delta(rewritten(model, 9))
@@ -782,6 +784,7 @@ def test_a_file_that_is_there_is_replaced_or_left_alone(tuned, saved, monkeypatc
     assert fl.load_delta(saved) == other
 
 
+@pytest.mark.once
 def test_every_cut_is_refused(saved, tuned):
     base = tuned[1]
     before, data = everything_in(base), saved.read_bytes()
@@ -792,6 +795,7 @@ def test_every_cut_is_refused(saved, tuned):
     assert_all_same_bits(everything_in(base), before)
 
 
+@pytest.mark.once
 def test_every_changed_byte_is_refused(saved, tuned):
     _, base, delta = tuned
     before, data = everything_in(base), saved.read_bytes()
@@ -840,6 +844,7 @@ MALFORMED = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("change", MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_description_is_refused(saved, change):
     with_description(saved, change)
@@ -847,12 +852,14 @@ def test_a_malformed_description_is_refused(saved, change):
         fl.load_delta(saved)
 
 
+@pytest.mark.once
 def test_a_newer_version_is_told(saved):
     with_description(saved, lambda d: d.update(version=2))
     with pytest.raises(fl.FileError, match="version=2, this frostline reads 1"):
         fl.load_delta(saved)
 
 
+@pytest.mark.once
 def test_another_safetensors_file_is_no_delta(tmp_path):
     from safetensors.numpy import save_file
 
@@ -861,6 +868,7 @@ def test_another_safetensors_file_is_no_delta(tmp_path):
         fl.load_delta(tmp_path / "weights.safetensors")
 
 
+@pytest.mark.once
 def test_random_selections_travel_as_indices(tmp_path):
     model = small()
     random = np.random.default_rng(0)
@@ -886,6 +894,7 @@ def masked(draw):
     return mask.reshape(shape)
 
 
+@pytest.mark.once
 @given(masked(), st.integers(0, 100))
 def test_take_and_put_are_inverse_on_any_mask(mask, seed):
     random = np.random.default_rng(seed)

@@ -7,6 +7,8 @@ import pytest
 from faults import OTHER_COPY, TESTS, first_failure, verdict_of
 from mutations import INVARIANTS, MUTATIONS, SOURCE
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_mutation_changes_one_place_and_leaves_a_program(mutation):

@@ -41,6 +41,8 @@ from model_files import (
     with_weights,
 )
 
+pytestmark = pytest.mark.once
+
 makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 
 
@@ -71,6 +73,7 @@ def assert_file_says_what_the_model_does(path, model):
             assert one.frozen_count == frozen.sum()
 
 
+@pytest.mark.once(False)
 @makers
 def test_a_file_says_what_its_model_does(make, tmp_path):
     model = frozen_variously(make())
@@ -254,6 +257,7 @@ def test_however_hdf5_keeps_an_array(array, options, tmp_path):
     assert_same_bits(read, np.asarray(array).astype(read.dtype.newbyteorder("=")))
 
 
+@pytest.mark.once(False)
 def test_half_precision_of_keras(tmp_path):
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, dtype="bfloat16")])

@@ -17,6 +17,8 @@ import pytest
 
 import frostline as fl
 
+pytestmark = pytest.mark.once
+
 ROOT = pathlib.Path(__file__).parent.parent
 BACKEND = keras.backend.backend()
 EXTRAS = {"tensorflow", "jax", "torch", "plot", "cli", "demo", "bench", "docs", "dev"}
@@ -248,6 +250,7 @@ def test_pip_installs_the_unpacked_sdist(unpacked, wheel, tmp_path):
 
 if BACKEND == "jax":  # the smallest backend: once is enough
 
+    @pytest.mark.once(False)
     @pytest.mark.full
     @pytest.mark.parametrize("kind", ["wheel", "sdist"])
     def test_from_the_registry(kind, request, tmp_path):

@@ -16,6 +16,8 @@ from frostline._arrays.plan import (
     plan_from_mask,
 )
 
+pytestmark = pytest.mark.once
+
 shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 masks = shapes.flatmap(lambda shape: hnp.arrays(bool, shape))
 

@@ -19,6 +19,8 @@ from numpy.testing import assert_array_equal
 import frostline as fl
 from helpers import assert_same_bits, image, maps, two_of_one_path, value, weights
 
+pytestmark = pytest.mark.once
+
 
 def dense(inputs=6, units=8, name="hidden"):
     layer = keras.layers.Dense(units, name=name)
@@ -118,6 +120,7 @@ def test_a_weight_without_entries(shape):
 # What is frozen.
 
 
+@pytest.mark.once(False)
 def test_the_map_is_the_mask():
     layer = dense()
     fl.freeze(layer, "kernel", lambda w: w > 0)
@@ -128,6 +131,7 @@ def test_the_map_is_the_mask():
     assert facts(axes) == f"(6, 8), {frozen / 48:.1%} frozen"
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize("where", [fl.at[:, 5], fl.at[::3], fl.at[3, 2], None], ids=repr)
 def test_all_kinds_of_plans(where):
     layer = dense()
@@ -239,6 +243,7 @@ LEAKS = {
 }
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize(("then", "now"), LEAKS.values(), ids=LEAKS)
 def test_a_frozen_entry_that_moved_is_a_leak(then, now):
     layer = dense()
@@ -258,6 +263,7 @@ def test_a_frozen_entry_that_moved_is_a_leak(then, now):
     drawn(figure)
 
 
+@pytest.mark.once(False)
 def test_the_payload_of_a_nan_is_a_leak():
     layer = dense()
     fl.freeze(layer, "kernel", fl.at[:, :3])
@@ -366,6 +372,7 @@ def test_cells_that_are_frozen_in_part_have_another_hatch():
     assert found["frozen"].get_hatch() != found["partly frozen"].get_hatch()
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_other_dtypes(dtype, tmp_path):
     layer = holder((3, 4), dtype=dtype)
@@ -380,6 +387,7 @@ def test_other_dtypes(dtype, tmp_path):
             assert (image(axes, "drift") == 1).all()
 
 
+@pytest.mark.once(False)
 def test_training_moves_nothing_that_is_frozen(tmp_path):
     target = model()
     fl.freeze(target, "*/kernel", fl.at[::2])
@@ -399,6 +407,7 @@ def test_training_moves_nothing_that_is_frozen(tmp_path):
                 assert not equal.all()
 
 
+@pytest.mark.once(False)
 def test_a_snapshot_is_a_copy():
     target = model()
     fl.freeze(target, "hidden/kernel", fl.at[0])
@@ -589,6 +598,7 @@ def test_a_bad_before(make, error, message):
         fl.plot_drift(make(layer), layer)
 
 
+@pytest.mark.once(False)
 def test_an_array_that_is_the_memory_of_the_weight(monkeypatch):
     """As `kernel.detach().numpy()` is on PyTorch: it would move with the weight, unseen."""
     layer = dense()

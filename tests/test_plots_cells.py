@@ -17,6 +17,8 @@ from frostline._plots.layers import arrangement_of as arrangement
 from frostline._plots.maps import Subject, drift_panel, in_pieces
 from helpers import bits, image, maps, weights
 
+pytestmark = pytest.mark.once
+
 # Cells.
 
 

@@ -25,6 +25,8 @@ from frostline._reports import data
 from helpers import assert_all_same_bits, image, maps, two_of_one_path, value, values, weights
 from model_files import frozen_variously, large, small
 
+pytestmark = pytest.mark.once
+
 
 def data_of(path):
     """What the script of a page reads."""
@@ -93,6 +95,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(tmp_path):
     assert "default-src 'none'" in text
 
 
+@pytest.mark.once(False)
 def test_the_numbers_are_those_of_summary_and_of_the_plots(tmp_path):
     model, before = trained()
     leak(model)
@@ -132,6 +135,7 @@ def test_the_verdict(tmp_path, leaking):
     assert shown in text
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize(
     ("then", "now"), [(0.0, -0.0), (1.0, np.nan), (np.inf, 1.0)], ids=["sign", "nan", "infinity"]
 )
@@ -148,6 +152,7 @@ def test_any_bit_of_a_frozen_entry_is_a_leak(tmp_path, then, now):
     assert weight["first"] == f"w[1, 0]: {np.float32(then)!s} -> {np.float32(now)!s}"
 
 
+@pytest.mark.once(False)
 def test_without_before_no_weight_is_read(tmp_path, monkeypatch):
     model, _ = trained()
     calls = []
@@ -166,6 +171,7 @@ def test_some_weights(tmp_path):
     ]
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_other_dtypes(tmp_path, dtype):
     layer = holder((4, 3), dtype)
@@ -345,6 +351,7 @@ BAD_BEFORE = {
 }
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize(("before", "error", "message"), BAD_BEFORE.values(), ids=BAD_BEFORE)
 def test_a_failed_call_leaves_all_as_it_was(tmp_path, before, error, message):
     model = frozen_variously(small())

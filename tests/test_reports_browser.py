@@ -15,6 +15,8 @@ from helpers import value
 from model_files import frozen_variously, large, moved
 from pages import assert_contrast, launched, opener, overflow, texts
 
+pytestmark = pytest.mark.once
+
 LEAK = "lstm/lstm_cell/kernel"
 COLUMNS = {
     "weight": "path",

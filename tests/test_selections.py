@@ -26,6 +26,8 @@ from frostline._selections.simple import (
 )
 from frostline._selections.structure import tokens, units
 
+pytestmark = pytest.mark.once
+
 NAMESPACE = vars(simple) | vars(structure)
 SHAPE = (3, 4, 2)
 

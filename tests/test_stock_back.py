@@ -11,7 +11,9 @@ from keras import layers, ops
 
 import frostline as fl
 from helpers import array, assert_same_bits, compile_for_test
-from test_stock import CASES, network
+from test_stock import cases, network
+
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("quickly_compiled")]
 
 RANDOM = np.random.default_rng(0)
 
@@ -40,7 +42,7 @@ def assert_same(one, other):
     assert told[0] == told[1]
 
 
-@pytest.mark.parametrize("case", CASES)
+@cases
 def test_the_way_back_is_exact(case, tmp_path):
     model, x, y = network(case)
     plain = fl.to_stock(model)

@@ -19,6 +19,8 @@ from frostline._selections.structure import heads, tokens, units
 from frostline._selections.weight import Weight
 from frostline._weights.tree import walk
 
+pytestmark = pytest.mark.once
+
 layers = keras.layers
 NAMESPACE = vars(structure) | {"everything": everything, "at": at}
 

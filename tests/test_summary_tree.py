@@ -22,6 +22,8 @@ import frostline as fl
 from frostline._summaries.layers import lines, printed, tree_of_paths
 from frostline._summaries.numbers import NUMBERS, Totals
 
+pytestmark = pytest.mark.once
+
 SUMS = [name for name in NUMBERS if name != "share"]
 
 
@@ -164,6 +166,7 @@ def test_without_an_optimizer_the_rest_adds_up():
     assert summary.optimizer_bytes_kept is None
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize("make", MODELS.values(), ids=list(MODELS))
 def test_bytes_kept_are_those_of_the_optimizer(make):
     model = partly(make)

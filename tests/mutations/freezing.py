@@ -47,9 +47,7 @@ MUTATIONS = [
             "    if source and not slot.ndim and tuple(source[0].shape) == tuple(slot.shape):\n"
             "        slot.assign(source.pop(0))"
         ),
-        tests=(
-            "test_optimizer.py::test_what_still_trains_goes_on_as_if_nothing_happened[AdamW-plain]",
-        ),
+        tests=("test_optimizer.py::test_what_still_trains_goes_on_as_if_nothing_happened[plain]",),
     ),
     Mutation(
         name="what is excluded from decay is lost",
