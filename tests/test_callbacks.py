@@ -14,23 +14,14 @@ import pytest
 
 import frostline as fl
 from helpers import assert_same_bits, assert_script_ends, compile_for_test, value
+from models import data, dense_layers
 
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(16, 6)).astype("float32")
-Y = RANDOM.normal(size=(16, 3)).astype("float32")
+X, Y = data(16, 6)
 LAYERS = ("a", "b", "c")
 
 
 def small():
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [
-            keras.Input((6,)),
-            keras.layers.Dense(5, activation="tanh", name="a"),
-            keras.layers.Dense(4, activation="tanh", name="b"),
-            keras.layers.Dense(3, name="c"),
-        ]
-    )
+    model = dense_layers(a=5, b=4, c=3)
     compile_for_test(model)
     return model
 

@@ -16,10 +16,9 @@ from helpers import (
     values,
     weights,
 )
+from models import data
 
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(16, 4, 6)).astype("float32")
-Y = RANDOM.normal(size=(16, 3)).astype("float32")
+X, Y = data(16, 4, 6)
 BACKEND = keras.backend.backend()
 
 
@@ -42,33 +41,7 @@ def called_twice():
     return keras.Model(inputs, keras.layers.Dense(3)(outputs))
 
 
-def stacked_cells():
-    cells = [keras.layers.LSTMCell(5), keras.layers.GRUCell(4)]
-    return keras.Sequential([keras.Input((4, 6)), keras.layers.RNN(cells), keras.layers.Dense(3)])
-
-
-def both_ways():
-    return keras.Sequential(
-        [
-            keras.Input((4, 6)),
-            keras.layers.Bidirectional(keras.layers.GRU(4)),
-            keras.layers.Dense(3),
-        ]
-    )
-
-
-def for_each_step():
-    return keras.Sequential(
-        [
-            keras.Input((4, 6)),
-            keras.layers.TimeDistributed(keras.layers.Dense(5, activation="tanh")),
-            keras.layers.GlobalAveragePooling1D(),
-            keras.layers.Dense(3),
-        ]
-    )
-
-
-MODELS = [recomputed, called_twice, stacked_cells, both_ways, for_each_step]
+MODELS = [recomputed, called_twice]
 
 
 @pytest.mark.parametrize("kind", ["entries", "positions"])

@@ -7,22 +7,24 @@ import keras
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from typer.testing import CliRunner
 
 import frostline as fl
-from frostline import cli
-from frostline._arrays.pieces import PIECE, Piece
 from frostline._deltas.model import weights_in
 from frostline._files import open_file
-from helpers import assert_all_same_bits, assert_same_bits, assert_script_ends, value
-from model_files import MAKERS, compressed, frozen_variously, large, small, subclassed
-from test_deltas import everything_in, rewritten, twin
+from helpers import (
+    assert_all_same_bits,
+    assert_same_bits,
+    assert_script_ends,
+    everything_in,
+    invoke,
+    stored_value,
+    told,
+    value,
+)
+from model_files import compressed
+from models import MAKERS, frozen_variously, large, rewritten, small, subclassed, twin
 
 pytestmark = pytest.mark.once
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(cli.app(), [str(a) for a in arguments], env={"COLUMNS": "100"})
 
 
 def succeeded(result):
@@ -30,24 +32,10 @@ def succeeded(result):
     return result.stdout
 
 
-def told(result):
-    """What a command said on the standard error, when it could not do what was asked."""
-    assert result.exit_code == 2, result.output
-    assert "Traceback" not in result.output
-    return result.stderr
-
-
 def contents(path):
     """Every weight in a file, by its key there."""
     with open_file(path) as opened:
-        return {
-            weight.key: np.array(weight.source.read(whole(weight), np.empty(PIECE, np.uint8)))
-            for weight in opened.weights
-        }
-
-
-def whole(weight):
-    return Piece(0, weight.size, tuple(slice(0, n) for n in weight.shape))
+        return {weight.key: stored_value(weight) for weight in opened.weights}
 
 
 def assert_same_contents(path, other):

@@ -9,24 +9,17 @@ import keras
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from typer.testing import CliRunner
 
 import frostline as fl
-from frostline import cli
 from frostline._cli.pictures import subject_of
 from frostline._files import open_file
 from frostline._plots.layers import arrangement_of
-from helpers import value, weights
-from model_files import frozen_variously, large, moved, small
-from test_reports import data_of, trained, unpacked
+from helpers import data_of, invoke, unpacked, value, weights
+from models import frozen_variously, large, moved, small, trained
 
 pytestmark = pytest.mark.once
 
 layers = keras.layers
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(cli.app(), [str(a) for a in arguments], env={"COLUMNS": "100"})
 
 
 def many_axes():

@@ -17,35 +17,19 @@ from frostline._deltas.extract import Origin, extract
 from frostline._deltas.model import ModelWeight, weights_in
 from frostline._deltas.on_files import extract_from_file
 from frostline._files import open_file
-from helpers import assert_all_same_bits, assert_same_bits, train, two_of_one_path, value
-from model_files import MAKERS, frozen_variously, large, small, subclassed
+from helpers import assert_all_same_bits, assert_same_bits, everything_in, train, value
+from models import (
+    MAKERS,
+    frozen_variously,
+    large,
+    rewritten,
+    small,
+    subclassed,
+    twin,
+    two_of_one_path,
+)
 
 layers = keras.layers
-
-
-def everything_in(model):
-    """Every weight and all moving statistics, copied, views in the place of their parts."""
-    return [value(weight.found.variable) for weight in weights_in(model)]
-
-
-def rewritten(model, seed=0):
-    """As after training, but at once: all that trains, and what layers update, has other values."""
-    random = np.random.default_rng(seed)
-    for weight in weights_in(model):
-        if weight.layer_trainable:
-            variable = weight.found.variable
-            free = np.ones(weight.shape, bool) if weight.state else ~fl.frozen_mask(variable)
-            new = random.normal(size=weight.shape).astype("float32").astype(value(variable).dtype)
-            variable.assign(np.where(free, new, value(variable)))
-    return model
-
-
-def twin(make, source):
-    """A model of another object with the same weights and nothing frozen."""
-    model = make()
-    for weight, array in zip(weights_in(model), everything_in(source), strict=True):
-        weight.found.variable.assign(array)
-    return model
 
 
 @pytest.fixture

@@ -9,16 +9,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import frostline as fl
 from frostline import cli
 from frostline._cli import demo
 from frostline._fast.paths import generic
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(cli.app(), list(arguments), env={"COLUMNS": "100"})
+from helpers import invoke
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,7 @@ torch.distributed.destroy_process_group()
 """
 
 
-DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+DEVICES = "--xla_force_host_platform_device_count=2"
 SCRIPTS = {
     "jax": {how: JAX.format(how=repr(how)) for how in ("data", "model")},
     "tensorflow": {"data": TENSORFLOW},
@@ -92,4 +92,4 @@ SCRIPTS = {
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_parallel_training(script):
-    assert_script_ends(script, **DEVICES)
+    assert_script_ends(script, XLA_FLAGS=DEVICES)

@@ -18,6 +18,7 @@ from helpers import (
     value,
     weights,
 )
+from models import TiedEmbedding
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -51,9 +52,13 @@ LAYERS = {
     "MultiHeadAttention": (lambda: _self_attention(L.MultiHeadAttention(4, 3)), (5, 6), 0),
     "GroupedQueryAttention": (lambda: _self_attention(L.GroupQueryAttention(4, 4, 2)), (5, 6), 0),
     "Embedding": (lambda: L.Embedding(9, 6), (4,), 9),
-    "ReversibleEmbedding": (lambda: _ThereAndBack(9, 6), (4,), 9),
-    "ReversibleEmbedding-untied": (lambda: _ThereAndBack(9, 6, tie_weights=False), (4,), 9),
-    "ReversibleEmbedding-float32": (lambda: _ThereAndBack(9, 6, reverse_dtype="float32"), (4,), 9),
+    "ReversibleEmbedding": (lambda: TiedEmbedding(9, 6), (4,), 9),
+    "ReversibleEmbedding-untied": (lambda: TiedEmbedding(9, 6, {"tie_weights": False}), (4,), 9),
+    "ReversibleEmbedding-float32": (
+        lambda: TiedEmbedding(9, 6, {"reverse_dtype": "float32"}),
+        (4,),
+        9,
+    ),
     "Conv1D-causal": (lambda: L.Conv1D(6, 3, padding="causal"), (9, 4), 0),
     "Conv2D": (lambda: L.Conv2D(6, 3, padding="same", strides=2, activation="relu"), (6, 6, 4), 0),
     "Conv2D-groups": (lambda: L.Conv2D(6, 3, groups=2), (6, 6, 6), 0),
@@ -69,20 +74,6 @@ LAYERS = {
 def _self_attention(attention):
     inputs = keras.Input((5, 6))
     return keras.Model(inputs, attention(inputs, inputs))
-
-
-class _ThereAndBack(L.Layer):
-    """An embedding that is also the projection back to its ids."""
-
-    def __init__(self, *args, **options):
-        super().__init__()
-        self.table = L.ReversibleEmbedding(*args, **options)
-
-    def build(self, shape):
-        self.table.build(shape)
-
-    def call(self, ids):
-        return self.table(self.table(ids), reverse=True)
 
 
 def some(axis, which):

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 import frostline as fl
 import zoo
 from frostline._arrays.frozen import either, frozen_from_config
-from frostline._arrays.pieces import PIECE, pieces
+from frostline._arrays.pieces import pieces
 from frostline._arrays.plan import plan_from_mask
 from frostline._errors import FileError
 from frostline._files import open_file
@@ -27,33 +27,13 @@ from frostline._files.check import check
 from frostline._files.compare import compare
 from frostline._files.names import snake_case
 from frostline._files.through import BATCH, go_through
-from helpers import assert_same_bits, value, weights
-from model_files import (
-    MAKERS,
-    compressed,
-    descriptions,
-    frozen_variously,
-    large,
-    moved,
-    small,
-    subclassed,
-    with_config,
-    with_weights,
-)
+from helpers import assert_same_bits, stored_value, value, weights
+from model_files import compressed, descriptions, with_config, with_weights
+from models import MAKERS, frozen_variously, large, moved, small, subclassed
 
 pytestmark = pytest.mark.once
 
 makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
-
-
-def whole(stored):
-    """The value of a weight in a file."""
-    buffer = np.empty(PIECE, np.uint8)
-    read = [
-        stored.source.read(p, buffer).copy() for p in pieces(stored.shape, stored.dtype.itemsize)
-    ]
-    flat = np.concatenate(read) if read else np.empty(0, stored.dtype)
-    return flat.reshape(stored.shape)
 
 
 def mask(stored):
@@ -67,7 +47,7 @@ def assert_file_says_what_the_model_does(path, model):
         stored = {weight.path: weight for weight in opened.weights}
         for found in weights(model):
             one = stored[found.path]
-            assert_same_bits(whole(one), value(found.variable))
+            assert_same_bits(stored_value(one), value(found.variable))
             frozen = fl.frozen_mask(found.variable)
             np.testing.assert_array_equal(mask(one), frozen)
             assert one.frozen_count == frozen.sum()
@@ -253,7 +233,7 @@ def test_however_hdf5_keeps_an_array(array, options, tmp_path):
     with h5py.File(tmp_path / "model.weights.h5", "w") as hdf5:
         hdf5.create_dataset("layers/dense/vars/0", data=array, **options)
     with open_file(tmp_path / "model.weights.h5") as opened:
-        read = whole(opened.weights[0])
+        read = stored_value(opened.weights[0])
     assert_same_bits(read, np.asarray(array).astype(read.dtype.newbyteorder("=")))
 
 
@@ -284,7 +264,7 @@ def test_safetensors(dtype, tmp_path):
     save_file(tensors, tmp_path / "t.safetensors", metadata={"format": "np"})
     with open_file(tmp_path / "t.safetensors") as opened:
         for weight in opened.weights:
-            assert_same_bits(whole(weight), tensors[weight.path])
+            assert_same_bits(stored_value(weight), tensors[weight.path])
         assert len(opened.weights) == 2
         assert not opened.can_hold_a_freeze
     assert not check(tmp_path / "t.safetensors").faults

@@ -18,23 +18,15 @@ from helpers import (
     values,
     weights,
 )
+from models import data, dense_layers
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(16, 6)).astype("float32")
-Y = RANDOM.normal(size=(16, 3)).astype("float32")
+X, Y = data(16, 6)
 
 
 def small():
-    keras.utils.set_random_seed(0)
-    return keras.Sequential(
-        [
-            keras.Input((6,)),
-            keras.layers.Dense(5, activation="tanh", name="hidden"),
-            keras.layers.Dense(3, name="out"),
-        ]
-    )
+    return dense_layers(hidden=5, out=3)
 
 
 def make(name, **settings):

@@ -17,15 +17,10 @@ from matplotlib.figure import Figure
 from numpy.testing import assert_array_equal
 
 import frostline as fl
-from helpers import assert_same_bits, image, maps, two_of_one_path, value, weights
+from helpers import assert_same_bits, image, maps, value, weights
+from models import dense, holder, two_of_one_path
 
 pytestmark = pytest.mark.once
-
-
-def dense(inputs=6, units=8, name="hidden"):
-    layer = keras.layers.Dense(units, name=name)
-    layer.build((None, inputs))
-    return layer
 
 
 def model():
@@ -61,23 +56,6 @@ def write(variable, entry, number):
 
 def facts(axes):
     return "\n".join(text.get_text() for text in axes.texts)
-
-
-class Holder(keras.layers.Layer):
-    """One weight of any shape."""
-
-    def __init__(self, shape, dtype="float32"):
-        super().__init__(name="holder", dtype=dtype)
-        self.shape = shape
-
-    def build(self, *_):
-        self.w = self.add_weight(shape=self.shape, name="w", initializer="ones")
-
-
-def holder(shape, **options):
-    layer = Holder(shape, **options)
-    layer.build()
-    return layer
 
 
 RANKS = {
@@ -375,7 +353,7 @@ def test_cells_that_are_frozen_in_part_have_another_hatch():
 @pytest.mark.once(False)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_other_dtypes(dtype, tmp_path):
-    layer = holder((3, 4), dtype=dtype)
+    layer = holder((3, 4), dtype, initializer="ones")
     fl.freeze(layer, "w", fl.at[0])
     before: Any = fl.snapshot(layer)
     np.savez(tmp_path / "before.npz", **before)

@@ -1,11 +1,8 @@
 """`fl.report`: the file, what is packed into it, and what a call that fails leaves alone."""
 
-import base64
-import json
 import os
 import re
 import subprocess
-import zlib
 from importlib import resources
 from pathlib import Path
 
@@ -22,67 +19,19 @@ from frostline import _console
 from frostline._plots import colors
 from frostline._plots.cells import MOST, Side
 from frostline._reports import data
-from helpers import assert_all_same_bits, image, maps, two_of_one_path, value, values, weights
-from model_files import frozen_variously, large, small
+from helpers import (
+    assert_all_same_bits,
+    data_of,
+    image,
+    maps,
+    unpacked,
+    value,
+    values,
+    weights,
+)
+from models import frozen_variously, holder, leak, small, trained, two_of_one_path
 
 pytestmark = pytest.mark.once
-
-
-def data_of(path):
-    """What the script of a page reads."""
-    text = path.read_text(encoding="utf-8")
-    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
-    return json.loads(found)
-
-
-def unpacked(weight):
-    """The arrays of a weight's map, as the script unpacks them."""
-    packed = weight["map"]
-    high, wide = packed["grid"]
-    content = zlib.decompress(base64.b64decode(packed["content"]))
-    found, at = {}, 0
-    for name in ("down", "across", "frozen", "moved", "leaked", "nonfinite", "largest"):
-        count = {"down": high + 1, "across": wide + 1}.get(name, high * wide)
-        if at == len(content):
-            break
-        planes = np.frombuffer(content[at : at + 4 * count], np.uint8).reshape(4, count)
-        found[name] = np.ascontiguousarray(planes.T).view("<u4").ravel()
-        at += 4 * count
-        if name not in ("down", "across"):
-            found[name] = found[name].reshape(high, wide)
-    assert at == len(content)
-    if "largest" in found:
-        found["largest"] = found["largest"].view("<f4")
-    return found
-
-
-def trained(make=large):
-    """A partly frozen model, what it was, and what moved since: all that trains, and one leak."""
-    model = frozen_variously(make())
-    model.compile("adam", "mse")
-    model.optimizer.build(model.trainable_variables)
-    before = fl.snapshot(model)
-    random = np.random.default_rng(0)
-    for weight in model.trainable_variables:
-        weight.assign(value(weight) + random.normal(size=weight.shape))
-    return model, before
-
-
-def leak(model, index=(0, 3)):
-    kernel = model.get_layer("lstm").cell.kernel
-    changed = value(kernel)
-    changed[index] += 1
-    kernel.assign(changed)
-
-
-def holder(shape, dtype="float32", name="w"):
-    class Holder(keras.layers.Layer):
-        def build(self, *_):
-            self.w = self.add_weight(shape=shape, name=name, initializer="zeros", dtype=dtype)
-
-    layer = Holder(name="holder")
-    layer.build()
-    return layer
 
 
 def test_the_page_is_one_file_that_asks_for_nothing(tmp_path):

@@ -12,7 +12,7 @@ import frostline as fl
 from frostline._console import percent
 from frostline._plots import colors
 from helpers import value
-from model_files import frozen_variously, large, moved
+from models import dense, frozen_variously, large, leak, moved, trained
 from pages import assert_contrast, launched, opener, overflow, texts
 
 pytestmark = pytest.mark.once
@@ -40,33 +40,13 @@ def opened():
         yield opener(started)
 
 
-def trained():
-    """A model of many kinds of layers, what it was, and one frozen entry that moved since."""
-    model = frozen_variously(large())
-    model.compile(keras.optimizers.Adam(), "mse")
-    before = fl.snapshot(model)
-    random = np.random.default_rng(0)
-    for weight in model.trainable_variables:
-        weight.assign(value(weight) + random.normal(size=weight.shape))
-    kernel = model.get_layer("lstm").cell.kernel
-    changed = value(kernel)
-    changed[0, 3] += 1
-    kernel.assign(changed)
-    return model, before
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A report with a leak, its model and what that was."""
     model, before = trained()
+    leak(model)
     path = fl.report(model, before, path=tmp_path_factory.mktemp("made") / "report.html")
     return path, model, before
-
-
-def dense(inputs, units, name="big"):
-    layer = keras.layers.Dense(units, name=name)
-    layer.build((None, inputs))
-    return layer
 
 
 def names(page):

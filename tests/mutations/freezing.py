@@ -147,7 +147,7 @@ MUTATIONS = [
         file="_freezing/layer.py",
         old='            "__module__": "frostline",\n',
         new="",
-        tests=("test_files.py::test_without_frostline_a_frozen_file_does_not_open[functional]",),
+        tests=("test_files.py::test_without_frostline_a_frozen_file_does_not_open",),
     ),
     Mutation(
         name="a variable of Flax is divided",
