@@ -91,14 +91,14 @@ class Outer(keras.layers.Layer):
 entries = fl.mask(np.arange(30).reshape(6, 5) % 3 == 1)
 
 
-def test_a_layer_of_another_precision_inside_a_layer():
+def test_a_layer_of_another_precision_inside_a_layer_computes_the_same():
     layer = Outer("mixed_bfloat16")
     before = array(layer(X[:, 0]))
     fl.freeze(layer, "inner/w", entries)
     assert_same_bits(array(layer(X[:, 0])), before)
 
 
-def test_values_handed_in_while_a_layer_is_called():
+def test_values_handed_in_while_a_layer_is_called_are_used():
     class WithOtherValues(Outer):
         def call(self, x):
             (part,) = self.inner.trainable_variables
@@ -125,7 +125,7 @@ def test_what_a_layer_writes_in_its_call_is_read_in_it():
 
 if BACKEND != "torch":  # which takes one step at a time in Keras
 
-    def test_several_steps_at_once():
+    def test_several_steps_at_once_equal_one_by_one():
         model, one_by_one = called_twice(), called_twice()
         one_by_one.set_weights(model.get_weights())
         for target in (model, one_by_one):

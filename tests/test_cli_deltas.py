@@ -57,7 +57,7 @@ def files(tmp_path):
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
-def test_from_a_file_and_back_to_one(make, tmp_path):
+def test_extract_and_apply_make_the_tuned_file_of_the_base(make, tmp_path):
     model = frozen_variously(make())
     twin(make, model).save(tmp_path / "base.keras")
     rewritten(model).save(tmp_path / "tuned.keras")
@@ -144,7 +144,7 @@ def test_weights_that_a_file_has_no_names_for(tmp_path):
 
 
 @pytest.mark.once(False)
-def test_half_precision(tmp_path):
+def test_half_precision_travels_to_the_bit(tmp_path):
     def make():
         layers = [keras.layers.Dense(3, dtype="bfloat16", name="d")]
         return keras.Sequential([keras.Input((4,)), *layers])
@@ -268,7 +268,7 @@ def test_info_lists_what_is_in_it(files):
     assert succeeded(invoke("delta", "info", delta, "-q")).count("\n") == 2
 
 
-def test_info_as_json(files):
+def test_info_prints_json(files):
     delta = files / "d.safetensors"
     succeeded(invoke("delta", "extract", files / "tuned.keras", "-o", delta, "-q"))
     shown = json.loads(succeeded(invoke("delta", "info", delta, "--json")))

@@ -47,7 +47,7 @@ def test_inspect_lists_each_weight_and_totals_that_add_up(frozen):
     assert f"{frozen}: 4 weights, 44 entries, 15 frozen" in result.stdout
 
 
-def test_inspect_as_json(frozen):
+def test_inspect_prints_json(frozen):
     model = frozen_variously(small())
     shown = json.loads(invoke("inspect", frozen, "--json").stdout)
     assert shown["format"] == "keras"
@@ -154,7 +154,7 @@ def test_diff_finds_one_entry_of_a_large_weight(tmp_path):
     assert "the first is large/kernel[3000, 77]: 1.0 -> 1.0000001" in result.stdout
 
 
-def test_diff_as_json(tmp_path, frozen):
+def test_diff_prints_json(tmp_path, frozen):
     model = moved(keras.saving.load_model(frozen), "out/bias", 1, -0.0)
     model.save(tmp_path / "after.keras")
     result = invoke("diff", frozen, tmp_path / "after.keras", "--json")

@@ -118,7 +118,7 @@ def test_files_without_a_freeze_say_that_nothing_is_known(files):
 
 
 @pytest.mark.parametrize("after", ["leak.keras", "leak.weights.h5", "leak.safetensors"])
-def test_the_picture(files, after, monkeypatch):
+def test_the_picture_of_files_is_the_picture_of_their_models(files, after, monkeypatch):
     from frostline._plots import page as drawn_by
 
     drawn = []

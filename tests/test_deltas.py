@@ -123,7 +123,7 @@ def test_rows_cost_an_index_of_four_bytes_each_and_entries_too(tuned):
     assert fl.frozen_mask(model.get_layer("hidden").kernel).sum() == 24 - 19
 
 
-def test_values_and_masks(tuned):
+def test_a_delta_gives_its_values_and_masks(tuned):
     model, _, delta = tuned
     kernel = model.get_layer("hidden").kernel
     mask = delta.frozen_mask("hidden/kernel")
@@ -389,7 +389,7 @@ def test_with_a_base_a_signed_zero_is_a_change():
     assert [(w.path, w.held) for w in delta.weights if w.held] == [("out/bias", 2)]
 
 
-def test_bad_bases():
+def test_bad_bases_are_refused():
     model = small()
     with pytest.raises(fl.TargetError, match="base: neither a model nor a mapping"):
         fl.extract_delta(model, base=[1])

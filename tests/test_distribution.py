@@ -91,5 +91,5 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
-def test_parallel_training(script):
+def test_frozen_entries_keep_their_bits_on_several_devices(script):
     assert_script_ends(script, XLA_FLAGS=DEVICES)

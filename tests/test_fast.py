@@ -148,7 +148,9 @@ FEW, MANY = 1, 24
 @pytest.mark.parametrize("batch", [FEW, MANY], ids=["few rows", "many rows"])
 @pytest.mark.parametrize("axis", [0, -1])
 @pytest.mark.parametrize("name", [*PRODUCTS, "MultiHeadAttention", "ReversibleEmbedding"])
-def test_scattered_positions_of_few_and_of_many_rows(name, axis, batch, monkeypatch):
+def test_scattered_positions_equal_the_generic_path_for_few_and_for_many_rows(
+    name, axis, batch, monkeypatch
+):
     layer, x, towards = built(name, batch)
     fl.freeze(layer, divisible(layer, axis), some(axis, "every other"))
     taken = []
@@ -292,7 +294,7 @@ def test_standardized_weights_go_the_generic_way():
 
 @pytest.mark.parametrize("which", ["first", "every other"])
 @pytest.mark.parametrize("name", ["Dense", "Dense-3d", "Embedding", "Conv1D-causal"])
-def test_vectorized_map_over_a_partly_frozen_layer(name, which):
+def test_a_vectorized_map_over_a_partly_frozen_layer_equals_the_batch(name, which):
     layer, x, towards = built(name)
     if name == "Dense-3d":  # many rows in one of the batch
         x = ops.repeat(x, 8, axis=1)
@@ -313,7 +315,7 @@ def test_vectorized_map_over_a_partly_frozen_layer(name, which):
 
 
 @pytest.mark.parametrize("which", ["first", "every other"])
-def test_a_layer_in_a_loop(which):
+def test_a_layer_in_a_loop_computes_the_same(which):
     layer = L.Dense(5)
     x = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(4, 5)).astype("float32"))
     before = array(layer(layer(layer(x))))
@@ -328,7 +330,7 @@ def test_a_layer_in_a_loop(which):
 @pytest.mark.parametrize("batch", [FEW, MANY], ids=["few rows", "many rows"])
 @pytest.mark.parametrize("which", ["first", "every other"])
 @pytest.mark.parametrize("axis", [0, -1])
-def test_second_derivatives(axis, which, batch):
+def test_second_derivatives_equal_the_generic_ones(axis, which, batch):
     """A gradient penalty: the gradient of the input depends on what trains."""
     layer = L.Dense(6, activation="tanh")
     x = np.random.default_rng(0).normal(size=(batch, 5)).astype("float32")
@@ -359,12 +361,12 @@ def few_entries(shape, count, inputs):
     [((12, 20), 3, (4, 12)), ((12, 20), 3, (2, 3, 12)), ((700, 600), 4200, (2, 700))],
     ids=["matrix", "3d", "more than a block"],
 )
-def test_few_entries(shape, count, inputs):
+def test_few_trained_entries_equal_the_generic_path(shape, count, inputs):
     layer, x, towards = few_entries(shape, count, inputs)
     assert_equal_paths(layer, x, towards)
 
 
-def test_few_entries_in_a_vectorized_map_and_in_second_derivatives():
+def test_few_trained_entries_are_right_in_a_vectorized_map_and_in_second_derivatives():
     layer, x, towards = few_entries((12, 20), 3, (4, 12))
 
     def loss(y):
@@ -408,14 +410,14 @@ def test_what_changes_without_notice_is_seen(where):
 
 
 @pytest.mark.parametrize("name", ["Embedding", "Dense"])
-def test_an_empty_batch(name):
+def test_an_empty_batch_has_an_empty_output(name):
     layer, x, _ = built(name)
     fl.freeze(layer, divisible(layer, 0), some(0, "every other"))
     assert layer(x[:0]).shape == (0, *layer(x).shape[1:])
 
 
 @pytest.mark.parametrize("where", [fl.at[::2], fl.at[5:]], ids=str)
-def test_ids_that_count_from_the_end(where):
+def test_ids_that_count_from_the_end_find_their_rows(where):
     layer, _, _ = built("Embedding")
     ids = ops.convert_to_tensor([[-1, -2, 0], [-9, 8, 7]])
     before = array(layer(ids))
@@ -443,7 +445,7 @@ def test_weights_that_mixed_precision_leaves_alone_keep_their_precision(policy, 
 
 
 @pytest.mark.parametrize("which", ["first", "every other"])
-def test_a_tied_table_in_mixed_precision(which):
+def test_a_tied_table_computes_the_same_in_mixed_precision(which):
     table = L.ReversibleEmbedding(9, 6, dtype="mixed_float16")
     hidden = ops.ones((4, 6), dtype="float16")
     table.build((None, 3))

@@ -118,7 +118,7 @@ def trained(model):
 
 
 @makers
-def test_whole_model_file(make, tmp_path):
+def test_a_model_file_brings_freeze_weights_and_optimizer_back(make, tmp_path):
     model = trained(frozen_variously(make()))
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -166,7 +166,7 @@ def test_the_file_of_a_frozen_model_is_the_file_of_a_plain_one(tmp_path):
     assert listed[0] == listed[1]
 
 
-def test_sharded_weight_files(tmp_path):
+def test_sharded_weight_files_load_into_a_plain_model(tmp_path):
     model, plain = frozen_variously(functional()), functional()
     model.save_weights(tmp_path / "model.weights.json", max_shard_size=2e-6)
     plain.load_weights(tmp_path / "model.weights.json")
@@ -181,12 +181,12 @@ COPIES = {
 
 @pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES.keys())
 @makers
-def test_copies(make, copied):
+def test_a_copied_model_keeps_its_freeze(make, copied):
     model = trained(frozen_variously(make()))
     assert_same_freeze(copied(model), model)
 
 
-def test_a_layer_is_copied_too():
+def test_a_copied_layer_keeps_its_freeze():
     layer = keras.layers.Dense(3)
     layer.build((None, 4))
     fl.freeze(layer, "kernel", fl.at[0])
@@ -232,7 +232,7 @@ def test_weights_loaded_before_the_first_call_find_the_freeze_there(tmp_path):
     assert_same_freeze(clone, model)
 
 
-def test_get_and_set_weights():
+def test_get_and_set_weights_take_whole_weights():
     model = frozen_variously(functional())
     numbers = [2 * number for number in model.get_weights()]
     model.set_weights(numbers)
@@ -244,7 +244,7 @@ def test_get_and_set_weights():
         functional().set_weights(model.get_weights())
 
 
-def test_a_model_without_config_or_registration(tmp_path):
+def test_a_model_without_config_or_registration_is_restored(tmp_path):
     model = Bare()
     model(X)
     fl.freeze(model, "*kernel", fl.at[0])
@@ -286,7 +286,7 @@ class Twice(keras.layers.Layer):
         return self.last(self.between(inputs))
 
 
-def test_a_freeze_after_a_layer_that_is_held_twice(tmp_path):
+def test_a_freeze_after_a_layer_that_is_held_twice_is_restored(tmp_path):
     model = keras.Sequential([keras.Input((4, 6)), Twice(name="twice")])
     fl.freeze(model, "twice/between/kernel", fl.at[0])
     model.save(tmp_path / "model.keras")
@@ -366,7 +366,7 @@ def test_without_frostline_a_frozen_file_does_not_open(tmp_path):
     assert_script_ends(script)
 
 
-def test_one_direction_of_a_bidirectional_layer(tmp_path):
+def test_one_direction_of_a_bidirectional_layer_is_restored(tmp_path):
     inputs = keras.Input((4, 6))
     model = keras.Model(
         inputs, keras.layers.Bidirectional(keras.layers.GRU(3), name="both")(inputs)
@@ -396,7 +396,7 @@ class Eager(keras.Model):
         return self.out(inputs[:, 0]) * float(array(keras.ops.sum(inputs)) < 1e9)
 
 
-def test_a_model_that_is_built_by_its_first_call():
+def test_a_model_that_is_built_by_its_first_call_is_cloned_frozen():
     model = Eager()
     model(X)
     fl.freeze(model, "*kernel", fl.at[0])
@@ -418,7 +418,7 @@ def test_an_unfrozen_model_saves_as_if_it_never_was_frozen(tmp_path):
     assert_all_same_bits(values(model), values(plain))
 
 
-def test_checkpoint_callbacks(tmp_path):
+def test_checkpoint_callbacks_save_the_freeze(tmp_path):
     model = frozen_variously(functional())
     compile_for_test(model)
     best = keras.callbacks.ModelCheckpoint(tmp_path / "best.keras")
@@ -433,7 +433,7 @@ def test_checkpoint_callbacks(tmp_path):
     assert_all_same_bits(values(plain), values(model))
 
 
-def test_backup_and_restore(tmp_path):
+def test_a_run_restored_from_a_backup_equals_one_that_was_not(tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 2:
@@ -462,7 +462,7 @@ def test_backup_and_restore(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_export(tmp_path):
+def test_an_exported_model_computes_the_same(tmp_path):
     model = dense_layers(hidden=5, out=3)
     fl.freeze(model, "hidden/kernel", fl.at[:, ::2])
     fl.freeze(model, "out/kernel", fl.at[0, 0])
@@ -478,7 +478,7 @@ def test_export(tmp_path):
 
 if keras.backend.backend() == "tensorflow":
 
-    def test_a_checkpoint_of_tensorflow(tmp_path):
+    def test_a_checkpoint_of_tensorflow_restores_a_partly_frozen_weight(tmp_path):
         import tensorflow as tf
 
         layer = keras.layers.Dense(3)

@@ -75,7 +75,7 @@ def test_names_need_no_freeze_where_a_config_tells_of_the_layers(tmp_path):
 
 
 @pytest.mark.parametrize("name", zoo.PRESENT)
-def test_every_layer_of_keras(name, tmp_path):
+def test_a_file_of_each_layer_of_keras_says_what_its_model_does(name, tmp_path):
     model = zoo.Case(name).model()
     fl.freeze(model, "*", lambda w: np.arange(w.size).reshape(w.shape) % 3 == 0)
     model.save(tmp_path / "model.keras")
@@ -258,7 +258,7 @@ def test_half_precision_of_keras(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "bool", "bfloat16"])
-def test_safetensors(dtype, tmp_path):
+def test_tensors_of_safetensors_are_read_in_any_dtype(dtype, tmp_path):
     kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
     tensors = {"b": (np.arange(6) % 2).reshape(2, 3).astype(kind), "a": np.ones((), kind)}
     save_file(tensors, tmp_path / "t.safetensors", metadata={"format": "np"})

@@ -115,7 +115,7 @@ def test_the_sdist_builds_the_same_wheel(unpacked, wheel, tmp_path):
     assert build(unpacked, tmp_path, "wheel").read_bytes() == wheel.read_bytes()
 
 
-def test_metadata(wheel, unpacked):
+def test_the_metadata_is_complete(wheel, unpacked):
     with zipfile.ZipFile(wheel) as archive:
         raw = archive.read(f"{NAME}.dist-info/METADATA")
         licence = archive.read(f"{NAME}.dist-info/licenses/LICENSE")

@@ -72,7 +72,7 @@ RANKS = {
 
 
 @pytest.mark.parametrize(("shape", "shown"), RANKS.values(), ids=RANKS)
-def test_any_rank(shape, shown):
+def test_a_weight_of_any_rank_is_drawn(shape, shown):
     layer = holder(shape)
     before = fl.snapshot(layer)
     layer.w.assign(value(layer.w) + 1)
@@ -197,7 +197,7 @@ def test_drift_is_the_distance_and_equal_is_masked():
     assert figure.texts[0].get_text() == "hidden: no frozen entry moved"
 
 
-def test_nothing_moved():
+def test_a_map_says_that_nothing_moved():
     layer, before = frozen_kernel()
     for axes in maps(fl.plot_drift(before, layer)):
         assert np.ma.getmaskarray(image(axes, "drift")).all()
@@ -352,7 +352,7 @@ def test_cells_that_are_frozen_in_part_have_another_hatch():
 
 @pytest.mark.once(False)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_other_dtypes(dtype, tmp_path):
+def test_half_precision_is_compared(dtype, tmp_path):
     layer = holder((3, 4), dtype, initializer="ones")
     fl.freeze(layer, "w", fl.at[0])
     before: Any = fl.snapshot(layer)
@@ -570,7 +570,7 @@ BAD_BEFORE = {
 
 
 @pytest.mark.parametrize(("make", "error", "message"), BAD_BEFORE.values(), ids=BAD_BEFORE)
-def test_a_bad_before(make, error, message):
+def test_a_bad_before_is_refused(make, error, message):
     layer = dense()
     with pytest.raises(error, match=message):
         fl.plot_drift(make(layer), layer)
@@ -601,12 +601,12 @@ def draw(request):
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, None, "all"], ids=repr)
-def test_a_bad_limit(draw, limit):
+def test_a_bad_limit_is_refused(draw, limit):
     with pytest.raises(fl.PlotError, match=r"limit: a positive number of weights; got limit="):
         draw(model(), limit=limit)
 
 
-def test_bad_axes(draw):
+def test_bad_axes_are_refused(draw):
     with pytest.raises(fl.TargetError, match=r"ax: not the plain axes .* got ax=Figure\. Pass"):
         draw(model(), "out/bias", ax=Figure())
     polar = Figure().add_subplot(projection="polar")
@@ -621,7 +621,7 @@ def test_several_weights_and_one_ax(draw):
     assert not axes.images
 
 
-def test_bad_targets(draw):
+def test_bad_targets_are_refused(draw):
     with pytest.raises(fl.TargetError, match="not a Keras layer or model"):
         draw("model")
     with pytest.raises(fl.PathError, match="no weight has this path; got weights='hiden/kernel'"):

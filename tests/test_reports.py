@@ -73,7 +73,7 @@ def test_the_numbers_are_those_of_summary_and_of_the_plots(tmp_path):
 
 
 @pytest.mark.parametrize("leaking", [False, True], ids=["ok", "leak"])
-def test_the_verdict(tmp_path, leaking):
+def test_the_verdict_says_whether_something_leaked(tmp_path, leaking):
     model, before = trained()
     if leaking:
         leak(model)
@@ -112,7 +112,7 @@ def test_without_before_no_weight_is_read(tmp_path, monkeypatch):
     assert "moved" not in unpacked(shown["weights"][0])
 
 
-def test_some_weights(tmp_path):
+def test_weights_that_are_named_are_listed_alone(tmp_path):
     model, before = trained()
     path = fl.report(model, before, "lstm/*", path=tmp_path / "report.html")
     assert [w["path"] for w in data_of(path)["weights"]] == [
@@ -122,7 +122,7 @@ def test_some_weights(tmp_path):
 
 @pytest.mark.once(False)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_other_dtypes(tmp_path, dtype):
+def test_half_precision_is_compared(tmp_path, dtype):
     layer = holder((4, 3), dtype)
     fl.freeze(layer, "w", fl.at[0])
     before = fl.snapshot(layer)
@@ -133,7 +133,7 @@ def test_other_dtypes(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0), (2, 3, 4, 5)], ids=str)
-def test_any_rank(tmp_path, shape):
+def test_a_weight_of_any_rank_has_a_map(tmp_path, shape):
     layer = holder(shape)
     before = fl.snapshot(layer)
     layer.w.assign(np.ones(shape))
@@ -260,7 +260,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("place", "message"), BAD.values(), ids=BAD)
-def test_a_bad_path(tmp_path, place, message):
+def test_a_bad_path_is_refused(tmp_path, place, message):
     with pytest.raises(fl.ReportError, match=message) as raised:
         fl.report(small(), path=place(tmp_path))
     assert isinstance(raised.value, OSError)
@@ -328,7 +328,7 @@ def test_a_disk_that_is_full_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["report.html"]
 
 
-def test_bad_targets(tmp_path):
+def test_bad_targets_are_refused(tmp_path):
     with pytest.raises(fl.TargetError, match="not a Keras layer or model"):
         fl.report("model", path=tmp_path / "report.html")
     with pytest.raises(fl.PathError, match="no weight has this path"):

@@ -198,7 +198,7 @@ def test_names_tell_the_parts():
     assert inner.get_layer("split__frozen").units == 2
 
 
-def test_nested_shared_and_several():
+def test_nested_and_shared_layers_are_rewritten():
     shared = layers.Dense(4, activation="tanh", name="shared")
     first, second = keras.Input((4,)), keras.Input((4,))
     block = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="inner")], name="block")

@@ -60,7 +60,7 @@ def test_the_way_back_is_exact(case, tmp_path):
     assert not any(fl.is_frozen(v) for v in whole.trainable_variables)
 
 
-def test_nested_shared_and_in_a_sequential_model():
+def test_nested_and_shared_layers_come_back():
     shared = layers.Dense(4, activation="tanh", name="shared")
     first, second = keras.Input((4,)), keras.Input((4,))
     block = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="inner")], name="block")
@@ -350,7 +350,7 @@ def test_sequences_of_unknown_length():
     assert fl.frozen_mask(again.get_layer("head").bias).tolist() == [True] * 3 + [False] * 2
 
 
-def test_a_mask_comes_by():
+def test_a_split_that_a_mask_passes_is_not_listed():
     x = keras.Input((5, 6))
     masked = layers.Masking()(x)
     model = keras.Model(x, layers.GRU(2)(columns(masked, lambda: ops_concatenate)[0]))
@@ -374,7 +374,7 @@ def two_heads():
     return keras.Model(x, [columns(x)[0], layers.Concatenate()([old(x), new(x)])], name="model")
 
 
-def test_names_of_splits():
+def test_splits_have_names_of_their_own():
     model = two_heads()
     splits = fl.find_splits(model)
     assert len({split.name for split in splits}) == 2

@@ -652,7 +652,7 @@ def test_attention_without_heads_says_nothing():
     ids=repr,
 )
 @pytest.mark.parametrize("make", [units, tokens, heads])
-def test_printed_form(make, picked, text):
+def test_a_structure_prints_the_call_that_makes_it(make, picked, text):
     selection = make(picked)
     again = eval(repr(selection), NAMESPACE)
     assert repr(selection) == make.__name__.lower() + text

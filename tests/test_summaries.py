@@ -38,7 +38,7 @@ SELECTIONS = {
 @pytest.mark.parametrize(
     ("where", "frozen", "kind"), SELECTIONS.values(), ids=list(SELECTIONS.keys())
 )
-def test_exact_numbers(where, frozen, kind):
+def test_a_summary_counts_exactly(where, frozen, kind):
     target = model()
     fl.freeze(target, "hidden/kernel", where)
     summary = fl.summary(target)
@@ -322,7 +322,7 @@ def test_a_weight_that_is_reached_in_two_ways_counts_once():
     assert (summary.frozen, summary.size) == (4, target.count_params())
 
 
-def test_errors():
+def test_bad_targets_are_refused():
     with pytest.raises(fl.NotBuiltError, match="no weights yet"):
         fl.summary(keras.layers.Dense(3))
     with pytest.raises(fl.PathError, match="no weights that train"):

@@ -76,7 +76,7 @@ def test_frozen_entries_keep_their_bits(name, setting):
 
 @selections
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision(policy, where):
+def test_frozen_entries_keep_their_bits_in_mixed_precision(policy, where):
     keras.config.set_dtype_policy(policy)
     try:
         model = small()
@@ -98,7 +98,7 @@ def test_mixed_precision(policy, where):
 # The other tests train on JAX with XLA and on PyTorch eagerly.
 @selections
 @pytest.mark.parametrize("how", {"tensorflow": ["eager", "jit"]}.get(BACKEND, ["eager"]))
-def test_eager_and_compiled(how, where):
+def test_frozen_entries_keep_their_bits_eagerly_and_compiled(how, where):
     model = small()
     kernel = model.get_layer("hidden").kernel
     before = value(kernel)
@@ -191,7 +191,7 @@ def test_batch_normalization_statistics_go_on():
     assert (value(layer.moving_mean) != mean).all()
 
 
-def test_a_layer_that_writes_its_own_weight_while_training():
+def test_a_layer_that_writes_its_own_weight_leaves_what_is_frozen():
     keras.utils.set_random_seed(0)
     inner = keras.layers.Dense(4)
     wrapper = keras.layers.SpectralNormalization(inner)
