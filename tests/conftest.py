@@ -36,11 +36,27 @@ hypothesis.settings.load_profile("frostline")
 def pytest_addoption(parser):
     parser.addoption("--generic", action="store_true", help="without fast paths, in every test")
     parser.addoption("--shard", default="0/1", help="I/N: every Nth test, from the Ith on")
+    parser.addoption(
+        "--without-once", action="store_true", help="without tests that another backend runs"
+    )
 
 
 def pytest_collection_modifyitems(config, items):
+    """Leave out what another backend runs, and all but one shard.
+
+    A test marked `once` depends on no backend: it reads text, files or plain arrays, or starts a
+    process. `make test` runs it with the last of its backends alone, and pytest by itself always.
+    """
+    if config.getoption("--without-once"):
+        config.hook.pytest_deselected(items=[item for item in items if _runs_once(item)])
+        items[:] = [item for item in items if not _runs_once(item)]
     first, step = map(int, config.getoption("--shard").split("/"))
     items[:] = items[first::step]
+
+
+def _runs_once(item):
+    mark = item.get_closest_marker("once")
+    return mark is not None and mark.args != (False,)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,6 +84,19 @@ def fresh_keras(keras_backend):
     keras.backend.clear_session()
     gc.freeze()
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="module")
+def quickly_compiled():
+    """JAX leaves out most optimizations, for modules that compile far more than they compute."""
+    if backend != "jax":
+        yield
+        return
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(autouse=True)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
+import json
 import os
+import re
 import subprocess
 import sys
+import zlib
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from typer.testing import CliRunner
 
 import frostline as fl
+from frostline import cli
+from frostline._arrays.pieces import PIECE, pieces
+from frostline._deltas.model import weights_in
 from frostline._fast.paths import generic
 from frostline._weights.tree import Found, unique, walk
 
@@ -118,10 +127,14 @@ def random_mask(shape: tuple[int, ...], seed: int, kind: str) -> np.ndarray:
 
 
 def freeze_at_random(target: Any, kind: str, seed: int = 0) -> list[np.ndarray]:
-    """Freeze a random part of every weight; the masks, in the order of `weights`."""
+    """Freeze a random part of every weight; the masks, in the order of `weights`.
+
+    The kind is "entries", "axis", or "both": these in turn, weight by weight.
+    """
     masks = []
     for place, weight in enumerate(weights(target)):
-        masks.append(random_mask(tuple(weight.variable.shape), seed + place, kind))
+        one = ("axis", "entries")[place % 2] if kind == "both" else kind
+        masks.append(random_mask(tuple(weight.variable.shape), seed + place, one))
         if masks[-1].any():
             fl.freeze(target, weight.variable, fl.mask(masks[-1]))
     return masks
@@ -270,18 +283,61 @@ def image(axes: Any, gid: str) -> Any:
     return found[0] if found else None
 
 
-class TwoOfOnePath(keras.Model):
-    """Two layers of one name, so that their weights have the same paths."""
-
-    def __init__(self):
-        super().__init__(name="model")
-        self.pair = [keras.layers.Dense(3, name="same"), keras.layers.Dense(3, name="same")]
-
-    def call(self, x):
-        return self.pair[1](self.pair[0](x))
+def everything_in(model: Any) -> list[np.ndarray]:
+    """Every weight and all moving statistics, copied, views in the place of their parts."""
+    return [value(weight.found.variable) for weight in weights_in(model)]
 
 
-def two_of_one_path() -> TwoOfOnePath:
-    made = TwoOfOnePath()
-    made(np.zeros((1, 3), "float32"))
-    return made
+def frozen_masks(target: Any) -> list[np.ndarray]:
+    """What is frozen of each weight, in the order of `weights`."""
+    return [fl.frozen_mask(weight.variable) for weight in weights(target)]
+
+
+def stored_value(weight: Any) -> np.ndarray:
+    """The value of a weight in a file."""
+    buffer = np.empty(PIECE, np.uint8)
+    parts = pieces(weight.shape, weight.dtype.itemsize)
+    read = [weight.source.read(part, buffer).copy() for part in parts]
+    flat = np.concatenate(read) if read else np.empty(0, weight.dtype)
+    return flat.reshape(weight.shape)
+
+
+def invoke(*arguments: Any) -> Any:
+    """Run the command in this process."""
+    words = [str(argument) for argument in arguments]
+    return CliRunner().invoke(cli.app(), words, env={"COLUMNS": "100"})
+
+
+def told(result: Any, status: int = 2) -> str:
+    """What a command wrote to the standard error, when it ended as expected."""
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    return result.stderr
+
+
+def data_of(page: Path) -> Any:
+    """What the script of a report reads."""
+    text = page.read_text(encoding="utf-8")
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
+    return json.loads(found)
+
+
+def unpacked(weight: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays of a weight's map, as the script unpacks them."""
+    packed = weight["map"]
+    high, wide = packed["grid"]
+    content = zlib.decompress(base64.b64decode(packed["content"]))
+    found, at = {}, 0
+    for name in ("down", "across", "frozen", "moved", "leaked", "nonfinite", "largest"):
+        count = {"down": high + 1, "across": wide + 1}.get(name, high * wide)
+        if at == len(content):
+            break
+        planes = np.frombuffer(content[at : at + 4 * count], np.uint8).reshape(4, count)
+        found[name] = np.ascontiguousarray(planes.T).view("<u4").ravel()
+        at += 4 * count
+        if name not in ("down", "across"):
+            found[name] = found[name].reshape(high, wide)
+    assert at == len(content)
+    if "largest" in found:
+        found["largest"] = found["largest"].view("<f4")
+    return found

@@ -11,6 +11,8 @@ from benchmarks.report import FLOOR, FULL, OURS, Measured, figure, markdown
 from frostline._files import open_file
 from frostline._files.compare import compare
 
+pytestmark = pytest.mark.once
+
 SECONDS = {FULL: 0.010, FLOOR: 0.005, OURS: 0.006}
 RESULTS = {
     "JAX": [

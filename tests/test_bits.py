@@ -21,6 +21,8 @@ from frostline._arrays.plan import plan_from_mask
 from frostline._files import open_file, safetensors, sources, through
 from frostline._files.compare import compare
 
+pytestmark = pytest.mark.once
+
 DTYPES = [
     *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
     *("float16", "float32", "float64", "complex64", "complex128"),

@@ -14,23 +14,14 @@ import pytest
 
 import frostline as fl
 from helpers import assert_same_bits, assert_script_ends, compile_for_test, value
+from models import data, dense_layers
 
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(16, 6)).astype("float32")
-Y = RANDOM.normal(size=(16, 3)).astype("float32")
+X, Y = data(16, 6)
 LAYERS = ("a", "b", "c")
 
 
 def small():
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [
-            keras.Input((6,)),
-            keras.layers.Dense(5, activation="tanh", name="a"),
-            keras.layers.Dense(4, activation="tanh", name="b"),
-            keras.layers.Dense(3, name="c"),
-        ]
-    )
+    model = dense_layers(a=5, b=4, c=3)
     compile_for_test(model)
     return model
 
@@ -60,7 +51,7 @@ class Each(keras.callbacks.Callback):
 # Contexts
 
 
-def test_frozen_for_a_block():
+def test_frozen_lasts_for_its_block():
     model = small()
     before = kernels(model)
     with fl.frozen(model, "a/kernel", fl.at[:2]) as changes:
@@ -72,7 +63,7 @@ def test_frozen_for_a_block():
     assert (kernels(model)["a"][:2] != before["a"][:2]).any()
 
 
-def test_thawed_for_a_block():
+def test_thawed_lasts_for_its_block():
     model = small()
     fl.freeze(model, "a/kernel", fl.at[:2])
     fl.freeze(model, "b/bias")
@@ -143,7 +134,7 @@ def test_a_schedule_does_what_verbs_between_fits_do():
         assert_same_bits(kernels(model)[name], kernels(by_hand)[name])
 
 
-def test_a_schedule_with_validation_and_a_second_fit():
+def test_a_schedule_begins_again_in_a_second_fit():
     model = small()
     schedule = fl.callbacks.FreezeSchedule(
         {0: lambda m: fl.freeze(m, "a/*"), 1: lambda m: fl.unfreeze(m)}
@@ -163,14 +154,14 @@ def test_an_action_that_fails_ends_training_and_changes_nothing():
     fit(model, epochs=1)
 
 
-def test_an_action_after_the_last_epoch_is_told_of():
+def test_an_action_after_the_last_epoch_warns():
     schedule = fl.callbacks.FreezeSchedule({9: lambda m: fl.unfreeze(m)})
     with pytest.warns(UserWarning, match=re.escape("got epochs=2, actions at [9]")):
         fit(small(), schedule, epochs=2)
 
 
 @pytest.mark.parametrize("order", ["top_down", "bottom_up"])
-def test_gradual_unfreezing(order):
+def test_gradual_unfreezing_thaws_one_layer_after_another(order):
     model = small()
     fl.freeze(model, "a/kernel", fl.at[0])
     history = [kernels(model)]
@@ -188,7 +179,7 @@ def test_gradual_unfreezing(order):
     )
 
 
-def test_gradual_unfreezing_of_groups():
+def test_gradual_unfreezing_thaws_one_group_after_another():
     model = small()
     schedule = fl.callbacks.gradual_unfreezing(model, groups=["[ab]/kernel", "c/*"])
     frozen = []
@@ -232,7 +223,7 @@ def test_gradual_unfreezing_of_another_model_is_refused():
         (lambda: fl.callbacks.FreezeAudit().audit(), "before training"),
     ],
 )
-def test_bad_arguments(make, message):
+def test_bad_arguments_are_refused(make, message):
     with pytest.raises(fl.ScheduleError, match=re.escape(message)):
         make()
 
@@ -285,7 +276,7 @@ def test_a_run_that_was_stopped_goes_on_as_it_was(tmp_path, first):
     assert not (tmp_path / "backup").exists()
 
 
-def test_a_backup_in_mid_epoch(tmp_path):
+def test_a_backup_in_mid_epoch_repeats_no_action(tmp_path):
     def backup():
         return keras.callbacks.BackupAndRestore(tmp_path / "backup", save_freq=1)
 
@@ -300,7 +291,7 @@ def test_a_backup_in_mid_epoch(tmp_path):
     assert not fl.is_frozen(again.get_layer("a").kernel)
 
 
-def test_gradual_unfreezing_goes_on(tmp_path):
+def test_gradual_unfreezing_goes_on_from_a_backup(tmp_path):
     def run(*more):
         model = small()
         fl.freeze(model, "a/kernel", fl.at[0])
@@ -368,16 +359,16 @@ np.savez(out, *[keras.ops.convert_to_numpy(layer.kernel.value) for layer in laye
 
 
 def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path):
-    def run(name, folder="", kill=False, status=0):
+    def script(name, folder="", kill=False):
         out = str(tmp_path / name)
-        script = KILLED.format(folder=folder and str(tmp_path / folder), out=out, kill=kill)
-        assert_script_ends(script, status)
-        return out
+        return KILLED.format(folder=folder and str(tmp_path / folder), out=out, kill=kill)
 
-    whole = np.load(run("whole.npz"))
-    run("never.npz", "backup", kill=True, status=-signal.SIGKILL)
-    again = np.load(run("again.npz", "backup"))
+    exec(script("whole.npz"), {})
+    keras.backend.clear_session()  # as in a new process, names count from the start
+    assert_script_ends(script("never.npz", "backup", kill=True), status=-signal.SIGKILL)
+    exec(script("again.npz", "backup"), {})
     assert not (tmp_path / "never.npz").exists()
+    whole, again = np.load(tmp_path / "whole.npz"), np.load(tmp_path / "again.npz")
     for name in whole.files:
         assert_same_bits(again[name], whole[name])
 
@@ -410,7 +401,7 @@ frozen = pytest.mark.parametrize("where", FROZEN.values(), ids=FROZEN.keys())
 
 @frozen
 @pytest.mark.parametrize("every", ["epoch", 1])
-def test_an_audit_that_finds_nothing(where, every):
+def test_an_audit_passes_where_nothing_frozen_moved(where, every):
     model = small()
     fl.freeze(model, "a/kernel", where)
     audit = fl.callbacks.FreezeAudit(every)
@@ -437,7 +428,7 @@ def test_an_audit_sees_the_sign_of_a_zero():
         fit(model, Leak("a", (0, 2), -0.0), fl.callbacks.FreezeAudit(every=1))
 
 
-def test_an_audit_may_warn():
+def test_an_audit_warns_where_asked():
     model = small()
     fl.freeze(model, "a/kernel", fl.at[0])
     with pytest.warns(UserWarning, match="a frozen entry has changed") as told:
@@ -493,7 +484,7 @@ def test_an_audit_leaves_no_files(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_audit_in_half_precision():
+def test_an_audit_compares_half_precision():
     keras.config.set_dtype_policy("bfloat16")
     try:
         model = small()

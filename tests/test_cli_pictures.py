@@ -9,22 +9,17 @@ import keras
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from typer.testing import CliRunner
 
 import frostline as fl
-from frostline import cli
 from frostline._cli.pictures import subject_in_file
 from frostline._files import open_file
 from frostline._plots.values import arrangement_of
-from helpers import value, weights
-from model_files import frozen_variously, large, moved, small
-from test_reports import data_of, trained, unpacked
+from helpers import data_of, invoke, unpacked, value, weights
+from models import frozen_variously, large, moved, small, trained
+
+pytestmark = pytest.mark.once
 
 layers = keras.layers
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(cli.app(), [str(a) for a in arguments], env={"COLUMNS": "100"})
 
 
 def many_axes():
@@ -123,7 +118,7 @@ def test_files_without_a_freeze_say_that_nothing_is_known(files):
 
 
 @pytest.mark.parametrize("after", ["leak.keras", "leak.weights.h5", "leak.safetensors"])
-def test_the_picture(files, after, monkeypatch):
+def test_the_picture_of_files_is_the_picture_of_their_models(files, after, monkeypatch):
     from frostline._plots import page as drawn_by
 
     drawn = []

@@ -17,35 +17,19 @@ from frostline._deltas.extract import Origin, extract
 from frostline._deltas.model import ModelWeight, weights_in
 from frostline._deltas.on_files import extract_from_file
 from frostline._files import open_file
-from helpers import assert_all_same_bits, assert_same_bits, train, two_of_one_path, value
-from model_files import MAKERS, frozen_variously, large, small, subclassed
+from helpers import assert_all_same_bits, assert_same_bits, everything_in, train, value
+from models import (
+    MAKERS,
+    frozen_variously,
+    large,
+    rewritten,
+    small,
+    subclassed,
+    twin,
+    two_of_one_path,
+)
 
 layers = keras.layers
-
-
-def everything_in(model):
-    """Every weight and all moving statistics, copied, views in the place of their parts."""
-    return [value(weight.found.variable) for weight in weights_in(model)]
-
-
-def rewritten(model, seed=0):
-    """As after training, but at once: all that trains, and what layers update, has other values."""
-    random = np.random.default_rng(seed)
-    for weight in weights_in(model):
-        if weight.layer_trainable:
-            variable = weight.found.variable
-            free = np.ones(weight.shape, bool) if weight.state else ~fl.frozen_mask(variable)
-            new = random.normal(size=weight.shape).astype("float32").astype(value(variable).dtype)
-            variable.assign(np.where(free, new, value(variable)))
-    return model
-
-
-def twin(make, source):
-    """A model of another object with the same weights and nothing frozen."""
-    model = make()
-    for weight, array in zip(weights_in(model), everything_in(source), strict=True):
-        weight.found.variable.assign(array)
-    return model
 
 
 @pytest.fixture
@@ -139,7 +123,7 @@ def test_rows_cost_an_index_of_four_bytes_each_and_entries_too(tuned):
     assert fl.frozen_mask(model.get_layer("hidden").kernel).sum() == 24 - 19
 
 
-def test_values_and_masks(tuned):
+def test_a_delta_gives_its_values_and_masks(tuned):
     model, _, delta = tuned
     kernel = model.get_layer("hidden").kernel
     mask = delta.frozen_mask("hidden/kernel")
@@ -405,7 +389,7 @@ def test_with_a_base_a_signed_zero_is_a_change():
     assert [(w.path, w.held) for w in delta.weights if w.held] == [("out/bias", 2)]
 
 
-def test_bad_bases():
+def test_bad_bases_are_refused():
     model = small()
     with pytest.raises(fl.TargetError, match="base: neither a model nor a mapping"):
         fl.extract_delta(model, base=[1])
@@ -757,6 +741,7 @@ def saved(tuned, tmp_path):
     return path
 
 
+@pytest.mark.once
 def test_a_file_is_a_plain_safetensors_file(tuned, saved):
     from safetensors.numpy import load_file
 
@@ -769,6 +754,7 @@ def test_a_file_is_a_plain_safetensors_file(tuned, saved):
     np.testing.assert_array_equal(held["positions/out/kernel"], np.arange(1, 6, dtype="int32"))
 
 
+@pytest.mark.once
 def test_a_file_that_is_there_is_replaced_or_left_alone(tuned, saved, monkeypatch):
     model, _, delta = tuned
     other = fl.extract_delta(rewritten(model, 9))
@@ -782,6 +768,7 @@ def test_a_file_that_is_there_is_replaced_or_left_alone(tuned, saved, monkeypatc
     assert fl.load_delta(saved) == other
 
 
+@pytest.mark.once
 def test_every_cut_is_refused(saved, tuned):
     base = tuned[1]
     before, data = everything_in(base), saved.read_bytes()
@@ -792,6 +779,7 @@ def test_every_cut_is_refused(saved, tuned):
     assert_all_same_bits(everything_in(base), before)
 
 
+@pytest.mark.once
 def test_every_changed_byte_is_refused(saved, tuned):
     _, base, delta = tuned
     before, data = everything_in(base), saved.read_bytes()
@@ -840,6 +828,7 @@ MALFORMED = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("change", MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_description_is_refused(saved, change):
     with_description(saved, change)
@@ -847,12 +836,14 @@ def test_a_malformed_description_is_refused(saved, change):
         fl.load_delta(saved)
 
 
+@pytest.mark.once
 def test_a_newer_version_is_told(saved):
     with_description(saved, lambda d: d.update(version=2))
     with pytest.raises(fl.FileError, match="version=2, this frostline reads 1"):
         fl.load_delta(saved)
 
 
+@pytest.mark.once
 def test_another_safetensors_file_is_no_delta(tmp_path):
     from safetensors.numpy import save_file
 
@@ -861,6 +852,7 @@ def test_another_safetensors_file_is_no_delta(tmp_path):
         fl.load_delta(tmp_path / "weights.safetensors")
 
 
+@pytest.mark.once
 def test_random_selections_travel_as_indices(tmp_path):
     model = small()
     random = np.random.default_rng(0)
@@ -886,6 +878,7 @@ def masked(draw):
     return mask.reshape(shape)
 
 
+@pytest.mark.once
 @given(masked(), st.integers(0, 100))
 def test_take_and_put_are_inverse_on_any_mask(mask, seed):
     random = np.random.default_rng(seed)

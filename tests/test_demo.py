@@ -9,16 +9,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import frostline as fl
 from frostline import cli
 from frostline._cli import demo
 from frostline._fast.paths import generic
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(cli.app(), list(arguments), env={"COLUMNS": "100"})
+from helpers import invoke
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +88,7 @@ def test_demo_shows_no_progress_where_there_is_no_terminal(shown):
     assert "small network" not in shown[0]
 
 
+@pytest.mark.once
 def test_demo_refuses_a_missing_folder_before_it_trains(tmp_path):
     result = invoke("demo", "--out", str(tmp_path / "missing" / "head.png"))
     assert result.exit_code == 2
@@ -114,6 +111,7 @@ def test_widening_keeps_the_outputs_and_freezing_keeps_them_too():
     assert fl.frozen_mask(model.get_layer("digits").kernel)[0].tolist() == [True] * 5 + [False] * 5
 
 
+@pytest.mark.once
 def test_training_and_test_digits_have_no_image_in_common():
     digits = demo.load()
     images = {
@@ -127,6 +125,7 @@ def test_training_and_test_digits_have_no_image_in_common():
     assert set(digits.train_new[1]) == set(digits.test_new[1]) == {5, 6, 7, 8, 9}
 
 
+@pytest.mark.once
 def test_changed_entries_compares_bits_under_the_mask():
     before = {"w": np.array([0.0, 0.0, 2.0, np.nan], "float32")}
     after = {"w": np.array([-0.0, -0.0, 3.0, np.nan], "float32")}
@@ -134,12 +133,14 @@ def test_changed_entries_compares_bits_under_the_mask():
     assert demo.changed_entries(before, after, masks) == 2
 
 
+@pytest.mark.once
 def test_version_is_printed():
     result = invoke("--version")
     assert result.exit_code == 0
     assert result.output == f"frostline {fl.__version__}\n"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("way", ["module", "script"])
 def test_the_command_runs_the_demo_in_a_process_of_its_own(way, tmp_path):
     """It starts without Keras, and has to bring in the whole library by itself."""
@@ -157,12 +158,14 @@ def test_the_command_runs_the_demo_in_a_process_of_its_own(way, tmp_path):
     assert (tmp_path / "out.png").exists()
 
 
+@pytest.mark.once
 def test_the_module_is_the_command():
     command = [sys.executable, "-m", "frostline", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == f"frostline {fl.__version__}\n"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("module", "package", "extra"),
     [
@@ -186,6 +189,7 @@ def test_a_missing_extra_is_one_clear_line(monkeypatch, tmp_path, module, packag
     )
 
 
+@pytest.mark.once
 def test_another_missing_module_is_not_blamed_on_the_extra(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["frostline", "demo"])
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
@@ -205,6 +209,7 @@ def test_the_progress_bar_advances_once_an_epoch():
     assert progress.tasks[0].completed == 3
 
 
+@pytest.mark.once
 def test_the_default_picture_is_in_the_current_directory(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr(demo, "run", lambda out, epochs: calls.append((out, epochs)))

@@ -63,7 +63,7 @@ assert len(kernel.value.values) == 2
 TORCH = """
 import keras, numpy as np, torch, frostline as fl
 import os
-os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="{port}")
+os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29541")
 torch.distributed.init_process_group("gloo", rank=0, world_size=1)
 model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(6), keras.layers.Dense(2)])
 kernel = model.layers[0].kernel
@@ -82,13 +82,14 @@ torch.distributed.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize("how", ["data", "model"])
-def test_parallel_training(how):
-    if keras.backend.backend() == "jax":
-        assert_script_ends(
-            JAX.format(how=repr(how)), XLA_FLAGS="--xla_force_host_platform_device_count=2"
-        )
-    elif keras.backend.backend() == "tensorflow":
-        assert_script_ends(TENSORFLOW)
-    else:
-        assert_script_ends(TORCH.format(port=29541 + (how == "model")))
+DEVICES = "--xla_force_host_platform_device_count=2"
+SCRIPTS = {
+    "jax": {how: JAX.format(how=repr(how)) for how in ("data", "model")},
+    "tensorflow": {"data": TENSORFLOW},
+    "torch": {"data": TORCH},
+}[keras.backend.backend()]
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_frozen_entries_keep_their_bits_on_several_devices(script):
+    assert_script_ends(script, XLA_FLAGS=DEVICES)

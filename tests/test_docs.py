@@ -23,7 +23,7 @@ FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_docstring_examples(name):
+def test_docstring_examples_run_and_print_what_they_say(name):
     module = importlib.import_module(name)
     finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner(optionflags=FLAGS)
     for test in finder.find(module, extraglobs={"frostline": frostline}):
@@ -33,6 +33,7 @@ def test_docstring_examples(name):
     assert runner.summarize(verbose=False).failed == 0
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", frostline.__all__)
 def test_public_names_are_documented(name):
     exported = getattr(frostline, name)
@@ -40,6 +41,7 @@ def test_public_names_are_documented(name):
     assert inspect.getdoc(documented)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "name", [n for n in frostline.__all__ if inspect.isfunction(getattr(frostline, n))]
 )
@@ -47,6 +49,7 @@ def test_public_functions_have_an_example(name):
     assert ">>> " in str(inspect.getdoc(getattr(frostline, name)))
 
 
+@pytest.mark.once
 def test_all_is_sorted():
     assert frostline.__all__ == sorted(frostline.__all__)
 
@@ -59,9 +62,18 @@ def test_the_package_shows_what_is_public_and_nothing_else():
 
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Where a page trains in ways of its own. The others repeat, and PyTorch or `make docs` runs them.
+ON_EACH_BACKEND = {"README.md", "tutorial.md", "training.md", "loops.md", "limits.md"}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.once(page.name not in ON_EACH_BACKEND))
+        for page in PAGES
+    ],
+    ids=[page.name for page in PAGES],
+)
 def test_code_blocks_run_and_print_what_the_page_says(page, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
@@ -74,6 +86,7 @@ def test_code_blocks_run_and_print_what_the_page_says(page, capsys, tmp_path, mo
             assert shown.split() == printed.split()
 
 
+@pytest.mark.once
 def test_readme_shows_an_example_early():
     lines = (ROOT / "README.md").read_text().splitlines()
     assert "```python" in lines[:15]

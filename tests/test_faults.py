@@ -7,6 +7,8 @@ import pytest
 from faults import OTHER_COPY, TESTS, first_failure, verdict_of
 from mutations import INVARIANTS, MUTATIONS, SOURCE
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_mutation_changes_one_place_and_leaves_a_program(mutation):
@@ -66,7 +68,7 @@ def test_only_a_test_that_fails_has_noticed(status, verdict):
     assert verdict_of(status) == verdict
 
 
-def test_who_noticed():
+def test_the_first_failure_is_the_test_with_its_error():
     printed = "F\nFAILED tests/test_plan.py::test_kind[few - rows] - assert 1 == 2\n1 failed"
     assert first_failure(printed) == "test_kind[few - rows] - assert 1 == 2"
     assert first_failure("1 passed") == ""

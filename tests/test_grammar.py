@@ -11,6 +11,8 @@ from frostline._errors import SelectionError
 from frostline._selections.text import parse_selection
 from frostline._selections.weight import Weight
 
+pytestmark = pytest.mark.once
+
 NAMES = ("at", "everything", "nothing", "zeros", "units", "tokens", "heads")
 NAMESPACE = {
     "__builtins__": {"range": range, "slice": slice},

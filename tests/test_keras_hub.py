@@ -27,6 +27,8 @@ from helpers import (
     weights,
 )
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 hub = keras_hub.models
 
 RANDOM = np.random.default_rng(0)
@@ -43,19 +45,6 @@ TRANSFORMER = {
     "intermediate_dim": 24,
 }
 CAUSAL = {"weighted_metrics": []}  # the default counts the hits of a language model
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quickly_compiled():
-    """JAX compiles each of these models once, to run it three times."""
-    if keras.backend.backend() != "jax":
-        yield
-        return
-    import jax
-
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def with_head(backbone: Any, features: Any) -> keras.Model:
@@ -256,6 +245,7 @@ ATTENTION = [
 ]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("make", "picked", "inputs"), ATTENTION)
 def test_heads_are_what_the_output_reads_through_them(make, picked, inputs):
     """With the output rows of some heads at zero, nothing else of these heads matters."""
@@ -292,6 +282,7 @@ def test_heads_are_what_the_output_reads_through_them(make, picked, inputs):
     assert np.abs(run() - silent).max() > 1e-3
 
 
+@pytest.mark.once
 def test_heads_without_an_axis_of_their_own_are_refused():
     model = hub.GPTNeoXBackbone(**TRANSFORMER, num_heads=4, dropout=0.0)
     fl.freeze(model, "*query_key_value/*", fl.heads([0, 1]))
@@ -308,6 +299,7 @@ def test_heads_without_an_axis_of_their_own_are_refused():
 # --- what KerasHub does by itself ---------------------------------------------------------------
 
 
+@pytest.mark.once
 @pytest.mark.full
 def test_a_preset_is_saved_thawed(tmp_path):
     model = gpt2()

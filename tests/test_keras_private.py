@@ -30,7 +30,7 @@ def test_only_one_module_imports_private_keras():
     assert importing == {"_keras.py"}
 
 
-def test_scopes():
+def test_scopes_are_seen_inside_a_call_alone():
     assert _keras.current_scope() is None
     assert _keras.current_autocast() is None
     seen = []
@@ -58,7 +58,7 @@ def test_own_variables_are_the_weights_in_file_order():
     assert len(layer.weights) == 3
 
 
-def test_children():
+def test_children_are_the_layers_inside():
     model = built()
     assert [c for c in _keras.children(model) if c.weights] == model.layers
     cell = keras.layers.LSTM(2)
@@ -112,13 +112,13 @@ def test_saving_a_whole_model_is_told_from_asking_for_a_config(tmp_path):
     assert seen == [False, True]
 
 
-def test_initialize():
+def test_initialize_writes_a_variable():
     variable = keras.Variable(np.ones(2, "float32"))
     _keras.initialize(variable, keras.ops.zeros(2))
     assert not keras.ops.convert_to_numpy(variable.value).any()
 
 
-def test_averages():
+def test_averages_are_those_of_the_optimizer():
     optimizer = keras.optimizers.SGD(0.0, use_ema=True)
     variables = [keras.Variable(np.ones(2, "float32")), keras.Variable(np.zeros(2, "float32"))]
     optimizer.build(variables)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import frostline as fl
+from frostline._fast.paths import has_fast_path
 from frostline._freezing.layer import PartlyFrozen
 from frostline._weights.view import FrozenVariable, View
 from helpers import (
@@ -29,10 +30,23 @@ from zoo import (
     keras_layer_classes,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not support masking.*:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not support masking.*:UserWarning"),
+    pytest.mark.usefixtures("quickly_compiled"),
+]
 
-kinds = pytest.mark.parametrize("kind", ["entries", "axis"])
-layers = pytest.mark.parametrize("name", PRESENT)
+
+# A layer without a fast path sees its weights put together, however they are frozen.
+FAST = {
+    *("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D"),
+    *("SeparableConv2D", "Dense", "EinsumDense", "Embedding", "ReversibleEmbedding"),
+    *("GroupedQueryAttention", "MultiHeadAttention", "TimeDistributed"),
+}
+CELLS = [
+    (name, kind)
+    for name in PRESENT
+    for kind in (("entries", "axis") if name in FAST else ("both",))
+]
 
 
 def test_every_layer_class_of_keras_is_known():
@@ -40,15 +54,15 @@ def test_every_layer_class_of_keras_is_known():
     assert keras_layer_classes() - known == set()
 
 
-@kinds
-@layers
-def test_layer(name, kind, tmp_path):
+@pytest.mark.parametrize(("name", "kind"), CELLS, ids=map("-".join, CELLS))
+def test_a_partly_frozen_layer_computes_trains_saves_and_thaws(name, kind, tmp_path):
     case = Case(name)
     x, y = case.data()
     model, plain = case.model(), case.model()
     kinds_before = [type(layer) for layer in model.layers]
     objects = [weight.variable for weight in weights(model)]
     before, outputs = values(model), model(x)
+    assert any(map(has_fast_path, weights(model))) is (name in FAST)
 
     masks = freeze_at_random(model, kind)
 

@@ -23,10 +23,9 @@ from helpers import (
     values,
     weights,
 )
+from models import data, dense_layers
 
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(16, 6)).astype("float32")
-Y = RANDOM.normal(size=(16, 3)).astype("float32")
+X, Y = data(16, 6)
 STEPS = 20
 
 SETTINGS = {
@@ -76,15 +75,8 @@ def optimizer(name, setting):
 
 
 def small(policy):
-    keras.utils.set_random_seed(0)
-    return keras.Sequential(
-        [
-            keras.Input((6,)),
-            keras.layers.Dense(6, activation="tanh", name="scattered", dtype=policy),
-            keras.layers.Dense(4, activation="tanh", name="block", dtype=policy),
-            keras.layers.Dense(3, name="entries", dtype=policy),
-        ]
-    )
+    units = {"scattered": 6, "block": 4, "entries": 3}
+    return dense_layers(**{name: {"units": n, "dtype": policy} for name, n in units.items()})
 
 
 def freeze(model):

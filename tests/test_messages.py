@@ -10,7 +10,8 @@ import pytest
 import frostline as fl
 from frostline import _keras
 from frostline._weights import view
-from helpers import assert_all_same_bits, two_of_one_path, values
+from helpers import assert_all_same_bits, values
+from models import two_of_one_path
 
 
 def model():

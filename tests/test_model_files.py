@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 import frostline as fl
 import zoo
 from frostline._arrays.frozen import either, frozen_from_config
-from frostline._arrays.pieces import PIECE, pieces
+from frostline._arrays.pieces import pieces
 from frostline._arrays.plan import plan_from_mask
 from frostline._errors import FileError
 from frostline._files import open_file
@@ -27,35 +27,17 @@ from frostline._files.check import check as check_file
 from frostline._files.compare import compare
 from frostline._files.names import snake_case
 from frostline._files.through import BATCH, go_through
-from helpers import assert_same_bits, value, weights
-from model_files import (
-    MAKERS,
-    compressed,
-    descriptions,
-    frozen_variously,
-    large,
-    moved,
-    small,
-    subclassed,
-    with_config,
-    with_weights,
-)
+from helpers import assert_same_bits, stored_value, value, weights
+from model_files import compressed, descriptions, with_config, with_weights
+from models import MAKERS, frozen_variously, large, moved, small, subclassed
+
+pytestmark = pytest.mark.once
 
 makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 
 
 def check(path):
     return check_file(path, fl.load_delta)
-
-
-def whole(stored):
-    """The value of a weight in a file."""
-    buffer = np.empty(PIECE, np.uint8)
-    read = [
-        stored.source.read(p, buffer).copy() for p in pieces(stored.shape, stored.dtype.itemsize)
-    ]
-    flat = np.concatenate(read) if read else np.empty(0, stored.dtype)
-    return flat.reshape(stored.shape)
 
 
 def mask(stored):
@@ -69,12 +51,13 @@ def assert_file_says_what_the_model_does(path, model):
         stored = {weight.path: weight for weight in opened.weights}
         for found in weights(model):
             one = stored[found.path]
-            assert_same_bits(whole(one), value(found.variable))
+            assert_same_bits(stored_value(one), value(found.variable))
             frozen = fl.frozen_mask(found.variable)
             np.testing.assert_array_equal(mask(one), frozen)
             assert one.frozen_count == frozen.sum()
 
 
+@pytest.mark.once(False)
 @makers
 def test_a_file_says_what_its_model_does(make, tmp_path):
     model = frozen_variously(make())
@@ -96,7 +79,7 @@ def test_names_need_no_freeze_where_a_config_tells_of_the_layers(tmp_path):
 
 
 @pytest.mark.parametrize("name", zoo.PRESENT)
-def test_every_layer_of_keras(name, tmp_path):
+def test_a_file_of_each_layer_of_keras_says_what_its_model_does(name, tmp_path):
     model = zoo.Case(name).model()
     fl.freeze(model, "*", lambda w: np.arange(w.size).reshape(w.shape) % 3 == 0)
     model.save(tmp_path / "model.keras")
@@ -254,10 +237,11 @@ def test_however_hdf5_keeps_an_array(array, options, tmp_path):
     with h5py.File(tmp_path / "model.weights.h5", "w") as hdf5:
         hdf5.create_dataset("layers/dense/vars/0", data=array, **options)
     with open_file(tmp_path / "model.weights.h5") as opened:
-        read = whole(opened.weights[0])
+        read = stored_value(opened.weights[0])
     assert_same_bits(read, np.asarray(array).astype(read.dtype.newbyteorder("=")))
 
 
+@pytest.mark.once(False)
 def test_half_precision_of_keras(tmp_path):
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, dtype="bfloat16")])
@@ -278,13 +262,13 @@ def test_half_precision_of_keras(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "bool", "bfloat16"])
-def test_safetensors(dtype, tmp_path):
+def test_tensors_of_safetensors_are_read_in_any_dtype(dtype, tmp_path):
     kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
     tensors = {"b": (np.arange(6) % 2).reshape(2, 3).astype(kind), "a": np.ones((), kind)}
     save_file(tensors, tmp_path / "t.safetensors", metadata={"format": "np"})
     with open_file(tmp_path / "t.safetensors") as opened:
         for weight in opened.weights:
-            assert_same_bits(whole(weight), tensors[weight.path])
+            assert_same_bits(stored_value(weight), tensors[weight.path])
         assert len(opened.weights) == 2
         assert not opened.can_hold_a_freeze
     assert not check(tmp_path / "t.safetensors").faults

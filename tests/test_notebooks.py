@@ -7,6 +7,8 @@ import pytest
 
 from notebooks import NOTEBOOKS, executed
 
+pytestmark = pytest.mark.once
+
 TEXT = ("text/plain", "text/html")
 
 

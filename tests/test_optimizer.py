@@ -18,21 +18,15 @@ from helpers import (
     values,
     weights,
 )
+from models import data, dense_layers
 
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(16, 6)).astype("float32")
-Y = RANDOM.normal(size=(16, 3)).astype("float32")
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
+X, Y = data(16, 6)
 
 
 def small():
-    keras.utils.set_random_seed(0)
-    return keras.Sequential(
-        [
-            keras.Input((6,)),
-            keras.layers.Dense(5, activation="tanh", name="hidden"),
-            keras.layers.Dense(3, name="out"),
-        ]
-    )
+    return dense_layers(hidden=5, out=3)
 
 
 def make(name, **settings):
@@ -44,7 +38,7 @@ def run(model, steps):
         model.train_on_batch(X, Y)
 
 
-def test_what_is_left_out_fails_with_nothing_frozen():
+def test_an_optimizer_that_is_left_out_fails_with_nothing_frozen():
     for name in FAILING:
         model = small()
         compile_for_test(model, make(name))
@@ -53,11 +47,10 @@ def test_what_is_left_out_fails_with_nothing_frozen():
 
 
 @pytest.mark.parametrize("settings", [{}, {"use_ema": True}], ids=["plain", "ema"])
-@pytest.mark.parametrize("name", sorted(STOCK_OPTIMIZERS.keys() - WHOLE_MATRIX))
-def test_what_still_trains_goes_on_as_if_nothing_happened(name, settings):
+def test_what_still_trains_goes_on_as_if_nothing_happened(settings):
     model, plain = small(), small()
     for one in (model, plain):
-        compile_for_test(one, make(name, **settings))
+        compile_for_test(one, make("AdamW", **settings))
         run(one, 3)
     optimizer = model.optimizer
     fl.freeze(model, "hidden/kernel", fl.at[:, ::2])
@@ -272,7 +265,7 @@ def test_a_variable_of_an_optimizer_without_a_name_is_kept():
     assert float(array(optimizer.seen)) == 5.0
 
 
-def test_an_optimizer_of_a_loop_by_hand_follows():
+def test_an_optimizer_of_a_loop_by_hand_follows_a_freeze():
     model = small()
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
     optimizer.build(model.trainable_variables)
@@ -292,7 +285,7 @@ def assert_follows_a_freeze(model):
     assert_same_bits(value(model.get_layer("hidden").kernel)[:2], kernel[:2])
 
 
-def test_a_loss_scale_optimizer_follows():
+def test_a_loss_scale_optimizer_follows_a_freeze():
     model = small()
     inner = keras.optimizers.SGD(0.01, momentum=0.9)
     compile_for_test(model, keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0))
@@ -301,7 +294,7 @@ def test_a_loss_scale_optimizer_follows():
 
 if hasattr(keras.optimizers, "MultiOptimizer"):  # newer than Keras 3.12
 
-    def test_optimizers_for_groups_of_variables_follow():
+    def test_optimizers_for_groups_of_variables_follow_a_freeze():
         groups = keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.01))
         groups["sequential/hidden/kernel"] = keras.optimizers.Nadam(0.01)
         model = small()
@@ -309,7 +302,7 @@ if hasattr(keras.optimizers, "MultiOptimizer"):  # newer than Keras 3.12
         assert_follows_a_freeze(model)
 
 
-def test_a_schedule_goes_on():
+def test_a_learning_rate_schedule_goes_on_after_a_freeze():
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([3], [0.5, 0.25])
     model = small()
     compile_for_test(model, keras.optimizers.SGD(schedule))
@@ -322,7 +315,7 @@ def test_a_schedule_goes_on():
 @pytest.mark.parametrize(
     ("name", "slots"), [("SGD", 0), ("RMSprop", 1), ("Adam", 2), ("AdamW", 2), ("Nadam", 2)]
 )
-def test_slots_per_weight(name, slots):
+def test_slots_per_weight_are_counted(name, slots):
     assert slots_per_weight(make(name)) == slots
 
 

@@ -17,6 +17,8 @@ import pytest
 
 import frostline as fl
 
+pytestmark = pytest.mark.once
+
 ROOT = pathlib.Path(__file__).parent.parent
 BACKEND = keras.backend.backend()
 EXTRAS = {"tensorflow", "jax", "torch", "plot", "cli", "demo", "bench", "docs", "dev"}
@@ -113,7 +115,7 @@ def test_the_sdist_builds_the_same_wheel(unpacked, wheel, tmp_path):
     assert build(unpacked, tmp_path, "wheel").read_bytes() == wheel.read_bytes()
 
 
-def test_metadata(wheel, unpacked):
+def test_the_metadata_is_complete(wheel, unpacked):
     with zipfile.ZipFile(wheel) as archive:
         raw = archive.read(f"{NAME}.dist-info/METADATA")
         licence = archive.read(f"{NAME}.dist-info/licenses/LICENSE")
@@ -248,6 +250,7 @@ def test_pip_installs_the_unpacked_sdist(unpacked, wheel, tmp_path):
 
 if BACKEND == "jax":  # the smallest backend: once is enough
 
+    @pytest.mark.once(False)
     @pytest.mark.full
     @pytest.mark.parametrize("kind", ["wheel", "sdist"])
     def test_from_the_registry(kind, request, tmp_path):

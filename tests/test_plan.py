@@ -16,6 +16,8 @@ from frostline._arrays.plan import (
     plan_from_mask,
 )
 
+pytestmark = pytest.mark.once
+
 shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 masks = shapes.flatmap(lambda shape: hnp.arrays(bool, shape))
 
@@ -50,7 +52,7 @@ def test_positions_along_an_axis_are_never_planned_as_entries(mask):
 
 
 @given(masks | axis_masks())
-def test_config_round_trip(mask):
+def test_a_plan_is_read_back_from_its_config(mask):
     plan = plan_from_mask(mask)
     if plan is not None:
         again = plan_from_config(json.loads(json.dumps(plan.to_config())))
@@ -70,7 +72,7 @@ def test_config_round_trip(mask):
     ],
     ids=["first-rows", "middle-rows", "one-trainable-block", "two-and-two", "all", "one-entry"],
 )
-def test_kind(frozen, kind):
+def test_each_way_that_entries_lie_has_its_kind(frozen, kind):
     mask = np.zeros((4, 3), bool)
     mask[frozen] = True
     plan = plan_from_mask(mask)
@@ -103,6 +105,6 @@ def test_entries_config_takes_a_bit_an_entry_at_most():
     ],
     ids=["unknown", "outside", "all-train", "none-train", "short"],
 )
-def test_malformed_config(config, message):
+def test_a_malformed_config_is_refused(config, message):
     with pytest.raises(ValueError, match=message):
         plan_from_config(config)

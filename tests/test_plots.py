@@ -17,13 +17,10 @@ from matplotlib.figure import Figure
 from numpy.testing import assert_array_equal
 
 import frostline as fl
-from helpers import assert_same_bits, image, maps, two_of_one_path, value, weights
+from helpers import assert_same_bits, image, maps, value, weights
+from models import dense, holder, two_of_one_path
 
-
-def dense(inputs=6, units=8, name="hidden"):
-    layer = keras.layers.Dense(units, name=name)
-    layer.build((None, inputs))
-    return layer
+pytestmark = pytest.mark.once
 
 
 def model():
@@ -61,23 +58,6 @@ def facts(axes):
     return "\n".join(text.get_text() for text in axes.texts)
 
 
-class Holder(keras.layers.Layer):
-    """One weight of any shape."""
-
-    def __init__(self, shape, dtype="float32"):
-        super().__init__(name="holder", dtype=dtype)
-        self.shape = shape
-
-    def build(self, *_):
-        self.w = self.add_weight(shape=self.shape, name="w", initializer="ones")
-
-
-def holder(shape, **options):
-    layer = Holder(shape, **options)
-    layer.build()
-    return layer
-
-
 RANKS = {
     "scalar": ((), (1, 1)),
     "one": ((1,), (1, 1)),
@@ -92,7 +72,7 @@ RANKS = {
 
 
 @pytest.mark.parametrize(("shape", "shown"), RANKS.values(), ids=RANKS)
-def test_any_rank(shape, shown):
+def test_a_weight_of_any_rank_is_drawn(shape, shown):
     layer = holder(shape)
     before = fl.snapshot(layer)
     layer.w.assign(value(layer.w) + 1)
@@ -118,6 +98,7 @@ def test_a_weight_without_entries(shape):
 # What is frozen.
 
 
+@pytest.mark.once(False)
 def test_the_map_is_the_mask():
     layer = dense()
     fl.freeze(layer, "kernel", lambda w: w > 0)
@@ -128,6 +109,7 @@ def test_the_map_is_the_mask():
     assert facts(axes) == f"(6, 8), {frozen / 48:.1%} frozen"
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize("where", [fl.at[:, 5], fl.at[::3], fl.at[3, 2], None], ids=repr)
 def test_all_kinds_of_plans(where):
     layer = dense()
@@ -215,7 +197,7 @@ def test_drift_is_the_distance_and_equal_is_masked():
     assert figure.texts[0].get_text() == "hidden: no frozen entry moved"
 
 
-def test_nothing_moved():
+def test_a_map_says_that_nothing_moved():
     layer, before = frozen_kernel()
     for axes in maps(fl.plot_drift(before, layer)):
         assert np.ma.getmaskarray(image(axes, "drift")).all()
@@ -239,6 +221,7 @@ LEAKS = {
 }
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize(("then", "now"), LEAKS.values(), ids=LEAKS)
 def test_a_frozen_entry_that_moved_is_a_leak(then, now):
     layer = dense()
@@ -258,6 +241,7 @@ def test_a_frozen_entry_that_moved_is_a_leak(then, now):
     drawn(figure)
 
 
+@pytest.mark.once(False)
 def test_the_payload_of_a_nan_is_a_leak():
     layer = dense()
     fl.freeze(layer, "kernel", fl.at[:, :3])
@@ -366,9 +350,10 @@ def test_cells_that_are_frozen_in_part_have_another_hatch():
     assert found["frozen"].get_hatch() != found["partly frozen"].get_hatch()
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_other_dtypes(dtype, tmp_path):
-    layer = holder((3, 4), dtype=dtype)
+def test_half_precision_is_compared(dtype, tmp_path):
+    layer = holder((3, 4), dtype, initializer="ones")
     fl.freeze(layer, "w", fl.at[0])
     before: Any = fl.snapshot(layer)
     np.savez(tmp_path / "before.npz", **before)
@@ -380,6 +365,7 @@ def test_other_dtypes(dtype, tmp_path):
             assert (image(axes, "drift") == 1).all()
 
 
+@pytest.mark.once(False)
 def test_training_moves_nothing_that_is_frozen(tmp_path):
     target = model()
     fl.freeze(target, "*/kernel", fl.at[::2])
@@ -399,6 +385,7 @@ def test_training_moves_nothing_that_is_frozen(tmp_path):
                 assert not equal.all()
 
 
+@pytest.mark.once(False)
 def test_a_snapshot_is_a_copy():
     target = model()
     fl.freeze(target, "hidden/kernel", fl.at[0])
@@ -583,12 +570,13 @@ BAD_BEFORE = {
 
 
 @pytest.mark.parametrize(("make", "error", "message"), BAD_BEFORE.values(), ids=BAD_BEFORE)
-def test_a_bad_before(make, error, message):
+def test_a_bad_before_is_refused(make, error, message):
     layer = dense()
     with pytest.raises(error, match=message):
         fl.plot_drift(make(layer), layer)
 
 
+@pytest.mark.once(False)
 def test_an_array_that_is_the_memory_of_the_weight(monkeypatch):
     """As `kernel.detach().numpy()` is on PyTorch: it would move with the weight, unseen."""
     layer = dense()
@@ -613,12 +601,12 @@ def draw(request):
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, None, "all"], ids=repr)
-def test_a_bad_limit(draw, limit):
+def test_a_bad_limit_is_refused(draw, limit):
     with pytest.raises(fl.PlotError, match=r"limit: a positive number of weights; got limit="):
         draw(model(), limit=limit)
 
 
-def test_bad_axes(draw):
+def test_bad_axes_are_refused(draw):
     with pytest.raises(fl.TargetError, match=r"ax: not the plain axes .* got ax=Figure\. Pass"):
         draw(model(), "out/bias", ax=Figure())
     polar = Figure().add_subplot(projection="polar")
@@ -633,7 +621,7 @@ def test_several_weights_and_one_ax(draw):
     assert not axes.images
 
 
-def test_bad_targets(draw):
+def test_bad_targets_are_refused(draw):
     with pytest.raises(fl.TargetError, match="not a Keras layer or model"):
         draw("model")
     with pytest.raises(fl.PathError, match="no weight has this path; got weights='hiden/kernel'"):

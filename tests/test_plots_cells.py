@@ -16,6 +16,8 @@ from frostline._plots.maps import Subject, drift_panel, in_pieces
 from frostline._plots.values import arrangement_of as arrangement
 from helpers import bits, image, maps, weights
 
+pytestmark = pytest.mark.once
+
 # Cells.
 
 

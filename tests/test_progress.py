@@ -17,6 +17,8 @@ import pytest
 import frostline as fl
 from frostline import _console
 
+pytestmark = pytest.mark.once
+
 pty = pytest.importorskip("pty", reason="a terminal of this kind is Unix's")
 
 MODEL = """

@@ -1,11 +1,8 @@
 """`fl.report`: the file, what is packed into it, and what a call that fails leaves alone."""
 
-import base64
-import json
 import os
 import re
 import subprocess
-import zlib
 from importlib import resources
 from pathlib import Path
 
@@ -22,65 +19,19 @@ from frostline import _console
 from frostline._plots import colors
 from frostline._plots.cells import MOST, Side
 from frostline._reports import data
-from helpers import assert_all_same_bits, image, maps, two_of_one_path, value, values, weights
-from model_files import frozen_variously, large, small
+from helpers import (
+    assert_all_same_bits,
+    data_of,
+    image,
+    maps,
+    unpacked,
+    value,
+    values,
+    weights,
+)
+from models import frozen_variously, holder, leak, small, trained, two_of_one_path
 
-
-def data_of(path):
-    """What the script of a page reads."""
-    text = path.read_text(encoding="utf-8")
-    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
-    return json.loads(found)
-
-
-def unpacked(weight):
-    """The arrays of a weight's map, as the script unpacks them."""
-    packed = weight["map"]
-    high, wide = packed["grid"]
-    content = zlib.decompress(base64.b64decode(packed["content"]))
-    found, at = {}, 0
-    for name in ("down", "across", "frozen", "moved", "leaked", "nonfinite", "largest"):
-        count = {"down": high + 1, "across": wide + 1}.get(name, high * wide)
-        if at == len(content):
-            break
-        planes = np.frombuffer(content[at : at + 4 * count], np.uint8).reshape(4, count)
-        found[name] = np.ascontiguousarray(planes.T).view("<u4").ravel()
-        at += 4 * count
-        if name not in ("down", "across"):
-            found[name] = found[name].reshape(high, wide)
-    assert at == len(content)
-    if "largest" in found:
-        found["largest"] = found["largest"].view("<f4")
-    return found
-
-
-def trained(make=large):
-    """A partly frozen model, what it was, and what moved since: all that trains, and one leak."""
-    model = frozen_variously(make())
-    model.compile("adam", "mse")
-    model.optimizer.build(model.trainable_variables)
-    before = fl.snapshot(model)
-    random = np.random.default_rng(0)
-    for weight in model.trainable_variables:
-        weight.assign(value(weight) + random.normal(size=weight.shape))
-    return model, before
-
-
-def leak(model, index=(0, 3)):
-    kernel = model.get_layer("lstm").cell.kernel
-    changed = value(kernel)
-    changed[index] += 1
-    kernel.assign(changed)
-
-
-def holder(shape, dtype="float32", name="w"):
-    class Holder(keras.layers.Layer):
-        def build(self, *_):
-            self.w = self.add_weight(shape=shape, name=name, initializer="zeros", dtype=dtype)
-
-    layer = Holder(name="holder")
-    layer.build()
-    return layer
+pytestmark = pytest.mark.once
 
 
 def test_the_page_is_one_file_that_asks_for_nothing(tmp_path):
@@ -93,6 +44,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(tmp_path):
     assert "default-src 'none'" in text
 
 
+@pytest.mark.once(False)
 def test_the_numbers_are_those_of_summary_and_of_the_plots(tmp_path):
     model, before = trained()
     leak(model)
@@ -121,7 +73,7 @@ def test_the_numbers_are_those_of_summary_and_of_the_plots(tmp_path):
 
 
 @pytest.mark.parametrize("leaking", [False, True], ids=["ok", "leak"])
-def test_the_verdict(tmp_path, leaking):
+def test_the_verdict_says_whether_something_leaked(tmp_path, leaking):
     model, before = trained()
     if leaking:
         leak(model)
@@ -132,6 +84,7 @@ def test_the_verdict(tmp_path, leaking):
     assert shown in text
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize(
     ("then", "now"), [(0.0, -0.0), (1.0, np.nan), (np.inf, 1.0)], ids=["sign", "nan", "infinity"]
 )
@@ -148,6 +101,7 @@ def test_any_bit_of_a_frozen_entry_is_a_leak(tmp_path, then, now):
     assert weight["first"] == f"w[1, 0]: {np.float32(then)!s} -> {np.float32(now)!s}"
 
 
+@pytest.mark.once(False)
 def test_without_before_no_weight_is_read(tmp_path, monkeypatch):
     model, _ = trained()
     calls = []
@@ -158,7 +112,7 @@ def test_without_before_no_weight_is_read(tmp_path, monkeypatch):
     assert "moved" not in unpacked(shown["weights"][0])
 
 
-def test_some_weights(tmp_path):
+def test_weights_that_are_named_are_listed_alone(tmp_path):
     model, before = trained()
     path = fl.report(model, before, "lstm/*", path=tmp_path / "report.html")
     assert [w["path"] for w in data_of(path)["weights"]] == [
@@ -166,8 +120,9 @@ def test_some_weights(tmp_path):
     ]
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_other_dtypes(tmp_path, dtype):
+def test_half_precision_is_compared(tmp_path, dtype):
     layer = holder((4, 3), dtype)
     fl.freeze(layer, "w", fl.at[0])
     before = fl.snapshot(layer)
@@ -178,7 +133,7 @@ def test_other_dtypes(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0), (2, 3, 4, 5)], ids=str)
-def test_any_rank(tmp_path, shape):
+def test_a_weight_of_any_rank_has_a_map(tmp_path, shape):
     layer = holder(shape)
     before = fl.snapshot(layer)
     layer.w.assign(np.ones(shape))
@@ -305,7 +260,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("place", "message"), BAD.values(), ids=BAD)
-def test_a_bad_path(tmp_path, place, message):
+def test_a_bad_path_is_refused(tmp_path, place, message):
     with pytest.raises(fl.ReportError, match=message) as raised:
         fl.report(small(), path=place(tmp_path))
     assert isinstance(raised.value, OSError)
@@ -345,6 +300,7 @@ BAD_BEFORE = {
 }
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize(("before", "error", "message"), BAD_BEFORE.values(), ids=BAD_BEFORE)
 def test_a_failed_call_leaves_all_as_it_was(tmp_path, before, error, message):
     model = frozen_variously(small())
@@ -372,7 +328,7 @@ def test_a_disk_that_is_full_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["report.html"]
 
 
-def test_bad_targets(tmp_path):
+def test_bad_targets_are_refused(tmp_path):
     with pytest.raises(fl.TargetError, match="not a Keras layer or model"):
         fl.report("model", path=tmp_path / "report.html")
     with pytest.raises(fl.PathError, match="no weight has this path"):

@@ -11,9 +11,11 @@ import browser
 import frostline as fl
 from frostline._console import percent
 from frostline._plots import colors
-from helpers import value
-from model_files import frozen_variously, large, moved
+from helpers import invoke, value
+from models import dense, frozen_variously, large, leak, moved, trained
 from pages import assert_contrast, launched, opener, overflow, texts
+
+pytestmark = pytest.mark.once
 
 LEAK = "lstm/lstm_cell/kernel"
 COLUMNS = {
@@ -38,33 +40,13 @@ def opened():
         yield opener(started)
 
 
-def trained():
-    """A model of many kinds of layers, what it was, and one frozen entry that moved since."""
-    model = frozen_variously(large())
-    model.compile(keras.optimizers.Adam(), "mse")
-    before = fl.snapshot(model)
-    random = np.random.default_rng(0)
-    for weight in model.trainable_variables:
-        weight.assign(value(weight) + random.normal(size=weight.shape))
-    kernel = model.get_layer("lstm").cell.kernel
-    changed = value(kernel)
-    changed[0, 3] += 1
-    kernel.assign(changed)
-    return model, before
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A report with a leak, its model and what that was."""
     model, before = trained()
+    leak(model)
     path = fl.report(model, before, path=tmp_path_factory.mktemp("made") / "report.html")
     return path, model, before
-
-
-def dense(inputs, units, name="big"):
-    layer = keras.layers.Dense(units, name=name)
-    layer.build((None, inputs))
-    return layer
 
 
 def names(page):
@@ -201,7 +183,7 @@ def test_a_leak_is_the_first_thing_to_be_seen(opened, made):
         assert "1 frozen entry moved" in page.locator(".leaktext").inner_text()
 
 
-def test_no_leak(opened, tmp_path):
+def test_a_page_without_a_leak_says_so(opened, tmp_path):
     layer = dense(3, 4)
     fl.freeze(layer, "kernel", fl.at[0])
     before = fl.snapshot(layer)
@@ -211,7 +193,7 @@ def test_no_leak(opened, tmp_path):
         assert "0 of 2 weights, 0 of 16 entries" in page.inner_text(".verdict")
 
 
-def test_nothing_to_compare_with(opened, tmp_path):
+def test_a_page_without_before_shows_no_drift(opened, tmp_path):
     with opened(fl.report(dense(3, 4), path=tmp_path / "report.html")) as page:
         assert "before = fl.snapshot(model)" in page.locator(".verdict.none").inner_text()
         assert "changed" not in texts(page.locator("thead th"))
@@ -229,7 +211,7 @@ def sortable(opened, made):
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_sorting(sortable, column):
+def test_a_click_on_a_column_sorts_the_table(sortable, column):
     page, data = sortable
     keys = {weight["path"]: weight[COLUMNS[column]] for weight in data["weights"]}
     head = page.locator("thead th").nth(list(COLUMNS).index(column))
@@ -245,7 +227,7 @@ def test_sorting(sortable, column):
     assert page.locator("[aria-sort=ascending], [aria-sort=descending]").count() == 1
 
 
-def test_search(opened, made):
+def test_a_search_leaves_the_weights_that_match(opened, made):
     path, _, _ = made
     with opened(path) as page:
         page.keyboard.press("/")
@@ -259,7 +241,7 @@ def test_search(opened, made):
 
 
 @pytest.mark.parametrize("name", ["frozen in part", "changed", "leaks"])
-def test_filters(opened, made, name):
+def test_a_filter_leaves_the_weights_of_its_kind(opened, made, name):
     path, _, _ = made
     tests = {
         "frozen in part": lambda w: 0 < w["share"] < 1,
@@ -273,7 +255,7 @@ def test_filters(opened, made, name):
         assert 0 < len(names(page)) < len(weights)
 
 
-def test_all_of_it_by_keyboard(opened, made):
+def test_the_page_is_used_by_keyboard_alone(opened, made):
     path, _, _ = made
     focused = "document.activeElement.textContent"
     with opened(path) as page:
@@ -435,7 +417,7 @@ def test_text_is_read_on_what_it_stands_on(opened, made, dark):
         assert (sum(map(int, re.findall(r"\d+", background))) < 150) == dark
 
 
-def test_on_paper(opened, made):
+def test_a_printed_page_has_the_table_and_no_controls(opened, made):
     path, _, _ = made
     with opened(path) as page:
         page.emulate_media(media="print")
@@ -490,7 +472,7 @@ def test_names_that_would_break_a_page(opened, tmp_path):
         assert page.evaluate("document.title") == page.title()
 
 
-def test_many_weights(opened, tmp_path):
+def test_a_page_of_many_weights_lists_and_sorts_them(opened, tmp_path):
     inputs = x = keras.Input((4,))
     for n in range(250):
         x = keras.layers.Dense(4, name=f"dense_{n}")(x)
@@ -537,16 +519,12 @@ def test_the_html_of_a_summary_of_hostile_names(opened, tmp_path):
         assert "<script>document.title='owned'<b>" in page.inner_text("table")
 
 
-def test_a_page_of_files(opened, tmp_path, monkeypatch):
-    from typer.testing import CliRunner
-
-    from frostline import cli
-
+def test_a_page_of_files_opens(opened, tmp_path, monkeypatch):
     model = frozen_variously(large())
     model.save(tmp_path / "before.keras")
     moved(model, "out/kernel", (0, 1), 5.0).save(tmp_path / "after.keras")
     files = [str(tmp_path / name) for name in ("before.keras", "after.keras", "report.html")]
-    result = CliRunner().invoke(cli.app(), ["diff", *files[:2], "--html", files[2]])
+    result = invoke("diff", *files[:2], "--html", files[2])
     assert result.exit_code == 1
     with opened(tmp_path / "report.html") as page:
         assert "LEAK: 1 frozen entry moved" in page.locator(".verdict.leak").inner_text()

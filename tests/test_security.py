@@ -10,6 +10,8 @@ import pytest
 
 import frostline as fl
 
+pytestmark = pytest.mark.once
+
 SOURCE = pathlib.Path(fl.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 RUNS_CODE = {"eval", "exec", "compile", "__import__"}

@@ -26,6 +26,8 @@ from frostline._selections.simple import (
 )
 from frostline._selections.structure import tokens, units
 
+pytestmark = pytest.mark.once
+
 NAMESPACE = vars(simple) | vars(structure)
 SHAPE = (3, 4, 2)
 
@@ -124,7 +126,7 @@ def test_at_reads_back(case):
     ],
     ids=str,
 )
-def test_printed_form(selection, text):
+def test_a_selection_prints_the_call_that_makes_it(selection, text):
     assert repr(selection) == text
     assert eval(text, NAMESPACE) == selection
 
@@ -256,7 +258,7 @@ def test_what_does_not_fit_the_weight_is_refused_when_used(shape, selection, mes
     ],
     ids=str,
 )
-def test_scalar_weight(selection, expected):
+def test_a_scalar_weight_is_selected_whole_or_not_at_all(selection, expected):
     np.testing.assert_array_equal(masked(selection, weight(value=np.float32(0))), expected)
 
 
@@ -512,7 +514,7 @@ def rule(value: np.ndarray) -> np.ndarray:
     ],
     ids=repr,
 )
-def test_as_selection(where, expected):
+def test_what_may_stand_for_a_selection_becomes_one(where, expected):
     assert as_selection(where) == expected
 
 
@@ -538,7 +540,7 @@ def test_as_selection(where, expected):
     ],
     ids=lambda case: repr(case)[:24] if not isinstance(case, str) else None,
 )
-def test_as_selection_refuses(where, message):
+def test_what_is_no_selection_is_refused(where, message):
     with pytest.raises(SelectionError, match=message):
         as_selection(where)
 

@@ -11,7 +11,9 @@ from keras import layers, ops
 
 import frostline as fl
 from helpers import array, assert_same_bits, compile_for_test
-from test_stock import CASES, network
+from test_stock import cases, network
+
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("quickly_compiled")]
 
 RANDOM = np.random.default_rng(0)
 
@@ -40,7 +42,7 @@ def assert_same(one, other):
     assert told[0] == told[1]
 
 
-@pytest.mark.parametrize("case", CASES)
+@cases
 def test_the_way_back_is_exact(case, tmp_path):
     model, x, y = network(case)
     plain = fl.to_stock(model)
@@ -58,7 +60,7 @@ def test_the_way_back_is_exact(case, tmp_path):
     assert not any(fl.is_frozen(v) for v in whole.trainable_variables)
 
 
-def test_nested_shared_and_in_a_sequential_model():
+def test_nested_and_shared_layers_come_back():
     shared = layers.Dense(4, activation="tanh", name="shared")
     first, second = keras.Input((4,)), keras.Input((4,))
     block = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="inner")], name="block")
@@ -348,7 +350,7 @@ def test_sequences_of_unknown_length():
     assert fl.frozen_mask(again.get_layer("head").bias).tolist() == [True] * 3 + [False] * 2
 
 
-def test_a_mask_comes_by():
+def test_a_split_that_a_mask_passes_is_not_listed():
     x = keras.Input((5, 6))
     masked = layers.Masking()(x)
     model = keras.Model(x, layers.GRU(2)(columns(masked, lambda: ops_concatenate)[0]))
@@ -372,7 +374,7 @@ def two_heads():
     return keras.Model(x, [columns(x)[0], layers.Concatenate()([old(x), new(x)])], name="model")
 
 
-def test_names_of_splits():
+def test_splits_have_names_of_their_own():
     model = two_heads()
     splits = fl.find_splits(model)
     assert len({split.name for split in splits}) == 2

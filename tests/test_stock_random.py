@@ -8,8 +8,15 @@ from keras import layers
 import frostline as fl
 from helpers import DenseAdamW, array, assert_same_bits, assert_script_ends, compile_for_test
 
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("quickly_compiled")]
+
 STEPS, BATCH, TOKENS = 20, 4, 40
-SEEDS = [pytest.param(seed, marks=[pytest.mark.full] if seed > 3 else []) for seed in range(40)]
+# Two of them on every backend, two more once, all of them in `make test-full`.
+SEEDS = [
+    *(pytest.param(seed, marks=pytest.mark.once(False)) for seed in range(2)),
+    *range(2, 4),
+    *(pytest.param(seed, marks=pytest.mark.full) for seed in range(4, 40)),
+]
 OPTIMIZERS = {
     "SGD": lambda: keras.optimizers.SGD(0.01, momentum=0.9),
     # An `epsilon` above rounding: where a gradient is nothing but noise, a step is one too.

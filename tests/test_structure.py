@@ -20,6 +20,8 @@ from frostline._selections.structure import heads, tokens, units
 from frostline._selections.weight import Weight
 from frostline._weights.tree import Found, walk
 
+pytestmark = pytest.mark.once
+
 layers = keras.layers
 NAMESPACE = vars(structure) | {"everything": everything, "at": at}
 
@@ -644,7 +646,7 @@ def test_attention_without_heads_says_nothing():
     ids=repr,
 )
 @pytest.mark.parametrize("make", [units, tokens, heads])
-def test_printed_form(make, picked, text):
+def test_a_structure_prints_the_call_that_makes_it(make, picked, text):
     selection = make(picked)
     again = eval(repr(selection), NAMESPACE)
     assert repr(selection) == make.__name__.lower() + text

@@ -10,6 +10,8 @@ import rich.console
 import frostline as fl
 from helpers import STOCK_OPTIMIZERS, weights
 
+pytestmark = pytest.mark.once
+
 
 def model(**names):
     return keras.Sequential(
@@ -32,10 +34,11 @@ SELECTIONS = {
 }
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize(
     ("where", "frozen", "kind"), SELECTIONS.values(), ids=list(SELECTIONS.keys())
 )
-def test_exact_numbers(where, frozen, kind):
+def test_a_summary_counts_exactly(where, frozen, kind):
     target = model()
     fl.freeze(target, "hidden/kernel", where)
     summary = fl.summary(target)
@@ -49,6 +52,7 @@ def test_exact_numbers(where, frozen, kind):
     assert (summary.frozen, summary.size) == (frozen, 48 + 8 + 8 + 8 + 32 + 4)
 
 
+@pytest.mark.once(False)
 def test_totals_are_those_of_the_plain_model():
     target = model()
     total = sum(int(np.prod(v.shape)) for v in target.trainable_variables)
@@ -61,6 +65,7 @@ def test_totals_are_those_of_the_plain_model():
     assert summary.share == 14 / total
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize("kind", ["block", "positions", "entries"])
 def test_the_summary_of_keras_adds_up(kind):
     target = model()
@@ -81,6 +86,7 @@ def test_the_summary_of_keras_adds_up(kind):
 STOCK = sorted(STOCK_OPTIMIZERS.keys() - {"Adafactor", "Muon"})
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize("name", STOCK)
 def test_slots_saved_are_the_slots_that_are_not_there(name):
     plain, target = model(), model()
@@ -142,6 +148,7 @@ class NotFromConfig(keras.optimizers.SGD):
         return {"unknown": 1}
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize("kind", [ForItsModelOnly, NotFromConfig])
 def test_an_optimizer_that_can_not_be_probed_is_unknown(kind):
     target = model()
@@ -296,6 +303,7 @@ def test_html_is_escaped_and_complete():
     assert "http" not in page
 
 
+@pytest.mark.once(False)
 def test_a_shared_weight_counts_once():
     layer = keras.layers.Dense(4, name="again")
     inputs = keras.Input((4,))
@@ -314,7 +322,7 @@ def test_a_weight_that_is_reached_in_two_ways_counts_once():
     assert (summary.frozen, summary.size) == (4, target.count_params())
 
 
-def test_errors():
+def test_bad_targets_are_refused():
     with pytest.raises(fl.NotBuiltError, match="no weights yet"):
         fl.summary(keras.layers.Dense(3))
     with pytest.raises(fl.PathError, match="no weights that train"):

@@ -22,6 +22,8 @@ import frostline as fl
 from frostline._summaries.layers import lines, printed, tree_of_paths
 from frostline._summaries.numbers import NUMBERS, Totals
 
+pytestmark = pytest.mark.once
+
 SUMS = [name for name in NUMBERS if name != "share"]
 
 
@@ -164,6 +166,7 @@ def test_without_an_optimizer_the_rest_adds_up():
     assert summary.optimizer_bytes_kept is None
 
 
+@pytest.mark.once(False)
 @pytest.mark.parametrize("make", MODELS.values(), ids=list(MODELS))
 def test_bytes_kept_are_those_of_the_optimizer(make):
     model = partly(make)
@@ -387,7 +390,7 @@ class Page(html.parser.HTMLParser):
 
 @pytest.mark.parametrize("depth", [None, 1])
 @pytest.mark.parametrize("make", MODELS.values(), ids=list(MODELS))
-def test_html(make, depth):
+def test_html_has_plain_tags_and_every_number(make, depth):
     summary = fl.summary(partly(make), depth=depth)
     page = Page(summary._repr_html_())
     kinds = {tag for tag, _ in page.tags}
@@ -416,7 +419,7 @@ def test_html_of_what_is_folded():
     assert "folded" not in page.outside
 
 
-def test_plain_data():
+def test_to_dict_is_plain_data():
     summary = fl.summary(partly(stack))
     found = summary.to_dict()
     assert json.loads(summary.to_json()) == found
@@ -443,7 +446,7 @@ def test_numbers_without_an_optimizer_are_null():
         assert of["slots_saved"] is None
 
 
-def test_dataframe():
+def test_a_dataframe_has_a_row_for_each_weight():
     model = partly(subclassed)
     summary = fl.summary(model)
     frame = summary.to_dataframe()
@@ -489,7 +492,7 @@ def test_dataframe_of_a_broken_pandas(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("depth", [0, -1, 1.5, "2", True])
-def test_a_depth_that_is_none(depth):
+def test_a_depth_that_is_no_positive_number_is_refused(depth):
     with pytest.raises(fl.SummaryError, match=r"a positive number of layers; got depth="):
         small(depth=depth)
 

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from models import TiedEmbedding
+
 layers = keras.layers
 
 
@@ -64,7 +66,7 @@ SPECIMENS: dict[str, Specimen] = {
     "PReLU": Specimen(lambda: layers.PReLU("random_normal"), ((5, 6),)),
     "RMSNormalization": Specimen(lambda: layers.RMSNormalization(), ((5, 6),)),
     "RNN": Specimen(lambda: layers.RNN(layers.SimpleRNNCell(4), return_sequences=True), ((4, 5),)),
-    "ReversibleEmbedding": Specimen(lambda: _ThereAndBack(9, 5), ((4,),), integers=9),
+    "ReversibleEmbedding": Specimen(lambda: TiedEmbedding(9, 5), ((4,),), integers=9),
     "SeparableConv1D": Specimen(lambda: layers.SeparableConv1D(4, 3), ((6, 3),)),
     "SeparableConv2D": Specimen(lambda: layers.SeparableConv2D(4, 3), ((5, 5, 3),)),
     "SimpleRNN": Specimen(lambda: layers.SimpleRNN(4), ((4, 5),)),
@@ -113,25 +115,6 @@ def keras_layer_classes() -> set[str]:
 
 
 PRESENT = sorted(SPECIMENS.keys() & keras_layer_classes())
-
-
-@keras.saving.register_keras_serializable("zoo")
-class _ThereAndBack(layers.Layer):
-    """An embedding that is also the output projection, as in a language model."""
-
-    def __init__(self, tokens: int, width: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.tokens, self.width = tokens, width
-        self.table = layers.ReversibleEmbedding(tokens, width, name="table")
-
-    def build(self, input_shape: Any) -> None:
-        self.table.build(input_shape)
-
-    def call(self, ids: Any) -> Any:
-        return self.table(self.table(ids), reverse=True)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "tokens": self.tokens, "width": self.width}
 
 
 @dataclass

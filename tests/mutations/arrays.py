@@ -31,7 +31,7 @@ MUTATIONS = [
         file="_arrays/plan.py",
         old="        return (self.trainable % self.shape[1]).astype(self.trainable.dtype)",
         new="        return (self.trainable % self.shape[0]).astype(self.trainable.dtype)",
-        tests=("test_fast.py::test_few_entries",),
+        tests=("test_fast.py::test_few_trained_entries_equal_the_generic_path",),
     ),
     Mutation(
         name="few entries meet what their neighbours meet",
@@ -39,7 +39,7 @@ MUTATIONS = [
         file="_arrays/plan.py",
         old="        return padded // self.shape[1], padded % self.shape[1]",
         new="        return padded // self.shape[0], padded % self.shape[1]",
-        tests=("test_fast.py::test_few_entries",),
+        tests=("test_fast.py::test_few_trained_entries_equal_the_generic_path",),
         backend="tensorflow",
     ),
     Mutation(

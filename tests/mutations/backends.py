@@ -27,7 +27,9 @@ MUTATIONS = [
         file="_backends/torch.py",
         old="gradient.movedim(plan.axis, 0) if by_axis else gradient.reshape(-1)",
         new="gradient.movedim(plan.axis, 0) if by_axis else gradient.mT.reshape(-1)",
-        tests=("test_native_loops.py::test_they_move_the_rest_as_a_reference_with_masks_does",),
+        tests=(
+            "test_native_loops.py::test_adam_of_pytorch_moves_the_rest_as_a_reference_with_masks_does",
+        ),
     ),
     Mutation(
         name="the old parameter stays in `model.parameters()`",
@@ -35,7 +37,9 @@ MUTATIONS = [
         file="_backends/torch.py",
         old="                layer._track_variables()",
         new="                pass",
-        tests=("test_native_loops.py::test_optimizers_of_pytorch[adamw-plain-none]",),
+        tests=(
+            "test_native_loops.py::test_optimizers_of_pytorch_move_the_rest_alone[adamw-plain-none]",
+        ),
     ),
     Mutation(
         name="an unfrozen weight lies in memory in another order",
@@ -51,7 +55,7 @@ MUTATIONS = [
         file="_backends/tensorflow.py",
         old='return {"trainable": self._frostline.trainable, "frozen": self._frostline.frozen}',
         new="return {}",
-        tests=("test_files.py::test_a_checkpoint_of_tensorflow",),
+        tests=("test_files.py::test_a_checkpoint_of_tensorflow_restores_a_partly_frozen_weight",),
         backend="tensorflow",
     ),
     Mutation(
@@ -64,7 +68,7 @@ MUTATIONS = [
             "                moved = moved + product.apply(d_x, still)"
         ),
         tests=(
-            "test_fast.py::test_scattered_positions_of_few_and_of_many_rows[Dense--1-many rows]",
+            "test_fast.py::test_scattered_positions_equal_the_generic_path_for_few_and_for_many_rows[Dense--1-many rows]",
         ),
     ),
     Mutation(
@@ -81,7 +85,9 @@ MUTATIONS = [
         file="_backends/torch.py",
         old="            weight = ctx.again() if torch.is_grad_enabled() else ctx.whole",
         new="            weight = ctx.whole",
-        tests=("test_fast.py::test_second_derivatives[-1-every other-many rows]",),
+        tests=(
+            "test_fast.py::test_second_derivatives_equal_the_generic_ones[-1-every other-many rows]",
+        ),
     ),
     Mutation(
         name="single entries are read as they were when frozen",
@@ -105,6 +111,6 @@ MUTATIONS = [
         file="_backends/jax.py",
         old="            jax.clear_caches()",
         new="            pass",
-        tests=("test_native_loops.py::test_a_function_compiled_before_the_freeze_moved",),
+        tests=("test_native_loops.py::test_a_function_compiled_before_a_freeze_moved_follows_it",),
     ),
 ]

@@ -74,6 +74,6 @@ MUTATIONS = [
         file="_fast/embedding.py",
         old='    if plan.kind == "block":\n',
         new='    if plan.kind == "positions":\n',
-        tests=("test_fast.py::test_ids_that_count_from_the_end",),
+        tests=("test_fast.py::test_ids_that_count_from_the_end_find_their_rows",),
     ),
 ]

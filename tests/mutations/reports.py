@@ -9,7 +9,7 @@ MUTATIONS = [
         file="_reports/verdict.py",
         old="    if found is not None:",
         new="    if False:",
-        tests=("test_reports.py::test_the_verdict",),
+        tests=("test_reports.py::test_the_verdict_says_whether_something_leaked",),
     ),
     Mutation(
         name="a name of a layer ends the script element",

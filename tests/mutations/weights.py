@@ -25,7 +25,9 @@ MUTATIONS = [
         file="_weights/parts.py",
         old='take_frozen(plan, whole), "frozen", False, plan)',
         new='take_frozen(plan, whole), "frozen", trainable, plan)',
-        tests=("test_native_loops.py::test_optimizers_of_pytorch[adamw-plain-none]",),
+        tests=(
+            "test_native_loops.py::test_optimizers_of_pytorch_move_the_rest_alone[adamw-plain-none]",
+        ),
     ),
     Mutation(
         name="a layer that writes its weight in its call writes frozen entries",
@@ -34,7 +36,7 @@ MUTATIONS = [
         old="        if _keras.in_call():\n            return self.value",
         new="        if False:\n            return self.value",
         tests=(
-            "test_training.py::test_a_layer_that_writes_its_own_weight_while_training",
+            "test_training.py::test_a_layer_that_writes_its_own_weight_leaves_what_is_frozen",
             "test_training.py::test_a_whole_frozen_weight_is_safe_from_a_layer_that_writes_it",
         ),
     ),
@@ -116,7 +118,9 @@ MUTATIONS = [
         file="_weights/view.py",
         old="    return (id(view), _keras.current_autocast(), *map(id, handed))",
         new="    return (id(view), *map(id, handed))",
-        tests=("test_calls.py::test_a_layer_of_another_precision_inside_a_layer",),
+        tests=(
+            "test_calls.py::test_a_layer_of_another_precision_inside_a_layer_computes_the_same",
+        ),
     ),
     Mutation(
         name="a weight put together serves calls with other values",
@@ -124,7 +128,7 @@ MUTATIONS = [
         file="_weights/view.py",
         old="    return (id(view), _keras.current_autocast(), *map(id, handed))",
         new="    return (id(view), _keras.current_autocast())",
-        tests=("test_calls.py::test_values_handed_in_while_a_layer_is_called",),
+        tests=("test_calls.py::test_values_handed_in_while_a_layer_is_called_are_used",),
     ),
     Mutation(
         name="what PyTorch differentiates is not restored",
