@@ -33,7 +33,7 @@ test-full: $(VENV)/dev.stamp $(VENV)/browser.stamp ## the suite, the matrix of o
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" --shards 4 -- \
 		-m "full or not full" $(ARGS)
 	@$(PY) tests/run_backends.py --backends "$(BACKENDS)" --workers "$(WORKERS)" --shards 2 -- \
-		--generic --ignore tests/test_fast.py $(ARGS)
+		--generic --ignore tests/fast/test_fast.py $(ARGS)
 	@$(PY) tests/faults.py --workers "$(WORKERS)"
 
 faults: $(VENV)/dev.stamp $(VENV)/browser.stamp ## break the library on purpose and see that tests notice; ARGS="--only '*slots*'" narrows it
@@ -56,7 +56,7 @@ bench: $(VENV)/bench.stamp ## the benchmarks, about half an hour; ARGS="--only e
 
 # The variable turns off the theme's banner on MkDocs 2; the extra pins MkDocs 1.
 docs: $(VENV)/docs.stamp ## the documentation, in site/, once every example in it has run
-	@KERAS_BACKEND="$${KERAS_BACKEND:-jax}" $(PY) -m pytest --quiet tests/test_docs.py tests/test_notebooks.py
+	@KERAS_BACKEND="$${KERAS_BACKEND:-jax}" $(PY) -m pytest --quiet tests/project/test_docs.py tests/project/test_notebooks.py
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 clean: ## remove .venv, caches and what was built

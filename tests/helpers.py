@@ -24,6 +24,9 @@ from frostline._deltas.model import weights_in
 from frostline._fast.paths import generic
 from frostline._weights.tree import Found, unique, walk
 
+ROOT = Path(__file__).parent.parent
+"""The root of the checkout."""
+
 OLD_TENSORFLOW = keras.backend.backend() == "tensorflow" and keras.version().startswith("3.12.")
 FAILING = {"Muon"} if OLD_TENSORFLOW else set()
 """Optimizers that fail with nothing frozen, which a test shows."""

@@ -2,7 +2,8 @@
 
 Classes go by name. So one entry describes a layer of any release of Keras, a subclass, a partly
 frozen layer, and a layer of which there is only a file. A new layer of Keras is one entry here, and
-a new product one function in `_fast`. `tests/test_catalogue.py` compares all entries with Keras.
+a new product one function in `_fast`. `tests/ground/test_catalogue.py` compares all entries with
+Keras.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The only module that touches what Keras keeps private. `tests/test_keras_private.py` watches it.
+"""The only module that touches what Keras keeps private.
+
+`tests/ground/test_keras_private.py` watches it.
 
 Each function says which part of Keras it needs and why no public way exists.
 """

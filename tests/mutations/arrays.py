@@ -15,7 +15,7 @@ MUTATIONS = [
             "if np.array_equal(along, mask.any(axis=others)):\n"
             "            return AxisPlan(shape, axis, tuple(np.flatnonzero(along).tolist()))"
         ),
-        tests=("test_plan.py::test_a_plan_freezes_just_the_mask",),
+        tests=("arrays/test_plan.py::test_a_plan_freezes_just_the_mask",),
     ),
     Mutation(
         name="the mask of entries the wrong way round",
@@ -23,7 +23,7 @@ MUTATIONS = [
         file="_arrays/plan.py",
         old="return EntriesPlan(shape, _flat_positions(~mask))",
         new="return EntriesPlan(shape, _flat_positions(mask))",
-        tests=("test_freeze.py::test_freeze_adds_and_unfreeze_takes_away",),
+        tests=("freezing/test_freeze.py::test_freeze_adds_and_unfreeze_takes_away",),
     ),
     Mutation(
         name="few entries have the gradient of their neighbours",
@@ -31,7 +31,7 @@ MUTATIONS = [
         file="_arrays/plan.py",
         old="        return (self.trainable % self.shape[1]).astype(self.trainable.dtype)",
         new="        return (self.trainable % self.shape[0]).astype(self.trainable.dtype)",
-        tests=("test_fast.py::test_few_trained_entries_equal_the_generic_path",),
+        tests=("fast/test_fast.py::test_few_trained_entries_equal_the_generic_path",),
     ),
     Mutation(
         name="few entries meet what their neighbours meet",
@@ -39,7 +39,7 @@ MUTATIONS = [
         file="_arrays/plan.py",
         old="        return padded // self.shape[1], padded % self.shape[1]",
         new="        return padded // self.shape[0], padded % self.shape[1]",
-        tests=("test_fast.py::test_few_trained_entries_equal_the_generic_path",),
+        tests=("fast/test_fast.py::test_few_trained_entries_equal_the_generic_path",),
         backend="tensorflow",
     ),
     Mutation(
@@ -48,7 +48,7 @@ MUTATIONS = [
         file="_arrays/bits.py",
         old="np.not_equal(one.view(word), other.view(word), out=out)",
         new="np.not_equal(one, other, out=out)",
-        tests=("test_bits.py::test_bits_differ_where_bytes_do",),
+        tests=("arrays/test_bits.py::test_bits_differ_where_bytes_do",),
     ),
     Mutation(
         name="an infinite half is widened to a number",
@@ -56,7 +56,7 @@ MUTATIONS = [
         file="_arrays/bits.py",
         old=".max() <= _LARGEST_HALF",
         new=".max() <= 0x7FFF",
-        tests=("test_bits.py::test_every_half_is_widened_exactly",),
+        tests=("arrays/test_bits.py::test_every_half_is_widened_exactly",),
     ),
     Mutation(
         name="equal infinities count as odd",
@@ -64,6 +64,6 @@ MUTATIONS = [
         file="_arrays/bits.py",
         old="np.flatnonzero(differs & ~finite)",
         new="np.flatnonzero(~finite)",
-        tests=("test_bits.py::test_the_largest_difference_is_that_of_plain_numpy",),
+        tests=("arrays/test_bits.py::test_the_largest_difference_is_that_of_plain_numpy",),
     ),
 ]

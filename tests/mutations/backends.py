@@ -9,7 +9,9 @@ MUTATIONS = [
         file="_backends/torch.py",
         old="        _keras.storage(variable).grad = None",
         new="        del variable",
-        tests=("test_native_loops.py::test_a_gradient_from_before_does_not_decay_a_frozen_weight",),
+        tests=(
+            "freezing/test_native_loops.py::test_a_gradient_from_before_does_not_decay_a_frozen_weight",
+        ),
     ),
     Mutation(
         name="a constraint in a compiled step reads a frozen part that is not there",
@@ -18,7 +20,7 @@ MUTATIONS = [
         old="            if seen._trace is part._trace:\n                return seen",
         new="            del part",
         tests=(
-            "test_training.py::test_a_constraint_sees_the_whole_weight_and_writes_what_trains[rows-graph]",
+            "freezing/test_training.py::test_a_constraint_sees_the_whole_weight_and_writes_what_trains[rows-graph]",
         ),
     ),
     Mutation(
@@ -28,7 +30,7 @@ MUTATIONS = [
         old="gradient.movedim(plan.axis, 0) if by_axis else gradient.reshape(-1)",
         new="gradient.movedim(plan.axis, 0) if by_axis else gradient.mT.reshape(-1)",
         tests=(
-            "test_native_loops.py::test_adam_of_pytorch_moves_the_rest_as_a_reference_with_masks_does",
+            "freezing/test_native_loops.py::test_adam_of_pytorch_moves_the_rest_as_a_reference_with_masks_does",
         ),
     ),
     Mutation(
@@ -38,7 +40,7 @@ MUTATIONS = [
         old="                layer._track_variables()",
         new="                pass",
         tests=(
-            "test_native_loops.py::test_optimizers_of_pytorch_move_the_rest_alone[adamw-plain-none]",
+            "freezing/test_native_loops.py::test_optimizers_of_pytorch_move_the_rest_alone[adamw-plain-none]",
         ),
     ),
     Mutation(
@@ -47,7 +49,7 @@ MUTATIONS = [
         file="_backends/torch.py",
         old="            return tensor.contiguous()",
         new="            return tensor",
-        tests=("test_freeze.py::test_an_unfrozen_weight_lies_in_memory_as_before",),
+        tests=("freezing/test_freeze.py::test_an_unfrozen_weight_lies_in_memory_as_before",),
     ),
     Mutation(
         name="a checkpoint of TensorFlow leaves the parts out",
@@ -55,7 +57,9 @@ MUTATIONS = [
         file="_backends/tensorflow.py",
         old='return {"trainable": self._frostline.trainable, "frozen": self._frostline.frozen}',
         new="return {}",
-        tests=("test_files.py::test_a_checkpoint_of_tensorflow_restores_a_partly_frozen_weight",),
+        tests=(
+            "freezing/test_files.py::test_a_checkpoint_of_tensorflow_restores_a_partly_frozen_weight",
+        ),
         backend="tensorflow",
     ),
     Mutation(
@@ -68,7 +72,7 @@ MUTATIONS = [
             "                moved = moved + product.apply(d_x, still)"
         ),
         tests=(
-            "test_fast.py::test_scattered_positions_equal_the_generic_path_for_few_and_for_many_rows[Dense--1-many rows]",
+            "fast/test_fast.py::test_scattered_positions_equal_the_generic_path_for_few_and_for_many_rows[Dense--1-many rows]",
         ),
     ),
     Mutation(
@@ -77,7 +81,7 @@ MUTATIONS = [
         file="_backends/torch.py",
         old="            by_part = ctx.product.gradient_part(x, part, gradient)",
         new="            by_part = ctx.product.gradient_part(x, part, gradient) / len(x)",
-        tests=("test_fast.py::test_a_fast_path_equals_the_generic_one[Dense-every other--1]",),
+        tests=("fast/test_fast.py::test_a_fast_path_equals_the_generic_one[Dense-every other--1]",),
     ),
     Mutation(
         name="a second derivative does not reach what trains",
@@ -86,7 +90,7 @@ MUTATIONS = [
         old="            weight = ctx.again() if torch.is_grad_enabled() else ctx.whole",
         new="            weight = ctx.whole",
         tests=(
-            "test_fast.py::test_second_derivatives_equal_the_generic_ones[-1-every other-many rows]",
+            "fast/test_fast.py::test_second_derivatives_equal_the_generic_ones[-1-every other-many rows]",
         ),
     ),
     Mutation(
@@ -95,7 +99,7 @@ MUTATIONS = [
         file="_backends/torch.py",
         old="    rows.index_copy_(0, _positions(plan, base), part)\n",
         new='    if plan.kind == "positions":\n        rows.index_copy_(0, _positions(plan, base), part)\n',
-        tests=("test_fast.py::test_what_changes_without_notice_is_seen",),
+        tests=("fast/test_fast.py::test_what_changes_without_notice_is_seen",),
     ),
     Mutation(
         name="one list of positions for another of the same plan",
@@ -103,7 +107,9 @@ MUTATIONS = [
         file="_backends/torch.py",
         old="    key = name, beside.device",
         new="    key = beside.device",
-        tests=("test_fast.py::test_a_fast_path_equals_the_generic_one[Embedding-every other--2]",),
+        tests=(
+            "fast/test_fast.py::test_a_fast_path_equals_the_generic_one[Embedding-every other--2]",
+        ),
     ),
     Mutation(
         name="a function compiled for an earlier freeze is run for a later one",
@@ -111,6 +117,8 @@ MUTATIONS = [
         file="_backends/jax.py",
         old="            jax.clear_caches()",
         new="            pass",
-        tests=("test_native_loops.py::test_a_function_compiled_before_a_freeze_moved_follows_it",),
+        tests=(
+            "freezing/test_native_loops.py::test_a_function_compiled_before_a_freeze_moved_follows_it",
+        ),
     ),
 ]

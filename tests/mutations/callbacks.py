@@ -9,7 +9,7 @@ MUTATIONS = [
         file="_callbacks/audit.py",
         old="            if record is not None and (changed or not changed_only):",
         new="            if record is not None and changed and not changed_only:",
-        tests=("test_callbacks.py::test_an_audit_finds_the_entry_that_changed[rows]",),
+        tests=("callbacks/test_callbacks.py::test_an_audit_finds_the_entry_that_changed[rows]",),
     ),
     Mutation(
         name="an audit does not look when an epoch begins",
@@ -17,7 +17,9 @@ MUTATIONS = [
         file="_callbacks/audit.py",
         old="        self._seen = 0\n        self._compare(changed_only=True)",
         new="        self._seen = 0",
-        tests=("test_callbacks.py::test_an_audit_notes_what_is_frozen_when_an_epoch_begins",),
+        tests=(
+            "callbacks/test_callbacks.py::test_an_audit_notes_what_is_frozen_when_an_epoch_begins",
+        ),
     ),
     Mutation(
         name="a run that goes on does not take its freeze up",
@@ -25,7 +27,9 @@ MUTATIONS = [
         file="callbacks.py",
         old="        restore_description(self.model, described)\n",
         new="        del described\n",
-        tests=("test_callbacks.py::test_a_run_that_was_stopped_goes_on_as_it_was[schedule]",),
+        tests=(
+            "callbacks/test_callbacks.py::test_a_run_that_was_stopped_goes_on_as_it_was[schedule]",
+        ),
     ),
     Mutation(
         name="gradual unfreezing thaws what was frozen before",
@@ -34,7 +38,7 @@ MUTATIONS = [
         old="        apply_plans(model, [(v, self._before[id(v)]) for v in self._groups[place]])",
         new="        apply_plans(model, [(v, None) for v in self._groups[place]])",
         tests=(
-            "test_callbacks.py::test_gradual_unfreezing_thaws_one_layer_after_another[top_down]",
+            "callbacks/test_callbacks.py::test_gradual_unfreezing_thaws_one_layer_after_another[top_down]",
         ),
     ),
 ]

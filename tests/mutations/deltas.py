@@ -9,7 +9,7 @@ MUTATIONS = [
         file="_deltas/held.py",
         old="block = block[mask[start : start + step]]",
         new="block = block[mask[start : start + step]][1:]",
-        tests=("test_deltas.py::test_another_base_is_refused_with_both_fingerprints",),
+        tests=("deltas/test_deltas.py::test_another_base_is_refused_with_both_fingerprints",),
     ),
     Mutation(
         name="delta: a changed zero is not among the changed",
@@ -17,7 +17,7 @@ MUTATIONS = [
         file="_deltas/extract.py",
         old="changed = differ(value, earlier)",
         new="changed = value != earlier",
-        tests=("test_deltas.py::test_with_a_base_a_signed_zero_is_a_change",),
+        tests=("deltas/test_deltas.py::test_with_a_base_a_signed_zero_is_a_change",),
     ),
     Mutation(
         name="a layer that is off is in a delta",
@@ -25,7 +25,9 @@ MUTATIONS = [
         file="_deltas/extract.py",
         old="plan = origin.plan if origin.layer_trainable else WholePlan(origin.shape)",
         new="plan = origin.plan",
-        tests=("test_deltas.py::test_training_with_moving_statistics_and_a_layer_that_is_off",),
+        tests=(
+            "deltas/test_deltas.py::test_training_with_moving_statistics_and_a_layer_that_is_off",
+        ),
     ),
     Mutation(
         name="moving statistics are not in a delta",
@@ -33,7 +35,9 @@ MUTATIONS = [
         file="_deltas/model.py",
         old="unique(walk(model, state=True))",
         new="unique(walk(model))",
-        tests=("test_deltas.py::test_training_with_moving_statistics_and_a_layer_that_is_off",),
+        tests=(
+            "deltas/test_deltas.py::test_training_with_moving_statistics_and_a_layer_that_is_off",
+        ),
     ),
     Mutation(
         name="delta: a file is taken as it comes",
@@ -41,7 +45,7 @@ MUTATIONS = [
         file="_deltas/load.py",
         old="if delta.fingerprint != given or",
         new="if given is None or",
-        tests=("test_deltas.py::test_every_changed_byte_is_refused",),
+        tests=("deltas/test_deltas.py::test_every_changed_byte_is_refused",),
     ),
     Mutation(
         name="delta: of two values the later is always taken",
@@ -49,7 +53,9 @@ MUTATIONS = [
         file="_deltas/compose.py",
         old="both &= differ(one, other)",
         new="both &= False",
-        tests=("test_deltas.py::test_overlapping_deltas_are_refused_unless_told_which_wins",),
+        tests=(
+            "deltas/test_deltas.py::test_overlapping_deltas_are_refused_unless_told_which_wins",
+        ),
     ),
     Mutation(
         name="a delta that is removed takes another with it",
@@ -57,7 +63,9 @@ MUTATIONS = [
         file="_deltas/compose.py",
         old="if left else None",
         new="if False else None",
-        tests=("test_deltas.py::test_overlapping_deltas_are_refused_unless_told_which_wins",),
+        tests=(
+            "deltas/test_deltas.py::test_overlapping_deltas_are_refused_unless_told_which_wins",
+        ),
     ),
     Mutation(
         name="training after a delta is lost",
@@ -65,7 +73,7 @@ MUTATIONS = [
         file="_deltas/compose.py",
         old="    if not force:\n        _refuse_moved",
         new="    if delta is None:\n        _refuse_moved",
-        tests=("test_deltas.py::test_training_after_a_delta_is_not_lost_silently",),
+        tests=("deltas/test_deltas.py::test_training_after_a_delta_is_not_lost_silently",),
     ),
     Mutation(
         name="delta: what was written before a failure stays",
@@ -73,7 +81,7 @@ MUTATIONS = [
         file="_deltas/model.py",
         old="            held.put(value, old)\n",
         new="",
-        tests=("test_deltas.py::test_a_failure_half_way_changes_nothing",),
+        tests=("deltas/test_deltas.py::test_a_failure_half_way_changes_nothing",),
     ),
     Mutation(
         name="delta: another base in a file is written all the same",
@@ -81,6 +89,6 @@ MUTATIONS = [
         file="_deltas/on_files.py",
         old="    if fits(weights[stored.key], value, patches):\n        return\n    marks = []",
         new="    return\n    marks = []",
-        tests=("test_cli_deltas.py::test_another_base_is_refused_and_nothing_is_written",),
+        tests=("cli/test_cli_deltas.py::test_another_base_is_refused_and_nothing_is_written",),
     ),
 ]

@@ -9,7 +9,7 @@ MUTATIONS = [
         file="_fast/product.py",
         old="    return _join([next(pieces[run.trainable]) for run in runs], product.y_axis)",
         new="    return _join([next(pieces[run.trainable]) for run in runs[::-1]], product.y_axis)",
-        tests=("test_fast.py::test_a_fast_path_equals_the_generic_one[Dense-first--1]",),
+        tests=("fast/test_fast.py::test_a_fast_path_equals_the_generic_one[Dense-first--1]",),
     ),
     Mutation(
         name="a block of rows meets the input of the other",
@@ -18,8 +18,8 @@ MUTATIONS = [
         old="zip(pieces, runs, strict=True) if run.trainable is part],",
         new="zip(pieces[::-1], runs, strict=True) if run.trainable is part],",
         tests=(
-            "test_fast.py::test_a_fast_path_equals_the_generic_one[EinsumDense-elementwise-every other--2]",
-            "test_fast.py::test_a_fast_path_equals_the_generic_one[Dense-first-0]",
+            "fast/test_fast.py::test_a_fast_path_equals_the_generic_one[EinsumDense-elementwise-every other--2]",
+            "fast/test_fast.py::test_a_fast_path_equals_the_generic_one[Dense-first-0]",
         ),
     ),
     Mutation(
@@ -29,7 +29,7 @@ MUTATIONS = [
         old='            ops.einsum(f"{of_x},{of_y}->{of_weight}", x, upstream), weight\n',
         new='            ops.einsum(f"{of_x},{of_y}->{of_weight}", x, upstream) / len(x), weight\n',
         tests=(
-            "test_fast.py::test_a_fast_path_equals_the_generic_one[EinsumDense-every other--2]",
+            "fast/test_fast.py::test_a_fast_path_equals_the_generic_one[EinsumDense-every other--2]",
         ),
     ),
     Mutation(
@@ -38,7 +38,9 @@ MUTATIONS = [
         file="_fast/conv.py",
         old="            lambda weight: apply(x, weight), weight, upstream\n",
         new="            lambda weight: apply(x, weight), weight, upstream / len(x)\n",
-        tests=("test_fast.py::test_a_fast_path_equals_the_generic_one[Conv2D-every other--1]",),
+        tests=(
+            "fast/test_fast.py::test_a_fast_path_equals_the_generic_one[Conv2D-every other--1]",
+        ),
         backend="tensorflow",
     ),
     Mutation(
@@ -47,7 +49,7 @@ MUTATIONS = [
         file="_fast/product.py",
         old="        kept = self._blank(upstream, self.y_axis)",
         new="        kept = upstream",
-        tests=("test_fast.py::test_what_the_places_of_trained_positions_hold_does_not_count",),
+        tests=("fast/test_fast.py::test_what_the_places_of_trained_positions_hold_does_not_count",),
         backend="tensorflow",
     ),
     Mutation(
@@ -56,7 +58,7 @@ MUTATIONS = [
         file="_fast/product.py",
         old="            kept = self._blank(x, self.x_axis)",
         new="            kept = x",
-        tests=("test_fast.py::test_what_the_places_of_trained_positions_hold_does_not_count",),
+        tests=("fast/test_fast.py::test_what_the_places_of_trained_positions_hold_does_not_count",),
     ),
     Mutation(
         name="an equation that sums over an axis of one operand has a plain gradient",
@@ -65,7 +67,7 @@ MUTATIONS = [
         old="        if len(set(one)) < len(one) or set(one) - set(others):",
         new="        if len(set(one)) < len(one):",
         tests=(
-            "test_fast.py::test_a_fast_path_equals_the_generic_one[EinsumDense-sums-every other--1]",
+            "fast/test_fast.py::test_a_fast_path_equals_the_generic_one[EinsumDense-sums-every other--1]",
         ),
     ),
     Mutation(
@@ -74,6 +76,6 @@ MUTATIONS = [
         file="_fast/embedding.py",
         old='    if plan.kind == "block":\n',
         new='    if plan.kind == "positions":\n',
-        tests=("test_fast.py::test_ids_that_count_from_the_end_find_their_rows",),
+        tests=("fast/test_fast.py::test_ids_that_count_from_the_end_find_their_rows",),
     ),
 ]

@@ -9,7 +9,9 @@ MUTATIONS = [
         file="_freezing/apply.py",
         old="    if native:\n",
         new="    if native and within:\n",
-        tests=("test_native_loops.py::test_an_optimizer_made_before_a_freeze_is_warned_of",),
+        tests=(
+            "freezing/test_native_loops.py::test_an_optimizer_made_before_a_freeze_is_warned_of",
+        ),
     ),
     Mutation(
         name="a layer without frozen weights keeps its class",
@@ -17,7 +19,7 @@ MUTATIONS = [
         file="_freezing/layer.py",
         old="        if not any(plan_of(weight.variable) for weight in inside) or (\n",
         new="        if not inside or (\n",
-        tests=("test_freeze.py::test_freeze_and_unfreeze_any_kind_of_model[sequential]",),
+        tests=("freezing/test_freeze.py::test_freeze_and_unfreeze_any_kind_of_model[sequential]",),
     ),
     Mutation(
         name="slots start anew for all entries",
@@ -25,7 +27,9 @@ MUTATIONS = [
         file="_freezing/optimizer.py",
         old="    whole = slot\n",
         new="    whole = ops.zeros_like(slot)\n",
-        tests=("test_optimizer.py::test_slots_of_kept_entries_stay_and_thawed_ones_start_at_zero",),
+        tests=(
+            "freezing/test_optimizer.py::test_slots_of_kept_entries_stay_and_thawed_ones_start_at_zero",
+        ),
     ),
     Mutation(
         name="slots of thawed entries start at one",
@@ -33,7 +37,9 @@ MUTATIONS = [
         file="_freezing/optimizer.py",
         old="split.merge(before, slot, split.take_frozen(before, start))",
         new="split.merge(before, slot, split.take_frozen(before, ops.ones_like(start)))",
-        tests=("test_optimizer.py::test_slots_of_kept_entries_stay_and_thawed_ones_start_at_zero",),
+        tests=(
+            "freezing/test_optimizer.py::test_slots_of_kept_entries_stay_and_thawed_ones_start_at_zero",
+        ),
     ),
     Mutation(
         name="slots of other weights start anew",
@@ -47,7 +53,9 @@ MUTATIONS = [
             "    if not slot.ndim and tuple(source[0].shape) == tuple(slot.shape):\n"
             "        slot.assign(source.pop(0))"
         ),
-        tests=("test_optimizer.py::test_what_still_trains_goes_on_as_if_nothing_happened[plain]",),
+        tests=(
+            "freezing/test_optimizer.py::test_what_still_trains_goes_on_as_if_nothing_happened[plain]",
+        ),
     ),
     Mutation(
         name="what is excluded from decay is lost",
@@ -55,7 +63,7 @@ MUTATIONS = [
         file="_freezing/optimizer.py",
         old="            after.__dict__[name] = set(value) | {",
         new="            after.__dict__[name] = {",
-        tests=("test_optimizer.py::test_variables_excluded_from_decay_stay_excluded",),
+        tests=("freezing/test_optimizer.py::test_variables_excluded_from_decay_stay_excluded",),
     ),
     Mutation(
         name="variables of an optimizer without a name are lost",
@@ -63,7 +71,9 @@ MUTATIONS = [
         file="_freezing/optimizer.py",
         old="                counterpart.assign(value)",
         new="                pass",
-        tests=("test_optimizer.py::test_a_variable_of_an_optimizer_without_a_name_is_kept",),
+        tests=(
+            "freezing/test_optimizer.py::test_a_variable_of_an_optimizer_without_a_name_is_kept",
+        ),
     ),
     Mutation(
         name="the average of thawed entries starts at zero",
@@ -72,7 +82,7 @@ MUTATIONS = [
         old="        average.assign(ops.copy(variable))",
         new="        del variable, average",
         tests=(
-            "test_optimizer.py::test_freezing_and_thawing_are_what_masks_would_do[Adam-average]",
+            "freezing/test_optimizer.py::test_freezing_and_thawing_are_what_masks_would_do[Adam-average]",
         ),
     ),
     Mutation(
@@ -81,7 +91,9 @@ MUTATIONS = [
         file="_freezing/optimizer.py",
         old='        if getattr(model, f"{stage}_function", None) is not None:',
         new='        if stage != "train" and getattr(model, f"{stage}_function", None) is not None:',
-        tests=("test_training.py::test_fit_after_freezing_a_compiled_model_needs_no_compile",),
+        tests=(
+            "freezing/test_training.py::test_fit_after_freezing_a_compiled_model_needs_no_compile",
+        ),
         backend="tensorflow",
     ),
     Mutation(
@@ -90,7 +102,7 @@ MUTATIONS = [
         file="_freezing/optimizer.py",
         old='        if getattr(model, f"{stage}_function", None) is not None:',
         new='        if stage != "predict" and getattr(model, f"{stage}_function", None) is not None:',
-        tests=("test_training.py::test_evaluation_and_prediction_follow_a_freeze",),
+        tests=("freezing/test_training.py::test_evaluation_and_prediction_follow_a_freeze",),
         backend="tensorflow",
     ),
     Mutation(
@@ -99,7 +111,9 @@ MUTATIONS = [
         file="_freezing/classes.py",
         old="            weights=weights if outermost else [],",
         new="            weights=[],",
-        tests=("test_files.py::test_a_copied_model_keeps_its_freeze[functional-deepcopy]",),
+        tests=(
+            "freezing/test_files.py::test_a_copied_model_keeps_its_freeze[functional-deepcopy]",
+        ),
     ),
     Mutation(
         name="weight files list the parts",
@@ -107,7 +121,7 @@ MUTATIONS = [
         file="_freezing/layer.py",
         old="    own[:] = originals(listed)",
         new="    own[:] = listed",
-        tests=("test_files.py::test_sharded_weight_files_load_into_a_plain_model",),
+        tests=("freezing/test_files.py::test_sharded_weight_files_load_into_a_plain_model",),
     ),
     Mutation(
         name="a clone that is not built yet forgets its freeze",
@@ -115,7 +129,9 @@ MUTATIONS = [
         file="_freezing/classes.py",
         old='weights = self.__dict__.get("_frostline_waiting") or describe(self)',
         new="weights = describe(self)",
-        tests=("test_files.py::test_a_clone_not_yet_built_keeps_its_freeze_when_cloned_again",),
+        tests=(
+            "freezing/test_files.py::test_a_clone_not_yet_built_keeps_its_freeze_when_cloned_again",
+        ),
     ),
     Mutation(
         name="a clone loads weights before it is frozen",
@@ -123,7 +139,9 @@ MUTATIONS = [
         file="_freezing/layer.py",
         old="            _restore(self, last=True)\n            self.load_own_variables(store)",
         new="            super().load_own_variables(store)",
-        tests=("test_files.py::test_weights_loaded_before_the_first_call_find_the_freeze_there",),
+        tests=(
+            "freezing/test_files.py::test_weights_loaded_before_the_first_call_find_the_freeze_there",
+        ),
     ),
     Mutation(
         name="a freeze that the file would lose is lost",
@@ -131,7 +149,7 @@ MUTATIONS = [
         file="_freezing/layer.py",
         old="        if frozen and not described:",
         new="        if frozen and described:",
-        tests=("test_files.py::test_a_freeze_that_the_file_would_lose_is_refused",),
+        tests=("freezing/test_files.py::test_a_freeze_that_the_file_would_lose_is_refused",),
     ),
     Mutation(
         name="a shared weight is counted twice where freezes are numbered",
@@ -139,7 +157,9 @@ MUTATIONS = [
         file="_freezing/description.py",
         old="    for index, weight in enumerate(unique(walk(layer))):",
         new="    for index, weight in enumerate(walk(layer)):",
-        tests=("test_files.py::test_a_freeze_after_a_layer_that_is_held_twice_is_restored",),
+        tests=(
+            "freezing/test_files.py::test_a_freeze_after_a_layer_that_is_held_twice_is_restored",
+        ),
     ),
     Mutation(
         name="a file names a module inside of frostline",
@@ -147,7 +167,7 @@ MUTATIONS = [
         file="_freezing/classes.py",
         old='            "__module__": "frostline",\n',
         new="",
-        tests=("test_files.py::test_without_frostline_a_frozen_file_does_not_open",),
+        tests=("freezing/test_files.py::test_without_frostline_a_frozen_file_does_not_open",),
     ),
     Mutation(
         name="a variable of Flax is divided",
@@ -155,7 +175,7 @@ MUTATIONS = [
         file="_freezing/verbs.py",
         old="    if keras.config.is_nnx_enabled():",
         new="    if False:",
-        tests=("test_messages.py::test_variables_of_flax_are_refused",),
+        tests=("freezing/test_messages.py::test_variables_of_flax_are_refused",),
     ),
     Mutation(
         name="a weight that LoRA stands in for is frozen",
@@ -163,7 +183,7 @@ MUTATIONS = [
         file="_freezing/verbs.py",
         old='    for state in ("quantization_mode", "lora_enabled"):',
         new='    for state in ("quantization_mode",):',
-        tests=("test_messages.py::test_quantize_and_lora_are_refused_while_frozen",),
+        tests=("freezing/test_messages.py::test_quantize_and_lora_are_refused_while_frozen",),
     ),
     Mutation(
         name="weights before the one that fails stay changed",
@@ -171,7 +191,9 @@ MUTATIONS = [
         file="_freezing/verbs.py",
         old="            plans.append((weight.variable, after))",
         new="            apply_plans([(weight.variable, after)])",
-        tests=("test_messages.py::test_bad_input_changes_nothing[second weight too small-freeze]",),
+        tests=(
+            "freezing/test_messages.py::test_bad_input_changes_nothing[second weight too small-freeze]",
+        ),
     ),
     Mutation(
         name="variables are not restored",
@@ -179,7 +201,9 @@ MUTATIONS = [
         file="_freezing/change.py",
         old="            change.undo()",
         new="            pass",
-        tests=("test_messages.py::test_a_failure_in_the_middle_of_a_freeze_changes_nothing",),
+        tests=(
+            "freezing/test_messages.py::test_a_failure_in_the_middle_of_a_freeze_changes_nothing",
+        ),
     ),
     Mutation(
         name="classes of layers are not restored",
@@ -187,7 +211,7 @@ MUTATIONS = [
         file="_freezing/change.py",
         old="        refresh(affected)\n        backend.refresh_parameters(affected)\n        raise",
         new="        backend.refresh_parameters(affected)\n        raise",
-        tests=("test_messages.py::test_a_failure_in_the_optimizer_changes_nothing",),
+        tests=("freezing/test_messages.py::test_a_failure_in_the_optimizer_changes_nothing",),
     ),
     Mutation(
         name="parameters of modules are not restored",
@@ -195,7 +219,7 @@ MUTATIONS = [
         file="_freezing/change.py",
         old="        refresh(affected)\n        backend.refresh_parameters(affected)\n        raise",
         new="        refresh(affected)\n        raise",
-        tests=("test_messages.py::test_a_failure_in_the_optimizer_changes_nothing",),
+        tests=("freezing/test_messages.py::test_a_failure_in_the_optimizer_changes_nothing",),
     ),
     Mutation(
         name="the first optimizer has changed when the second fails",
@@ -215,7 +239,9 @@ MUTATIONS = [
             "        if id(optimizer) not in inner\n"
             "    )"
         ),
-        tests=("test_messages.py::test_a_failure_in_the_second_optimizer_changes_nothing",),
+        tests=(
+            "freezing/test_messages.py::test_a_failure_in_the_second_optimizer_changes_nothing",
+        ),
     ),
     Mutation(
         name="a context restores nothing after an error",
@@ -223,6 +249,6 @@ MUTATIONS = [
         file="_freezing/contexts.py",
         old="    try:\n        yield\n    finally:\n        apply_plans(target, before)",
         new="    yield\n    apply_plans(target, before)",
-        tests=("test_callbacks.py::test_a_block_that_fails_restores_what_was_frozen",),
+        tests=("callbacks/test_callbacks.py::test_a_block_that_fails_restores_what_was_frozen",),
     ),
 ]

@@ -10,8 +10,8 @@ MUTATIONS = [
         old='_TRANSPOSED = {"kernel": (OUTPUT_CHANNEL, INPUT_CHANNEL)}',
         new='_TRANSPOSED = {"kernel": (INPUT_CHANNEL, OUTPUT_CHANNEL)}',
         tests=(
-            "test_stock.py::test_outputs_parameters_and_training_are_the_same[conv, transposed]",
-            "test_structure.py::test_units_are_what_computes_these_outputs[Conv2DTranspose]",
+            "stock/test_stock.py::test_outputs_parameters_and_training_are_the_same[conv, transposed]",
+            "selections/test_structure.py::test_units_are_what_computes_these_outputs[Conv2DTranspose]",
         ),
     ),
     Mutation(
@@ -20,7 +20,7 @@ MUTATIONS = [
         file="_writing.py",
         old="        yield unfinished\n",
         new="        yield target\n",
-        tests=("test_reports.py::test_a_disk_that_is_full_leaves_the_old_file",),
+        tests=("reports/test_reports.py::test_a_disk_that_is_full_leaves_the_old_file",),
     ),
     Mutation(
         name="a bar goes into a pipe",
@@ -28,7 +28,7 @@ MUTATIONS = [
         file="_console.py",
         old="or not _is_terminal(sys.stderr) or",
         new="or",
-        tests=("test_progress.py::test_nothing_is_written_where_there_is_no_terminal",),
+        tests=("ground/test_progress.py::test_nothing_is_written_where_there_is_no_terminal",),
     ),
     Mutation(
         name="a bar does not ask Keras whether to be silent",
@@ -36,7 +36,7 @@ MUTATIONS = [
         file="_console.py",
         old=" or _keras_is_silent():",
         new=":",
-        tests=("test_progress.py::test_what_is_quick_or_told_to_be_silent_shows_no_bar",),
+        tests=("ground/test_progress.py::test_what_is_quick_or_told_to_be_silent_shows_no_bar",),
     ),
     Mutation(
         name="a bar stays when all is done",
@@ -44,7 +44,7 @@ MUTATIONS = [
         file="_console.py",
         old="transient=True",
         new="transient=False",
-        tests=("test_progress.py::test_bars_are_shown_in_a_terminal_and_leave_nothing",),
+        tests=("ground/test_progress.py::test_bars_are_shown_in_a_terminal_and_leave_nothing",),
     ),
     Mutation(
         name="a bar within another is shown",
@@ -52,6 +52,6 @@ MUTATIONS = [
         file="_console.py",
         old="quiet or _running or",
         new="quiet or",
-        tests=("test_progress.py::test_a_bar_within_another_is_not_shown",),
+        tests=("ground/test_progress.py::test_a_bar_within_another_is_not_shown",),
     ),
 ]

@@ -9,7 +9,7 @@ MUTATIONS = [
         file="_reports/verdict.py",
         old="    if found is not None:",
         new="    if False:",
-        tests=("test_reports.py::test_the_verdict_says_whether_something_leaked",),
+        tests=("reports/test_reports.py::test_the_verdict_says_whether_something_leaked",),
     ),
     Mutation(
         name="a name of a layer ends the script element",
@@ -17,7 +17,7 @@ MUTATIONS = [
         file="_reports/page.py",
         old=""".replace("<", "\\\\u003c")""",
         new="",
-        tests=("test_reports.py::test_no_name_ends_the_script_element",),
+        tests=("reports/test_reports.py::test_no_name_ends_the_script_element",),
     ),
     Mutation(
         name="a leak on a map of a page has the colour of what moved",
@@ -25,6 +25,6 @@ MUTATIONS = [
         file="_reports/maps.js",
         old="    drawLeaks(context, unit, cell, cells);\n",
         new="",
-        tests=("test_reports_browser.py::test_colours_and_words_of_each_kind_of_cell",),
+        tests=("reports/test_reports_browser.py::test_colours_and_words_of_each_kind_of_cell",),
     ),
 ]

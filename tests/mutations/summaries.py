@@ -9,7 +9,7 @@ MUTATIONS = [
         file="_summaries/layers.py",
         old="    totals = _totals(nodes)\n",
         new="    totals = _totals(first)\n",
-        tests=("test_summary_tree.py::test_everything_adds_up",),
+        tests=("summaries/test_summary_tree.py::test_everything_adds_up",),
     ),
     Mutation(
         name="blocks with another freeze are folded together",
@@ -17,7 +17,7 @@ MUTATIONS = [
         file="_summaries/layers.py",
         old="own = tuple(replace(row, path=_last(row.path)) for row in self.own)",
         new="own = tuple((_last(row.path), row.shape) for row in self.own)",
-        tests=("test_summary_tree.py::test_only_what_is_alike_is_folded",),
+        tests=("summaries/test_summary_tree.py::test_only_what_is_alike_is_folded",),
     ),
     Mutation(
         name="what is folded is not counted",
@@ -25,7 +25,7 @@ MUTATIONS = [
         file="_summaries/table.py",
         old="    if hidden:\n",
         new="    if False:\n",
-        tests=("test_summary_tree.py::test_what_is_hidden_is_counted",),
+        tests=("summaries/test_summary_tree.py::test_what_is_hidden_is_counted",),
     ),
     Mutation(
         name="two layers of one name are one",
@@ -33,7 +33,7 @@ MUTATIONS = [
         file="_summaries/layers.py",
         old="[(id(layer), layer.name) for layer",
         new="[(layer.name, layer.name) for layer",
-        tests=("test_summary_tree.py::test_two_layers_of_one_name_stay_two",),
+        tests=("summaries/test_summary_tree.py::test_two_layers_of_one_name_stay_two",),
     ),
     Mutation(
         name="a layer that is off trains",
@@ -41,7 +41,7 @@ MUTATIONS = [
         file="_summaries/numbers.py",
         old="return self.size - self.frozen if self.trains else 0",
         new="return self.size - self.frozen",
-        tests=("test_summary_tree.py::test_bytes_kept_are_those_of_the_optimizer",),
+        tests=("summaries/test_summary_tree.py::test_bytes_kept_are_those_of_the_optimizer",),
     ),
     Mutation(
         name="an index for each entry of a row",
@@ -49,7 +49,7 @@ MUTATIONS = [
         file="_summaries/numbers.py",
         old="return 4 * len(plan.trainable)",
         new="return 4 * (plan.size - plan.frozen_count)",
-        tests=("test_summary_tree.py::test_bytes_of_a_delta",),
+        tests=("summaries/test_summary_tree.py::test_bytes_of_a_delta",),
     ),
     Mutation(
         name="a column that does not fit is cut",
@@ -58,8 +58,8 @@ MUTATIONS = [
         old="<= width:\n            break",
         new="<= width + 20:\n            break",
         tests=(
-            "test_summaries.py::test_large_numbers_are_never_cut",
-            "test_summary_tree.py::test_a_folded_table",
+            "summaries/test_summaries.py::test_large_numbers_are_never_cut",
+            "summaries/test_summary_tree.py::test_a_folded_table",
         ),
     ),
     Mutation(
@@ -68,6 +68,6 @@ MUTATIONS = [
         file="summaries.py",
         old="sum(line.row is not None for _, line in printed(self._lines, closed=True))",
         new="len(self.rows)",
-        tests=("test_summary_tree.py::test_html_of_what_is_folded",),
+        tests=("summaries/test_summary_tree.py::test_html_of_what_is_folded",),
     ),
 ]

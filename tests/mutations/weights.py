@@ -9,7 +9,7 @@ MUTATIONS = [
         file="_weights/view.py",
         old="        _swap_class(parts.frozen, FrozenVariable)\n",
         new="",
-        tests=("test_freeze.py::test_a_layer_toggled_keeps_its_partial_freeze",),
+        tests=("freezing/test_freeze.py::test_a_layer_toggled_keeps_its_partial_freeze",),
     ),
     Mutation(
         name="a whole frozen variable trains with its layer",
@@ -17,7 +17,9 @@ MUTATIONS = [
         file="_weights/view.py",
         old="    def trainable(self) -> bool:\n        return False",
         new="    def trainable(self) -> bool:\n        return self._trainable",
-        tests=("test_freeze.py::test_a_whole_variable_stays_frozen_whatever_its_layer_is_told",),
+        tests=(
+            "freezing/test_freeze.py::test_a_whole_variable_stays_frozen_whatever_its_layer_is_told",
+        ),
     ),
     Mutation(
         name="a frozen part that PyTorch differentiates",
@@ -26,7 +28,7 @@ MUTATIONS = [
         old='take_frozen(plan, whole), "frozen", False, plan)',
         new='take_frozen(plan, whole), "frozen", trainable, plan)',
         tests=(
-            "test_native_loops.py::test_optimizers_of_pytorch_move_the_rest_alone[adamw-plain-none]",
+            "freezing/test_native_loops.py::test_optimizers_of_pytorch_move_the_rest_alone[adamw-plain-none]",
         ),
     ),
     Mutation(
@@ -36,8 +38,8 @@ MUTATIONS = [
         old="        if _keras.in_call():\n            return self.value",
         new="        if False:\n            return self.value",
         tests=(
-            "test_training.py::test_a_layer_that_writes_its_own_weight_leaves_what_is_frozen",
-            "test_training.py::test_a_whole_frozen_weight_is_safe_from_a_layer_that_writes_it",
+            "freezing/test_training.py::test_a_layer_that_writes_its_own_weight_leaves_what_is_frozen",
+            "freezing/test_training.py::test_a_whole_frozen_weight_is_safe_from_a_layer_that_writes_it",
         ),
     ),
     Mutation(
@@ -47,7 +49,7 @@ MUTATIONS = [
         old="        return split.take_trainable(parts.plan, self.view.constraint(whole))",
         new="        del whole\n        return self.view.constraint(part)",
         tests=(
-            "test_training.py::test_a_constraint_sees_the_whole_weight_and_writes_what_trains[rows-graph]",
+            "freezing/test_training.py::test_a_constraint_sees_the_whole_weight_and_writes_what_trains[rows-graph]",
         ),
     ),
     Mutation(
@@ -59,7 +61,7 @@ MUTATIONS = [
             "split.merge(parts.plan, _tensor(part), parts.frozen.value))"
         ),
         new="        del parts\n        return self.view.regularizer(_tensor(part))",
-        tests=("test_training.py::test_a_regularizer_sees_the_whole_weight",),
+        tests=("freezing/test_training.py::test_a_regularizer_sees_the_whole_weight",),
     ),
     Mutation(
         name="a tied weight counts twice",
@@ -67,7 +69,7 @@ MUTATIONS = [
         file="_weights/tree.py",
         old="        first.setdefault(id(weight.variable), weight)",
         new="        first.setdefault(id(weight), weight)",
-        tests=("test_shared.py::test_both_uses_see_the_freeze[model]",),
+        tests=("freezing/test_shared.py::test_both_uses_see_the_freeze[model]",),
     ),
     Mutation(
         name="blocks put together in the other order",
@@ -75,7 +77,7 @@ MUTATIONS = [
         file="_weights/split.py",
         old="        for run in plan.runs\n    ]",
         new="        for run in reversed(plan.runs)\n    ]",
-        tests=("test_split.py::test_merge_is_right_for_each_way_of_doing_it",),
+        tests=("weights/test_split.py::test_merge_is_right_for_each_way_of_doing_it",),
     ),
     Mutation(
         name="parts put together by adding them",
@@ -86,7 +88,7 @@ MUTATIONS = [
             "        zeros = ops.zeros_like(frozen)\n"
             "        return frozen + backend.put(zeros, plan, trainable)"
         ),
-        tests=("test_split.py::test_merge_is_right_for_each_way_of_doing_it",),
+        tests=("weights/test_split.py::test_merge_is_right_for_each_way_of_doing_it",),
     ),
     Mutation(
         name="a write reaches the trainable part alone",
@@ -94,7 +96,7 @@ MUTATIONS = [
         file="_weights/view.py",
         old="        parts.frozen.assign(split.take_frozen(parts.plan, value))\n",
         new="",
-        tests=("test_freeze.py::test_writing_a_weight_writes_both_parts",),
+        tests=("freezing/test_freeze.py::test_writing_a_weight_writes_both_parts",),
     ),
     Mutation(
         name="a write takes what is a tensor already",
@@ -102,7 +104,7 @@ MUTATIONS = [
         file="_weights/view.py",
         old="        value = ops.convert_to_tensor(value, dtype=dtype)\n",
         new="",
-        tests=("test_freeze.py::test_writing_a_weight_writes_both_parts",),
+        tests=("freezing/test_freeze.py::test_writing_a_weight_writes_both_parts",),
     ),
     Mutation(
         name="a write in a layer's call is read in the next one",
@@ -110,7 +112,7 @@ MUTATIONS = [
         file="_weights/view.py",
         old="        if (key := _key(self)) in held:\n            held[key] = self._merged()\n",
         new="",
-        tests=("test_calls.py::test_what_a_layer_writes_in_its_call_is_read_in_it",),
+        tests=("freezing/test_calls.py::test_what_a_layer_writes_in_its_call_is_read_in_it",),
     ),
     Mutation(
         name="a weight put together serves layers of another precision",
@@ -119,7 +121,7 @@ MUTATIONS = [
         old="    return (id(view), _keras.current_autocast(), *map(id, handed))",
         new="    return (id(view), *map(id, handed))",
         tests=(
-            "test_calls.py::test_a_layer_of_another_precision_inside_a_layer_computes_the_same",
+            "freezing/test_calls.py::test_a_layer_of_another_precision_inside_a_layer_computes_the_same",
         ),
     ),
     Mutation(
@@ -128,7 +130,7 @@ MUTATIONS = [
         file="_weights/view.py",
         old="    return (id(view), _keras.current_autocast(), *map(id, handed))",
         new="    return (id(view), _keras.current_autocast())",
-        tests=("test_calls.py::test_values_handed_in_while_a_layer_is_called_are_used",),
+        tests=("freezing/test_calls.py::test_values_handed_in_while_a_layer_is_called_are_used",),
     ),
     Mutation(
         name="what PyTorch differentiates is not restored",
@@ -136,6 +138,8 @@ MUTATIONS = [
         file="_weights/view.py",
         old="        plain.trainable.fset(variable, variable.trainable)\n",
         new="        del plain\n",
-        tests=("test_freeze.py::test_a_whole_variable_that_could_not_be_changed_trains_as_before",),
+        tests=(
+            "freezing/test_freeze.py::test_a_whole_variable_that_could_not_be_changed_trains_as_before",
+        ),
     ),
 ]

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import os
-import pathlib
 import re
 import shutil
 import subprocess
@@ -16,10 +15,10 @@ import packaging.requirements
 import pytest
 
 import frostline as fl
+from helpers import ROOT
 
 pytestmark = pytest.mark.once
 
-ROOT = pathlib.Path(__file__).parent.parent
 BACKEND = keras.backend.backend()
 EXTRAS = {"tensorflow", "jax", "torch", "plot", "cli", "demo", "bench", "docs", "dev"}
 NAME = f"frostline-{fl.__version__}"

@@ -4,7 +4,6 @@ import ast
 import doctest
 import importlib
 import inspect
-import pathlib
 import pkgutil
 import re
 
@@ -12,8 +11,8 @@ import keras
 import pytest
 
 import frostline
+from helpers import ROOT
 
-ROOT = pathlib.Path(__file__).parent.parent
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(frostline.__path__, "frostline.")

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from test_stock import cases, network
 
 import frostline as fl
 from helpers import array, assert_same_bits, compile_for_test
-from test_stock import cases, network
 
 pytestmark = [pytest.mark.once, pytest.mark.usefixtures("quickly_compiled")]
 

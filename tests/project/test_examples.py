@@ -1,13 +1,14 @@
 """Each example runs on the current backend, and prints what it promises."""
 
 import importlib.util
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+from helpers import ROOT
+
+EXAMPLES = ROOT / "examples"
 
 
 def load(name):

@@ -2,13 +2,12 @@
 
 import ast
 import importlib
-import pathlib
 import re
 import tomllib
 
 import pytest
 
-from helpers import assert_script_ends
+from helpers import ROOT, assert_script_ends
 from imports import FILES, SOURCE, Source, levels, room_of
 
 # The wings from the ground up. Each names those that it may import, all of them further up in this
@@ -64,7 +63,6 @@ PURE = {
 # or a library that is an extra out of a process.
 LATE = {"__init__.py", "cli.py", "_backends/current.py", "_plots/need.py"}
 
-ROOT = pathlib.Path(__file__).parent.parent
 SOURCES = {source.name: source for source in map(Source, FILES)}
 OURS = [one for source in SOURCES.values() for one in source.imports if one.ours]
 

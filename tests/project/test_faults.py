@@ -69,6 +69,6 @@ def test_only_a_test_that_fails_has_noticed(status, verdict):
 
 
 def test_the_first_failure_is_the_test_with_its_error():
-    printed = "F\nFAILED tests/test_plan.py::test_kind[few - rows] - assert 1 == 2\n1 failed"
+    printed = "F\nFAILED tests/arrays/test_plan.py::test_kind[few - rows] - assert 1 == 2\n1 failed"
     assert first_failure(printed) == "test_kind[few - rows] - assert 1 == 2"
     assert first_failure("1 passed") == ""
