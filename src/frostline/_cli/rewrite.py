@@ -43,8 +43,7 @@ def rewrite(model: Path, weights: Sequence[str], where: Any, out: Path, *, freez
     Returns:
         What changed, as `frostline.freeze` returns it.
     """
-    # Late: Keras comes with it, which fixes its backend.
-    from frostline._public import freeze, unfreeze
+    from frostline._public import freeze, unfreeze  # late: Keras, which fixes its backend
 
     loaded = _load(model)
     verb = freeze if freezing else unfreeze
