@@ -145,8 +145,7 @@ def _keras_is_silent() -> bool:
 
 
 def _bar(unit: str) -> Progress:
-    # Late: imported where there is a terminal alone.
-    from rich import progress
+    from rich import progress  # late: many programs never show a bar
 
     counted = (
         [progress.DownloadColumn()]

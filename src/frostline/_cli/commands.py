@@ -103,7 +103,7 @@ def diff(
     Exit status: 0 if no frozen entry differs, 1 if one does, 2 for files that cannot be read or
     are of different architectures.
     """
-    from frostline._cli.pictures import Pictures  # late: pages and maps take a while to import
+    from frostline._cli.pictures import Pictures  # late: no other command waits for it
 
     with ExitStack() as stack:
         one, other = (stack.enter_context(open_file(path)) for path in (before, after))
@@ -196,6 +196,8 @@ def demo(
 def _rewrite(
     model: Path, weights: list[str], where: str | None, out: Path, *, freezing: bool, force: bool
 ) -> None:
+    from frostline._selections.text import parse_selection  # late: no other command waits for it
+
     refuse_files(model, out, force=force)
     restart_with_any()
     selection = None if where is None else parse_selection(where)

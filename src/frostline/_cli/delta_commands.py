@@ -13,7 +13,6 @@ from frostline._cli import answers
 from frostline._cli.options import Force, Json, Quiet, errors_to_stderr
 from frostline._console import meter
 from frostline._deltas.load import read
-from frostline._deltas.on_files import apply_to_file, extract_from_file
 from frostline._errors import FileError
 from frostline._files import open_file
 from frostline._version import __version__
@@ -64,6 +63,8 @@ def extract(
 
     Exit status: 0, and 2 for whatever cannot be done; then nothing is written.
     """
+    from frostline._deltas.on_files import extract_from_file  # late: no other command waits for it
+
     check_target(out, force=force)
     with ExitStack() as stack:
         trained, before, says = (
@@ -97,6 +98,8 @@ def apply(
     Exit status: 0, and 2 for whatever cannot be done, such as another base; then nothing is
     written.
     """
+    from frostline._deltas.on_files import apply_to_file  # late: no other command waits for it
+
     if _format(out) != _format(base):
         raise FileError(
             f"{out}: of another format than {base}; got {out.suffix}. Name a {_format(base)} file."

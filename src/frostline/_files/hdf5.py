@@ -59,7 +59,7 @@ class Group:
 
 def open_hdf5(path: Path, file: Window) -> Any:
     """The HDF5 file in an open file or a part of one."""
-    import h5py  # late: it takes longer than the rest of `frostline --help`
+    import h5py  # late: a quarter of the start, and many commands do without
 
     try:
         return h5py.File(file, "r")
