@@ -16,6 +16,7 @@ from helpers import (
     assert_same_bits,
     assert_script_ends,
     compile_for_test,
+    frozen_masks,
     value,
     values,
     weights,
@@ -105,7 +106,7 @@ def frozen_variously(model):
 
 
 def assert_same_freeze(actual, expected):
-    masks = [[fl.frozen_mask(w.variable) for w in weights(model)] for model in (actual, expected)]
+    masks = [frozen_masks(model) for model in (actual, expected)]
     assert_all_same_bits(*masks)
     assert any(mask.any() for mask in masks[0])
     assert_all_same_bits(values(actual), values(expected))
@@ -201,7 +202,7 @@ def test_clone_model_is_frozen_alike_with_weights_of_its_own(make):
     clone = keras.models.clone_model(model)
     if not clone.built or not weights(clone):
         clone(X)
-    masks = [[fl.frozen_mask(w.variable) for w in weights(one)] for one in (clone, model)]
+    masks = [frozen_masks(one) for one in (clone, model)]
     assert_all_same_bits(*masks)
     clone.set_weights(model.get_weights())
     assert_all_same_bits(values(clone), values(model))

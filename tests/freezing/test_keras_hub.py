@@ -20,6 +20,7 @@ from helpers import (
     assert_only_the_rest_moved,
     assert_same_bits,
     assert_same_outputs,
+    frozen_masks,
     train,
     train_restoring,
     value,
@@ -143,14 +144,10 @@ CASES = {
 }
 
 
-def all_masks(model: keras.Model) -> list[np.ndarray]:
-    return [fl.frozen_mask(weight.variable) for weight in weights(model)]
-
-
 def assert_slots_of_what_trains_alone(model: keras.Model) -> None:
     slots = sum(np.prod(v.shape) for v in model.optimizer.variables if v.ndim)
     assert slots == 2 * sum(np.prod(v.shape) for v in model.trainable_variables)
-    entries = sum(mask.size - mask.sum() for mask in all_masks(model))
+    entries = sum(mask.size - mask.sum() for mask in frozen_masks(model))
     assert slots == 2 * entries
 
 
@@ -178,7 +175,7 @@ def test_a_backbone_partly_frozen(name, tmp_path):
 
     assert_all_same_bits(values(model), before)
     assert_same_outputs(lambda: array(model(case.inputs)), outputs)
-    masks = all_masks(model)
+    masks = frozen_masks(model)
     assert_all_same_bits(values(plain), before)
 
     train(model, case.inputs, y, **case.compiling)
@@ -201,7 +198,7 @@ def test_a_backbone_partly_frozen(name, tmp_path):
 def check_files(model, plain, masks, inputs, folder):
     model.save(folder / "model.keras")
     loaded = keras.saving.load_model(folder / "model.keras")
-    assert_all_same_bits(all_masks(loaded), masks)
+    assert_all_same_bits(frozen_masks(loaded), masks)
     assert_all_same_bits(values(loaded), values(model))
     if not isinstance(model, hub.Task):
         for one, other in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
@@ -215,7 +212,7 @@ def check_files(model, plain, masks, inputs, folder):
     assert_all_same_bits(values(plain), values(model))
     loaded.load_weights(folder / "plain.weights.h5")
     assert_all_same_bits(values(loaded), of_plain)
-    assert_all_same_bits(all_masks(loaded), masks)
+    assert_all_same_bits(frozen_masks(loaded), masks)
 
 
 # --- heads --------------------------------------------------------------------------------------
@@ -251,7 +248,7 @@ def test_heads_are_what_the_output_reads_through_them(make, picked, inputs):
     """With the output rows of some heads at zero, nothing else of these heads matters."""
     model = make()
     fl.freeze(model, where=fl.heads(picked))
-    masks = {id(w.variable): m for w, m in zip(weights(model), all_masks(model), strict=True)}
+    masks = {id(w.variable): m for w, m in zip(weights(model), frozen_masks(model), strict=True)}
     fl.unfreeze(model)
     projections = [w for w in weights(model) if masks[id(w.variable)].any()]
     out = [w for w in projections if "output" in w.path]
@@ -286,14 +283,14 @@ def test_heads_are_what_the_output_reads_through_them(make, picked, inputs):
 def test_heads_without_an_axis_of_their_own_are_refused():
     model = hub.GPTNeoXBackbone(**TRANSFORMER, num_heads=4, dropout=0.0)
     fl.freeze(model, "*query_key_value/*", fl.heads([0, 1]))
-    before = all_masks(model)
+    before = frozen_masks(model)
     message = (
         r"attention_output/kernel: the 4 heads of this GPTNeoXAttention have no axis of their own "
         r"here; got heads\(2\) .*Name its other weights, and use fl\.at"
     )
     with pytest.raises(SelectionError, match=message):
         fl.freeze(model, where=fl.heads(2))
-    assert_all_same_bits(all_masks(model), before)
+    assert_all_same_bits(frozen_masks(model), before)
 
 
 # --- what KerasHub does by itself ---------------------------------------------------------------
@@ -304,10 +301,10 @@ def test_heads_without_an_axis_of_their_own_are_refused():
 def test_a_preset_is_saved_thawed(tmp_path):
     model = gpt2()
     fl.freeze(model, "*attention/*", fl.heads(0))
-    masks = all_masks(model)
+    masks = frozen_masks(model)
     with fl.thawed(model):
         model.save_to_preset(str(tmp_path))
-    assert_all_same_bits(all_masks(model), masks)
+    assert_all_same_bits(frozen_masks(model), masks)
     loaded = hub.GPT2Backbone.from_preset(str(tmp_path))
     assert_all_same_bits(values(loaded), values(model.backbone))
     model.backbone.save_to_preset(str(tmp_path))

@@ -18,6 +18,7 @@ from helpers import (
     STOCK_OPTIMIZERS,
     WHOLE_MATRIX,
     assert_only_the_rest_moved,
+    frozen_masks,
     train_restoring,
     value,
     values,
@@ -84,7 +85,7 @@ def freeze(model):
     fl.freeze(model, "block/*", fl.units([0, 1]))
     fl.freeze(model, "entries/kernel", fl.mask(np.arange(12).reshape(4, 3) % 3 != 1))
     fl.freeze(model, "entries/bias")
-    return [fl.frozen_mask(weight.variable) for weight in weights(model)]
+    return frozen_masks(model)
 
 
 def compiling(how):

@@ -9,6 +9,7 @@ from helpers import (
     assert_frozen_stayed,
     assert_only_the_rest_moved,
     assert_same_bits,
+    frozen_masks,
     value,
     values,
     weights,
@@ -67,7 +68,7 @@ if BACKEND == "torch":
     def test_adam_of_pytorch_moves_the_rest_as_a_reference_with_masks_does():
         model, plain = small(), small()
         freeze(model)
-        masks = [fl.frozen_mask(weight.variable) for weight in weights(model)]
+        masks = frozen_masks(model)
         before = values(plain)
         optimizers = [torch.optim.Adam(one.parameters(), 0.01) for one in (model, plain)]
         for _ in range(10):

@@ -14,6 +14,7 @@ from helpers import (
     assert_only_the_rest_moved,
     assert_same_bits,
     compile_for_test,
+    frozen_masks,
     value,
     values,
     weights,
@@ -128,7 +129,7 @@ def test_freezing_and_thawing_are_what_masks_would_do(name, settings):
     for change in (lambda model: None, freeze_three, thaw_one_and_freeze_another, fl.unfreeze):
         change(model)
         run(model, 2)
-        masked.run(2, [fl.frozen_mask(weight.variable) for weight in weights(model)])
+        masked.run(2, frozen_masks(model))
     for weight, reference in zip(weights(model), masked.variables, strict=True):
         np.testing.assert_allclose(value(weight.variable), value(reference), rtol=2e-5, atol=2e-6)
 
