@@ -3,6 +3,7 @@
 `import frostline` takes this module in before all others, so it imports Python's own alone.
 """
 
+import importlib
 import io
 import os
 import sys
@@ -15,6 +16,18 @@ EXTRAS = {
     "sklearn": ("scikit-learn", "demo"),
     "threadpoolctl": ("threadpoolctl", "demo"),  # scikit-learn needs it
     "typer": ("typer", "cli"),
+}
+
+
+# The subcommands in the order of `--help`, each with the module in `_cli` that adds it.
+COMMANDS = {
+    "inspect": "inspect",
+    "diff": "diff",
+    "verify": "verify",
+    "freeze": "rewrite",
+    "unfreeze": "rewrite",
+    "demo": "tour",
+    "delta": "delta",
 }
 
 
@@ -57,7 +70,15 @@ def main() -> None:
 
 
 def app() -> Any:
-    """The commands, as a typer application."""
-    from frostline._cli.commands import application  # late: typer is an extra
+    """The command as a typer application, with those subcommands that this process may need.
+
+    Each subcommand is a module of its own, imported when it is asked for: typer is an extra, and
+    `frostline --version` does not wait for what `frostline diff` draws with.
+    """
+    asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    modules = [COMMANDS[asked]] if asked in COMMANDS else dict.fromkeys(COMMANDS.values())
+    for module in modules if sys.argv[1:] != ["--version"] else ():
+        importlib.import_module(f"frostline._cli.{module}")
+    from frostline._cli.application import application  # late: typer is an extra
 
     return application

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from frostline._console import percent, show_json, show_table
-from frostline._deltas.delta import Delta
-from frostline._files import ModelFile
-from frostline._files.check import Verification
-from frostline._files.compare import Comparison
+
+if TYPE_CHECKING:
+    from frostline._deltas.delta import Delta
+    from frostline._files import ModelFile
+    from frostline._files.check import Verification
+    from frostline._files.compare import Comparison
 
 _NO_FREEZE = "no freeze: a {} file holds weights alone"
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from frostline._errors import FrostlineError
 
+Model = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A .keras, .weights.h5 or .safetensors file.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No table, no progress bar.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")]

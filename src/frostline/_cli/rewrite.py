@@ -1,15 +1,89 @@
-"""Freeze and unfreeze in `.keras` files: load, change, write beside, then put in its place."""
+"""`frostline freeze` and `unfreeze`: load a `.keras` file, change it, write it to another."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from frostline._errors import EmptySelectionWarning, FileError, FrostlineError, SelectionError
+import typer
+
+from frostline._backends.choose import restart_with_any
+from frostline._cli.application import application
+from frostline._cli.options import Force, errors_to_stderr
+from frostline._errors import (
+    EmptySelectionWarning,
+    FileError,
+    FrostlineError,
+    PathError,
+    SelectionError,
+)
 from frostline._files import open_file
+from frostline._selections.text import parse_selection
 from frostline._writing import check_target, replacing
+
+Changed = Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras file.")]
+Where = Annotated[
+    str | None,
+    typer.Option(help="The entries, as 'at[0, :]', '~zeros', 'units([0, 1]) | at[:, -1]'."),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The .keras file to write.")]
+
+
+@application.command()
+@errors_to_stderr
+def freeze(
+    model: Changed,
+    weights: Annotated[
+        list[str], typer.Option(help="A glob on the path of a weight; may be given again.")
+    ],
+    out: Out,
+    where: Where = None,
+    force: Force = False,
+) -> None:
+    """Freeze weights, or entries of them, in a .keras file.
+
+    Freezes the whole weights, or what --where selects.
+
+    Exit status: 0, and 2 for whatever cannot be done; then nothing is written.
+    """
+    _rewrite(model, weights, where, out, freezing=True, force=force)
+
+
+@application.command()
+@errors_to_stderr
+def unfreeze(
+    model: Changed,
+    out: Out,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help="A glob on the path of a weight; may be given again. All by default."),
+    ] = None,
+    where: Where = None,
+    force: Force = False,
+) -> None:
+    """Give frozen entries in a .keras file back to training.
+
+    Gives back all, or what --where selects.
+
+    Exit status: 0, and 2 for whatever cannot be done; then nothing is written.
+    """
+    _rewrite(model, weights or ["*"], where, out, freezing=False, force=force)
+
+
+def _rewrite(
+    model: Path, weights: list[str], where: str | None, out: Path, *, freezing: bool, force: bool
+) -> None:
+    refuse_files(model, out, force=force)
+    restart_with_any()
+    selection = None if where is None else parse_selection(where)
+    try:
+        changes = rewrite(model, weights, selection, out, freezing=freezing)
+    except (PathError, SelectionError) as error:
+        raise type(error)(f"{error} Nothing was written.") from None
+    print(changes)
+    print(f"written to {out}")
 
 
 def refuse_files(model: Path, out: Path, *, force: bool) -> None:

@@ -10,20 +10,23 @@ from typing import Annotated, Any
 import typer
 
 from frostline._cli import answers
+from frostline._cli.application import application
 from frostline._cli.options import Force, Json, Quiet, errors_to_stderr
 from frostline._console import meter
 from frostline._deltas.load import read
+from frostline._deltas.on_files import apply_to_file, extract_from_file
 from frostline._errors import FileError
 from frostline._files import open_file
 from frostline._version import __version__
 from frostline._writing import check_target
 
-application = typer.Typer(
+delta_application = typer.Typer(
     name="delta",
     help="Take what was trained out of a model file, and put it on its base.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+application.add_typer(delta_application)
 
 Delta = Annotated[Path, typer.Argument(metavar="DELTA", help="A .safetensors file.")]
 
@@ -36,7 +39,7 @@ class Overlap(StrEnum):
     last = "last"
 
 
-@application.command()
+@delta_application.command()
 @errors_to_stderr
 def extract(
     tuned: Annotated[Path, typer.Argument(metavar="TUNED", help="The file of the trained model.")],
@@ -63,8 +66,6 @@ def extract(
 
     Exit status: 0, and 2 for whatever cannot be done; then nothing is written.
     """
-    from frostline._deltas.on_files import extract_from_file  # late: no other command waits for it
-
     check_target(out, force=force)
     with ExitStack() as stack:
         trained, before, says = (
@@ -78,7 +79,7 @@ def extract(
     answers.delta_listed(delta, out, as_json=False, quiet=quiet)
 
 
-@application.command()
+@delta_application.command()
 @errors_to_stderr
 def apply(
     base: Annotated[Path, typer.Argument(metavar="BASE", help="The file of the base model.")],
@@ -98,8 +99,6 @@ def apply(
     Exit status: 0, and 2 for whatever cannot be done, such as another base; then nothing is
     written.
     """
-    from frostline._deltas.on_files import apply_to_file  # late: no other command waits for it
-
     if _format(out) != _format(base):
         raise FileError(
             f"{out}: of another format than {base}; got {out.suffix}. Name a {_format(base)} file."
@@ -116,7 +115,7 @@ def apply(
     print(f"written to {out}")
 
 
-@application.command()
+@delta_application.command()
 @errors_to_stderr
 def info(delta: Delta, json: Json = False, quiet: Quiet = False) -> None:
     """List what is in a delta, and what it can be applied to.
