@@ -591,3 +591,12 @@ def test_what_a_function_must_return(function, message):
 def test_errors_are_of_the_package_and_builtin():
     assert issubclass(SelectionError, FrostlineError)
     assert issubclass(SelectionError, ValueError)
+
+
+@pytest.mark.parametrize(
+    "array", [[1], [0, 1], [0.0, 1.0]], ids=["index", "zeros and ones", "floats"]
+)
+@pytest.mark.parametrize("combine", [lambda a, b: a | b, lambda a, b: b & a], ids=["|", "&"])
+def test_only_boolean_arrays_combine_with_a_selection(array, combine):
+    with pytest.raises(SelectionError, match=r"only boolean arrays combine.*fl\.at\[array\]"):
+        combine(at[0], np.array(array))

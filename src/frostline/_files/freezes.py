@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from frostline._arrays.frozen import Frozen, frozen_from_config
+from frostline._arrays.stored import VERSION, StoredFreeze, StoredWeight
 from frostline._files.hdf5 import Group, Variable
 from frostline._files.names import Described
-
-_VERSION = 1
 
 
 @dataclass
@@ -45,17 +44,17 @@ def place(layers: list[Described], groups: list[Group]) -> Placed:
     return placed
 
 
-def _weights(layer: Described) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    freeze: Any = layer.freeze
-    if freeze["weights"] and freeze["version"] != _VERSION:
-        raise ValueError(f"version={freeze['version']!r}, this frostline reads {_VERSION}")
+def _weights(layer: Described) -> Iterator[tuple[str, StoredWeight]]:
+    freeze: StoredFreeze = layer.freeze  # type: ignore[assignment]  # `place` reports what is not one
+    if freeze["weights"] and freeze["version"] != VERSION:
+        raise ValueError(f"version={freeze['version']!r}, this frostline reads {VERSION}")
     for weight in freeze["weights"]:
         yield (f"{layer.path}/{weight['path']}" if layer.path else weight["path"]), weight
 
 
 def _place(
     path: str,
-    weight: Mapping[str, Any],
+    weight: StoredWeight,
     layer: Described,
     groups: list[Group],
     placed: Placed,
@@ -83,7 +82,7 @@ def _place(
         placed.faults.append(f"{path}: {_fault(owners, fitting, weight, frozen)}")
 
 
-def _candidates(group: Group, weight: Mapping[str, Any], frozen: Frozen) -> list[Variable]:
+def _candidates(group: Group, weight: StoredWeight, frozen: Frozen) -> list[Variable]:
     """The variables of a layer that the description may be of: by position, else by shape."""
     fitting = [variable for variable in group.variables if variable.shape == frozen.shape]
     position = weight.get("position")
@@ -94,9 +93,7 @@ def _candidates(group: Group, weight: Mapping[str, Any], frozen: Frozen) -> list
     return fitting
 
 
-def _fault(
-    owners: list[Group], fitting: list[Any], weight: Mapping[str, Any], frozen: Frozen
-) -> str:
+def _fault(owners: list[Group], fitting: list[Any], weight: StoredWeight, frozen: Frozen) -> str:
     got = f"got a freeze for shape {frozen.shape}"
     if not owners:
         return f"no such layer in the file; {got}"

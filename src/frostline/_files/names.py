@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from frostline._arrays.stored import KEY, REGISTERED
 from frostline._catalogue import CATALOGUE, stock_named
 from frostline._files.hdf5 import Group
 
@@ -78,7 +79,7 @@ def _layers(node: Any, above: str, *, top: bool = False) -> Iterator[Described]:
         name = config.get("name")
         if not top and isinstance(name, str):
             path = f"{above}/{name}" if above else name
-        freeze = config.get("frostline") if _is_partly_frozen(node) else None
+        freeze = config.get(KEY) if _is_partly_frozen(node) else None
         if top or path != above:
             yield Described(path, _class_of(node), config, bool(node.get("build_config")), freeze)
         inside = config
@@ -88,12 +89,12 @@ def _layers(node: Any, above: str, *, top: bool = False) -> Iterator[Described]:
 
 
 def _is_partly_frozen(node: Mapping[str, Any]) -> bool:
-    return node.get("registered_name") == "frostline>PartlyFrozen"
+    return node.get("registered_name") == REGISTERED
 
 
 def _class_of(node: Mapping[str, Any]) -> str | None:
     if _is_partly_frozen(node):
-        frozen = node["config"].get("frostline")
+        frozen = node["config"].get(KEY)
         node = frozen.get("layer", {}) if isinstance(frozen, Mapping) else {}
     module = str(node.get("module"))
     own = node.get("registered_name") is None and module.split(".")[0] == "keras"
