@@ -281,7 +281,7 @@ def test_a_failure_in_the_second_optimizer_changes_nothing(monkeypatch):
     optimizers = keras.optimizers.SGD(0.1, momentum=0.9), Odd(0.1, momentum=0.9)
     for optimizer in optimizers:
         optimizer.build(target.trainable_variables)
-    monkeypatch.setattr(_keras, "with_slots", lambda living: list(optimizers))
+    monkeypatch.setattr(_keras, "built_optimizers", lambda living: list(optimizers))
     before = state(target)
     slots = [[id(slot) for slot in optimizer.variables] for optimizer in optimizers]
     with pytest.raises(fl.UnsupportedError, match="can not be made again from its config"):
