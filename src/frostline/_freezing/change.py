@@ -28,16 +28,19 @@ class PlanChange:
         before: Its plan before the change, None where nothing was frozen.
         after: Its plan after the change.
         listed: What its layer listed for it before: the variable itself, or its two parts.
+        key: The key under which optimizers knew it before.
     """
 
     variable: Any
     before: Plan | None
     after: Plan | None
     listed: list[Any] = field(init=False)
+    key: Any = field(init=False)
     _saved: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.listed = tracked(self.variable)
+        self.key = _keras.variable_key(self.listed[0])
         self._saved = saved_state(self.variable)
 
     @property

@@ -155,7 +155,7 @@ def _carry_attributes(before: Any, after: Any, changes: Sequence[PlanChange]) ->
             after.__dict__[name] = set(value) | {
                 _keras.variable_key(tracked(change.variable)[0])
                 for change in changes
-                if _keras.variable_key(change.listed[0]) in value
+                if change.key in value
             }
         elif name not in after.__dict__:
             after.__dict__[name] = value
