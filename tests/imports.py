@@ -21,28 +21,39 @@ class Import:
 
     Attributes:
         file: The file that it stands in, below the package.
-        module: What it imports, `frostline._weights.view` or `numpy`.
+        package: What it imports from, `frostline._weights` or `numpy`.
+        name: What it takes from there; "" for the module itself.
         line: The text of its first line.
         late: Whether it stands inside a function.
         typing_only: Whether it is for a type checker alone.
     """
 
     file: str
-    module: str
+    package: str
+    name: str
     line: str
     late: bool = False
     typing_only: bool = False
 
     @property
+    def module(self) -> str:
+        """The module that it imports, where `from package import name` may name one."""
+        inside = SOURCE.joinpath(*self.package.split(".")[1:], self.name)
+        is_file = inside.with_suffix(".py").is_file() or (inside / "__init__.py").is_file()
+        return (
+            f"{self.package}.{self.name}" if self.ours and self.name and is_file else self.package
+        )
+
+    @property
     def ours(self) -> bool:
-        return self.module.partition(".")[0] == "frostline"
+        return self.package.partition(".")[0] == "frostline"
 
     @property
     def target(self) -> str:
         """The file below the package that it imports."""
-        path = pathlib.PurePath(*self.module.split(".")[1:])
+        path = pathlib.PurePosixPath(*self.module.split(".")[1:])
         is_file = (SOURCE / path).with_suffix(".py").is_file()
-        return str(path.with_suffix(".py") if is_file else path / "__init__.py")
+        return (path.with_suffix(".py") if is_file else path / "__init__.py").as_posix()
 
 
 @dataclass(frozen=True)
@@ -53,15 +64,15 @@ class Source:
 
     @property
     def name(self) -> str:
-        return str(self.path.relative_to(SOURCE))
+        return self.path.relative_to(SOURCE).as_posix()
 
     @cached_property
     def imports(self) -> list[Import]:
         text = self.path.read_text(encoding="utf-8")
         lines = text.splitlines()
         return [
-            Import(self.name, module, lines[line - 1], late, typing_only)
-            for module, line, late, typing_only in _imports(ast.parse(text), False, False)
+            Import(self.name, package, name, lines[line - 1], late, typing_only)
+            for package, name, line, late, typing_only in _imports(ast.parse(text), False, False)
         ]
 
 
@@ -82,30 +93,39 @@ def levels(edges: dict[str, set[str]]) -> dict[str, int]:
     return found
 
 
-def _imports(node: ast.AST, late: bool, typing_only: bool) -> Iterator[tuple[str, int, bool, bool]]:
+_CHECKING = {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+def _imports(
+    node: ast.AST, late: bool, typing_only: bool
+) -> Iterator[tuple[str, str, int, bool, bool]]:
     for child in ast.iter_child_nodes(node):
-        for module in _modules(child):
-            yield module, child.lineno, late, typing_only  # type: ignore[attr-defined]
-        function = isinstance(child, (ast.FunctionDef, ast.Lambda))
-        checked = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
-        yield from _imports(child, late or function, typing_only or checked)
+        # An `else` of `if TYPE_CHECKING` runs.
+        checked = typing_only or (
+            isinstance(node, ast.If) and child in node.body and ast.unparse(node.test) in _CHECKING
+        )
+        for package, name in _modules(child):
+            yield package, name, child.lineno, late, checked  # type: ignore[attr-defined]
+        yield from _imports(child, late or isinstance(child, _FUNCTIONS), checked)
 
 
-def _modules(node: ast.AST) -> list[str]:
+def _modules(node: ast.AST) -> list[tuple[str, str]]:
+    """A module, and the name that is taken from it; "" for the module itself."""
     if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.module:
-        return [_module(node.module, alias.name) for alias in node.names]
+        return [(alias.name, "") for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.module, f"line {node.lineno}: write `from frostline...`"
+        assert not node.level, f"line {node.lineno}: write `from frostline...`"
+        return [(node.module, alias.name) for alias in node.names]
     if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-        return [str(arg.value) for arg in node.args if isinstance(arg, ast.Constant)]
+        (called,) = (*node.args, *(keyword.value for keyword in node.keywords))
+        return [(_text(called), "")]
     return []
 
 
-def _module(package: str, name: str) -> str:
-    """What `from package import name` imports: a module of the package, or the package itself."""
-    inside = SOURCE.joinpath(*package.split(".")[1:], name)
-    if package.partition(".")[0] == "frostline" and (
-        inside.with_suffix(".py").is_file() or (inside / "__init__.py").is_file()
-    ):
-        return f"{package}.{name}"
-    return package
+def _text(node: ast.expr) -> str:
+    """The name of a module; of an f-string, the package before its first brace."""
+    first = node.values[0] if isinstance(node, ast.JoinedStr) else node
+    assert isinstance(first, ast.Constant), f"line {node.lineno}: name the module"
+    return str(first.value).removesuffix(".")

@@ -78,7 +78,7 @@ def app() -> Any:
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     modules = [COMMANDS[asked]] if asked in COMMANDS else dict.fromkeys(COMMANDS.values())
     for module in modules if sys.argv[1:] != ["--version"] else ():
-        importlib.import_module(f"frostline._cli.{module}")
+        importlib.import_module(f"frostline._cli.{module}")  # late: typer is an extra
     from frostline._cli.application import application  # late: typer is an extra
 
     return application

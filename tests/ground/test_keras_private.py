@@ -1,33 +1,16 @@
 """What frostline takes from Keras that Keras does not promise: these tell the day it changes."""
 
-import ast
-import pathlib
-
 import keras
 import numpy as np
 import pytest
 
 from frostline import _keras
 
-SOURCE = pathlib.Path(_keras.__file__).parent
-
 
 def built():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(2)])
     model.compile("adam", "mse")
     return model
-
-
-def test_only_one_module_imports_private_keras():
-    importing = set()
-    for path in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [node.module] if isinstance(node, ast.ImportFrom) else []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            if any((name or "").startswith("keras.src") for name in names):
-                importing.add(path.name)
-    assert importing == {"_keras.py"}
 
 
 def test_scopes_are_seen_inside_a_call_alone():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from frostline._console import percent, show_json, show_table
 
 if TYPE_CHECKING:
-    from frostline._deltas.delta import Delta
+    from frostline._deltas import Delta
     from frostline._files import ModelFile
     from frostline._files.check import Verification
     from frostline._files.compare import Comparison

@@ -13,8 +13,7 @@ from frostline._cli import answers
 from frostline._cli.application import application
 from frostline._cli.options import Force, Json, Quiet, errors_to_stderr
 from frostline._console import meter
-from frostline._deltas.load import read
-from frostline._deltas.on_files import apply_to_file, extract_from_file
+from frostline._deltas import apply_to_file, extract_from_file, read
 from frostline._errors import FileError
 from frostline._files import open_file
 from frostline._version import __version__

@@ -8,7 +8,7 @@ from frostline._cli import answers
 from frostline._cli.application import application
 from frostline._cli.options import Json, Model, Quiet, errors_to_stderr
 from frostline._console import meter
-from frostline._deltas.load import read
+from frostline._deltas import read
 from frostline._errors import FileError
 from frostline._files.check import check
 

@@ -1,1 +1,7 @@
-"""Deltas: what of a model trains, as a file; taken out, matched, put in and taken away again."""
+"""Deltas: what of a model trains, as a file; for the command, without Keras."""
+
+from frostline._deltas.delta import Delta
+from frostline._deltas.load import read
+from frostline._deltas.on_files import apply_to_file, extract_from_file
+
+__all__ = ["Delta", "apply_to_file", "extract_from_file", "read"]

@@ -24,7 +24,7 @@ _LISTED = 8  # longer lists of numbers in equal steps are shown as a range
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class _Parts(Selection):
+class _Numbered(Selection):
     """Base: some of the numbered parts of a layer."""
 
     picked: int | Slice | Array
@@ -86,7 +86,7 @@ def _repeat_along(weight: Weight, axes: tuple[int, ...], picked: np.ndarray) -> 
     return np.array(np.broadcast_to(along.reshape(shape), weight.shape))
 
 
-class Units(_Parts):
+class Units(_Numbered):
     """Selects output units of a layer, whatever its class: neurons, filters, channels, features.
 
     A unit is a column of a `Dense` kernel and its bias entry, a filter, the columns of all gates
@@ -162,7 +162,7 @@ class Units(_Parts):
         return () if axis is None else (axis,)
 
 
-class Tokens(_Parts):
+class Tokens(_Numbered):
     """Selects the vectors of tokens in an embedding: rows of `embeddings`.
 
     In a `ReversibleEmbedding` with a projection of its own, also the columns of
@@ -194,7 +194,7 @@ class Tokens(_Parts):
         return _repeat_along(weight, (axis,), self._pick(weight, weight.shape[axis]))
 
 
-class Heads(_Parts):
+class Heads(_Numbered):
     """Selects attention heads: their share of the query, key, value and output projections.
 
     Works in `MultiHeadAttention`, `GroupQueryAttention` and every other layer that says how many
