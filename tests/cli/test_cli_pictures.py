@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 import frostline as fl
 from frostline._cli.pictures import subject_in_file
 from frostline._files import open_file
+from frostline._files.through import go_through
 from frostline._plots.values import arrangement_of
 from helpers import data_of, invoke, unpacked, value, weights
 from models import frozen_variously, large, moved, small, trained
@@ -247,3 +248,21 @@ def test_neither_keras_nor_a_backend_is_imported(files):
     assert done.returncode == 0, done.stderr[-2000:]
     assert (files / "page.html").is_file()
     assert (files / "drift.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("option", "threads"), [(None, None), ("--html", 1)], ids=["numbers", "page"]
+)
+def test_files_are_compared_in_several_threads_unless_a_page_watches(
+    files, option, threads, monkeypatch
+):
+    used = []
+
+    def watched(pairs, work, threads):
+        used.append(threads)
+        return go_through(pairs, work, threads)
+
+    monkeypatch.setattr("frostline._files.compare.go_through", watched)
+    asked = () if option is None else (option, files / "page.html")
+    assert invoke("diff", files / "before.keras", files / "before.keras", *asked).exit_code == 0
+    assert used == [threads]
