@@ -22,6 +22,7 @@ MUTATIONS = [
         tests=(
             "freezing/test_training.py::test_a_constraint_sees_the_whole_weight_and_writes_what_trains[rows-graph]",
         ),
+        backend="jax",
     ),
     Mutation(
         name="a gradient taken out at the entries of the transpose",
@@ -74,6 +75,7 @@ MUTATIONS = [
         tests=(
             "fast/test_fast.py::test_scattered_positions_equal_the_generic_path_for_few_and_for_many_rows[Dense--1-many rows]",
         ),
+        backend="jax",
     ),
     Mutation(
         name="the gradient of scattered positions is a mean over the batch",
@@ -120,5 +122,6 @@ MUTATIONS = [
         tests=(
             "freezing/test_native_loops.py::test_a_function_compiled_before_a_freeze_moved_follows_it",
         ),
+        backend="jax",
     ),
 ]

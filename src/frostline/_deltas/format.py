@@ -103,6 +103,7 @@ def hash_of(weights: Sequence[DeltaWeight], version: str) -> str:
     description = json.dumps(_description(weights, version), sort_keys=True)
     digest = hashlib.sha256(description.encode())
     for name, tensor in sorted(tensors_of(weights).items()):
+        tensor = np.ascontiguousarray(tensor)  # a scalar counts as a vector of one
         digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
+        digest.update(tensor.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()[:32]
