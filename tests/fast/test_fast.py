@@ -8,7 +8,7 @@ from keras import ops
 import frostline as fl
 from frostline._arrays.plan import EntriesPlan
 from frostline._backends.current import backend
-from frostline._fast.paths import FAST_PATHS, generic
+from frostline._fast.paths import FAST_PATHS, generic, has_fast_path
 from frostline._weights.view import View, plan_of
 from helpers import (
     array,
@@ -493,3 +493,16 @@ def test_each_fast_path_finds_the_operation_it_replaces(path):
 
 def _never(self):
     raise AssertionError(f"{self.path} was put together")
+
+
+def test_a_kernel_that_a_subclass_names_otherwise_has_a_fast_path():
+    class Renamed(L.Dense):
+        def build(self, input_shape):
+            self._kernel = self.add_weight(name="matrix", shape=(input_shape[-1], self.units))
+            self.bias = self.add_weight(name="bias", shape=(self.units,))
+            self.built = True
+
+    layer = Renamed(4)
+    layer.build((None, 3))
+    fast = {weight.path: has_fast_path(weight) for weight in weights(layer)}
+    assert fast == {"matrix": True, "bias": False}

@@ -81,7 +81,10 @@ def with_fast_paths(base: type) -> tuple[type, ...]:
 
 def has_fast_path(weight: Found) -> bool:
     """Whether a weight may be multiplied with without being put together."""
-    owner, name = weight.owner, weight.variable.name
-    stock = stock_of(owner)
-    multiplies = stock.product in _PRODUCTS and len(stock.axes(name)) > 1  # one axis is a bias
-    return multiplies and getattr(owner, name, None) is weight.variable
+    owner, stock = weight.owner, stock_of(weight.owner)
+    return stock.product in _PRODUCTS and any(
+        len(own.axes) > 1  # one axis is a bias
+        # By attribute: a subclass may give its kernel another name.
+        and getattr(owner, own.name, None) is weight.variable
+        for own in stock.variables
+    )
