@@ -59,6 +59,7 @@ MUTATIONS = [
         old="            kept = self._blank(x, self.x_axis)",
         new="            kept = x",
         tests=("fast/test_fast.py::test_what_the_places_of_trained_positions_hold_does_not_count",),
+        backend="jax",
     ),
     Mutation(
         name="an equation that sums over an axis of one operand has a plain gradient",
