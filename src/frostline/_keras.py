@@ -168,6 +168,47 @@ def optimized(optimizer: keras.optimizers.Optimizer) -> list[Any]:
     return list(optimizer._trainable_variables)
 
 
+def slots(optimizer: keras.optimizers.Optimizer) -> list[Any]:
+    """All variables of an optimizer, without those of the optimizers inside it."""
+    return list(optimizer._variables)
+
+
+def slot_name(variable: Any, name: str | None) -> str:
+    """What `add_variable_from_reference` calls the slot `name` of a variable."""
+    return f"{getattr(variable, 'path', variable.name).replace('/', '_')}_{name or 'var'}".replace(
+        ":", "_"
+    )
+
+
+def track_slot(optimizer: keras.optimizers.Optimizer, slot: Any) -> None:
+    """List a variable among those of an optimizer, as `add_variable` does with a new one."""
+    optimizer._track_variable(slot)
+
+
+def set_slots(optimizer: keras.optimizers.Optimizer, variables: Sequence[Any]) -> None:
+    """Give an optimizer another list of all its variables.
+
+    A new list: TensorFlow takes one that was written into for one that it can not save.
+    """
+    with untracked():
+        optimizer._variables = list(variables)
+    tracker = optimizer._tracker
+    tracker.config["variables"] = (tracker.config["variables"][0], optimizer._variables)
+    tracker.stored_ids["variables"] = {id(variable) for variable in variables}
+
+
+# What the base class notes of the variables that an optimizer was built for.
+BUILT = ("built", "_variables", "_tracker", "_trainable_variables", "_trainable_variables_indices")
+
+# The list of the optimizers inside a `MultiOptimizer`, public as `optimizers` but not to be set.
+INNER = "_inner_optimizers"
+
+
+def chosen(optimizer: keras.optimizers.MultiOptimizer, variable: Any) -> Any:
+    """The inner optimizer that the user's map or function gives a variable."""
+    return optimizer._optimizer_map(variable)
+
+
 def averages(optimizers: Iterable[keras.optimizers.Optimizer]) -> list[tuple[Any, Any]]:
     """Variables and their running averages (`use_ema=True`), which no public list tells apart."""
     return [

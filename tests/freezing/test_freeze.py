@@ -362,7 +362,7 @@ def test_a_failed_freeze_gives_back_a_storage_that_is_in_use(monkeypatch):
     layer = keras.layers.Dense(4)
     layer.build((None, 3))
     held = _keras.storage(layer.kernel)
-    monkeypatch.setattr(apply, "follow", _fail)
+    monkeypatch.setattr(apply, "followed", _fail)
     with pytest.raises(MemoryError, match="no room"):
         fl.freeze(layer, "kernel", fl.at[:, ::2])
     assert _keras.storage(layer.kernel) is held
@@ -373,7 +373,7 @@ def test_a_failed_freeze_makes_a_storage_that_nobody_holds_again(monkeypatch):
     layer.build((None, 3))
     layer.kernel.assign(np.array([[-0.0, np.inf, 1, 2]] * 3))
     before = value(layer.kernel)
-    monkeypatch.setattr(apply, "follow", _fail)
+    monkeypatch.setattr(apply, "followed", _fail)
     with pytest.raises(MemoryError, match="no room"):
         fl.freeze(layer, "kernel", fl.at[:, ::2])
     assert_same_bits(value(layer.kernel), before)
@@ -387,7 +387,7 @@ def test_a_whole_variable_that_could_not_be_changed_trains_as_before(frozen, mon
     layer.build((None, 3))
     if frozen:
         fl.freeze(layer, "bias")
-    monkeypatch.setattr(apply, "follow", _fail)
+    monkeypatch.setattr(apply, "followed", _fail)
     with pytest.raises(MemoryError, match="no room"):
         (fl.unfreeze if frozen else fl.freeze)(layer, "bias")
     assert fl.is_frozen(layer.bias) is frozen

@@ -264,7 +264,7 @@ def test_a_failure_in_the_optimizer_changes_nothing(monkeypatch):
     def fail(*arguments):
         raise MemoryError("no room for the slots")
 
-    monkeypatch.setattr("frostline._freezing.optimizer._rebuilt", fail)
+    monkeypatch.setattr("frostline._freezing.optimizer.rebuilt", fail)
     with pytest.raises(MemoryError, match="no room for the slots"):
         fl.freeze(target, "*/kernel", fl.at[0])
     assert state(target) == before

@@ -75,8 +75,14 @@ class Backend:
         del variables, living
         return []
 
-    def forget_gradient(self, variable: Any) -> None:
-        """Drop a gradient that the framework keeps beside the storage of a variable."""
+    def forget_gradient(self, variable: Any) -> Callable[[], None]:
+        """Drop a gradient that the framework keeps beside the storage of a variable.
+
+        Returns:
+            What puts it back.
+        """
+        del variable
+        return lambda: None
 
     def remember(self, frozen: Any, value: Any) -> None:
         """Note the `value` that a forward pass read from a frozen part, see `recall`."""
@@ -93,6 +99,11 @@ class Backend:
     def own(self, tensor: Any) -> Any:
         """The tensor in memory that no other is a view of, in the order of its axes."""
         return tensor
+
+    def is_alive(self, variable: Any) -> bool:
+        """Whether a variable still has the memory that it was given."""
+        del variable
+        return True
 
     def is_dense(self, value: Any) -> bool:
         """Whether a value is a dense tensor, not sparse, ragged or symbolic."""

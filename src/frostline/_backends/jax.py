@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 from jax.sharding import NamedSharding, PartitionSpec
 
+from frostline import _keras
 from frostline._arrays.plan import SplitPlan
 from frostline._backends.base import Backend, Merge
 
@@ -64,6 +65,11 @@ class JaxBackend(Backend):
             known[shapes] = told
         if stale:
             jax.clear_caches()
+
+    def is_alive(self, variable: Any) -> bool:
+        # A compiled step takes the memory of what it is handed.
+        value = _keras.storage(variable)
+        return isinstance(value, jax.Array) and not value.is_deleted()
 
     def is_dense(self, value: Any) -> bool:
         return isinstance(value, jax.Array)

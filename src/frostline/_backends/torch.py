@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -81,9 +81,11 @@ class TorchBackend(Backend):
             if id(parameter) in paths
         ]
 
-    def forget_gradient(self, variable: Any) -> None:
+    def forget_gradient(self, variable: Any) -> Callable[[], None]:
         # A native optimizer takes a gradient of zeros, from before, as one more step of decay.
-        _keras.storage(variable).grad = None
+        storage = _keras.storage(variable)
+        gradient, storage.grad = storage.grad, None
+        return lambda: setattr(storage, "grad", gradient)
 
     def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
         positions = _positions(plan, tensor)

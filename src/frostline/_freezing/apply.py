@@ -10,7 +10,7 @@ from frostline import _keras
 from frostline._backends.current import backend
 from frostline._freezing.change import Plans, changed, changes_to
 from frostline._freezing.layer import refresh_classes
-from frostline._freezing.optimizer import follow
+from frostline._freezing.optimizer import followed
 from frostline._weights.tree import Layer, sublayers
 
 
@@ -25,20 +25,23 @@ def apply_plans(target: Layer, plans: Plans, *, doing: str = "freezing") -> None
         doing: What a progress bar says is done, where this takes long.
     """
     changes = changes_to(plans)
-    if changes:
-        living = _keras.live(
-            keras.layers.Layer, keras.optimizers.Optimizer, *backend.native_optimizer_kinds
-        )
-        given_up = [change.listed[0] for change in changes if change.replaces_trained]
-        native = backend.native_optimizers(given_up, living)
-        with changed(
-            changes, _keras.constructed_layers(living), refresh_classes, doing
-        ) as affected:
-            models = [layer for layer in affected if isinstance(layer, keras.Model)]
-            follow(models, changes, _keras.built_optimizers(living))
-        if native:
-            _warn_of(native)
-    update_parents(target)
+    if not changes:
+        update_parents(target)
+        return
+    living = _keras.live(
+        keras.layers.Layer, keras.optimizers.Optimizer, *backend.native_optimizer_kinds
+    )
+    given_up = [change.listed[0] for change in changes if change.replaces_trained]
+    native = backend.native_optimizers(given_up, living)
+    if native:
+        _warn_of(native)
+    layers, optimizers = _keras.constructed_layers(living), _keras.built_optimizers(living)
+    around = sublayers(target)
+    with (
+        changed(changes, layers, refresh_classes, doing) as affected,
+        followed(affected, changes, optimizers),
+    ):
+        refresh_classes(around)
 
 
 def update_parents(target: Layer) -> None:

@@ -100,29 +100,32 @@ def changed(
     holders, around = _affected(layers, changes)
     affected = [*holders, *around]
     lists = [(layer, list(_keras.own_variables(layer))) for layer in holders]
+    given_back: list[Callable[[], None]] = []
     try:
         for change in each(doing, changes):
             change.apply(holders)
             backend.let_go(affected, change.variable)
         refresh(affected)
         backend.refresh_parameters(affected)
+        for change in changes:
+            if isinstance(change.after, WholePlan):
+                given_back.append(backend.forget_gradient(change.variable))
+        backend.drop_traces(
+            (change.variable, change.split, tracked(change.variable))
+            for change in changes
+            if change.split is not None
+        )
         yield affected
     except BaseException:
         for change in changes:
             change.undo()
         for layer, listed in lists:
             _keras.set_own_variables(layer, listed)
+        for give_back in given_back:
+            give_back()
         refresh(affected)
         backend.refresh_parameters(affected)
         raise
-    for change in changes:
-        if isinstance(change.after, WholePlan):
-            backend.forget_gradient(change.variable)
-    backend.drop_traces(
-        (change.variable, change.split, tracked(change.variable))
-        for change in changes
-        if change.split is not None
-    )
 
 
 def _affected(

@@ -1,54 +1,61 @@
-"""Optimizers after a change of what trains: the same object, slots kept where entries still train.
+"""Optimizers and compiled steps after a change of what trains: the same objects, kept in step.
 
-A Keras optimizer makes its slots once, for a fixed list of variables. When that list changes a
-fresh optimizer of the same config is built on the new one, the old state is carried over by the
-names that `add_variable_from_reference` documents (`{path}_{slot}`), and the old object takes the
-place of the fresh one. So this holds for any optimizer, without a list of its attributes.
+Each optimizer keeps the list of variables it was built for, in its order, whatever a model lists at
+the moment: two models may share a layer and be compiled with other `trainable` flags. What has
+changed is exchanged in it, and what a whole freeze took away comes back to its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 from keras import ops
 
 from frostline import _keras
-from frostline._arrays.plan import Plan, SplitPlan, WholePlan
-from frostline._backends.current import backend
-from frostline._errors import UnsupportedError
+from frostline._arrays.plan import WholePlan
 from frostline._freezing.change import PlanChange
-from frostline._weights import split
-from frostline._weights.view import tracked
+from frostline._freezing.slots import copy_of, inner_optimizers, known, original, rebuilt
+from frostline._weights.tree import Layer, unique, walk
+from frostline._weights.view import plan_of, tracked
 
 _STAGES = ("train", "test", "predict")
 
 
-def follow(
-    models: Sequence[keras.Model], changes: Sequence[PlanChange], optimizers: Sequence[Any]
-) -> None:
-    """Bring those of `optimizers` and compiled steps up to date that know a moved variable."""
-    wanted: dict[int, tuple[Any, list[Any]]] = {}
-    for model in models:
-        optimizer = getattr(model, "optimizer", None)
-        if optimizer is not None and optimizer.built:
-            wanted[id(optimizer)] = (optimizer, list(model.trainable_variables))
-    for optimizer in optimizers:
-        variables = _replaced(_keras.optimized(optimizer), changes)
-        if variables is not None and id(optimizer) not in wanted:
-            wanted[id(optimizer)] = (optimizer, variables)
-    inner = {id(one) for optimizer, _ in wanted.values() for one in _inner(optimizer)}
-    fresh = [
-        (optimizer, _rebuilt(optimizer, variables, changes))
-        for optimizer, variables in wanted.values()
-        if id(optimizer) not in inner
+@contextmanager
+def followed(
+    layers: Sequence[Layer], changes: Sequence[PlanChange], optimizers: Sequence[Any]
+) -> Iterator[None]:
+    """Bring optimizers and compiled steps in step with changes; after a failure all is as it was.
+
+    Args:
+        layers: All layers around the changed variables, models among them.
+        changes: What has changed, and is divided already.
+        optimizers: Every optimizer that is built.
+    """
+    models = [layer for layer in layers if isinstance(layer, keras.Model)]
+    inside = {id(one) for optimizer in optimizers for one in inner_optimizers(optimizer)}
+    made = [
+        one
+        for optimizer in optimizers
+        if id(optimizer) not in inside
+        for one in _exchanged(optimizer, layers, changes)
     ]
-    for optimizer, state in fresh:
-        optimizer.__dict__.clear()
-        optimizer.__dict__.update(state)
-    for model in models:
-        remake_steps(model)
+    steps = [(model, _steps(model)) for model in models]
+    try:
+        for one in made:
+            one.put_in()
+        for model in models:
+            remake_steps(model)
+        yield
+    except BaseException:
+        for one in made:
+            one.take_out()
+        for model, kept in steps:
+            vars(model).update(kept)
+        raise
 
 
 def remake_steps(model: Any) -> None:
@@ -58,10 +65,14 @@ def remake_steps(model: Any) -> None:
             getattr(model, f"make_{stage}_function")(force=True)
     # What other libraries keep in the same way, as KerasHub does `generate_function`, they make
     # when it is missing.
-    for name in [name for name in vars(model) if name.endswith("_function")]:
-        kept = name.removesuffix("_function") not in _STAGES and vars(model)[name] is not None
-        if kept and hasattr(model, f"make_{name}"):
+    for name, kept in _steps(model).items():
+        other = name.removesuffix("_function") not in _STAGES and kept is not None
+        if other and hasattr(model, f"make_{name}"):
             setattr(model, name, None)
+
+
+def _steps(model: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(model).items() if name.endswith("_function")}
 
 
 def slots_per_weight(optimizer: Any) -> int | None:
@@ -72,7 +83,7 @@ def slots_per_weight(optimizer: Any) -> int | None:
     """
     if getattr(optimizer, "optimizers", None):
         return None
-    fresh = _copy(optimizer)
+    fresh = copy_of(optimizer)
     probes = {(2,): "probe", (3, 4): "probe", (5, 6): "embeddings"}
     fresh.build([keras.Variable(ops.zeros(shape), name=name) for shape, name in probes.items()])
     shapes = [shape for slot in fresh.variables if (shape := tuple(slot.shape))]
@@ -80,97 +91,57 @@ def slots_per_weight(optimizer: Any) -> int | None:
     return counts.pop() if len(counts) == 1 and set(shapes) <= set(probes) else None
 
 
-def _replaced(variables: Sequence[Any], changes: Sequence[PlanChange]) -> list[Any] | None:
-    """`variables` with moved ones in the place of what they were, None where there is none."""
-    after = {
-        id(change.listed[0]): [v for v in tracked(change.variable) if v.trainable]
-        for change in changes
-    }
-    if not any(id(variable) in after for variable in variables):
-        return None
-    return [new for old in variables for new in after.get(id(old), [old])]
-
-
-def _inner(optimizer: Any) -> list[Any]:
-    """The optimizers inside one: of a loss scale, or for groups of variables."""
-    single = getattr(optimizer, "inner_optimizer", None)
-    return [single] if single is not None else list(getattr(optimizer, "optimizers", ()))
-
-
-def _rebuilt(optimizer: Any, variables: list[Any], changes: Sequence[PlanChange]) -> dict[str, Any]:
-    fresh = _copy(optimizer)
-    fresh.build(variables)
-    for variable, average in _keras.averages([fresh, *_inner(fresh)]):
-        # Made as zeros, which only the very first step of all replaces by the weight. A copy, since
-        # JAX takes the memory of both away in one step.
-        average.assign(ops.copy(variable))
-    old: dict[str, list[Any]] = {}
-    for slot in optimizer.variables:
-        old.setdefault(slot.name, []).append(slot)
-    for slot in fresh.variables:
-        _carry_slot(slot, old, changes)
-    for before, after in zip([optimizer, *_inner(optimizer)], [fresh, *_inner(fresh)], strict=True):
-        _carry_attributes(before, after, changes)
-    return dict(fresh.__dict__)
-
-
-def _carry_slot(slot: Any, old: dict[str, list[Any]], changes: Sequence[PlanChange]) -> None:
-    source = old.get(slot.name)
-    if not source:
-        return
+def _exchanged(
+    optimizer: Any, layers: Sequence[Layer], changes: Sequence[PlanChange]
+) -> list[Any]:
+    """An optimizer, and those inside it, for its list with what has changed exchanged."""
+    listed = {id(original(variable)): variable for variable in _keras.optimized(optimizer)}
+    changed = {id(change.variable): change for change in changes}
+    wanted = known(optimizer)
     for change in changes:
-        before, after = change.listed[0], tracked(change.variable)[0]
-        shapes = tuple(source[0].shape), tuple(slot.shape)
-        of_it = slot.name.startswith(change.variable.path.replace("/", "_") + "_")
-        if of_it and shapes == (tuple(before.shape), tuple(after.shape)):
-            slot.assign(_carried(change, backend.read(source.pop(0)), backend.read(slot)))
-            return
-    # Two variables may share a path; their slots come in the same order in both.
-    if tuple(source[0].shape) == tuple(slot.shape):
-        slot.assign(source.pop(0))
+        if isinstance(change.before, WholePlan) and id(change.variable) not in map(id, wanted):
+            place = _place_among(wanted, change, layers, changed)
+            if place is not None:
+                wanted.insert(place, change.variable)
+    if not any(id(variable) in changed for variable in wanted):
+        return []
+    variables = []
+    for variable in wanted:
+        if id(variable) not in changed:
+            variables += [listed[id(variable)]] if id(variable) in listed else []
+        elif not isinstance(changed[id(variable)].after, WholePlan):
+            variables.append(tracked(variable)[0])
+    return rebuilt(optimizer, variables, wanted, changes)
 
 
-def _carried(change: PlanChange, slot: Any, new: Any) -> Any:
-    """A slot of the old trainable part, for the new one; thawed entries keep what `new` has."""
-    before, after = _splitting(change.before), _splitting(change.after)
-    whole = slot
-    if before is not None:
-        start = new if after is None else split.scatter_trainable(after, new)
-        whole = split.merge(before, slot, split.take_frozen(before, start))
-    return whole if after is None else split.take_trainable(after, whole)
+def _place_among(
+    wanted: Sequence[Any],
+    change: PlanChange,
+    layers: Sequence[Layer],
+    changed: dict[int, PlanChange],
+) -> int | None:
+    """Where an optimizer that was built while a variable was wholly frozen takes it in.
+
+    With the weights that it is nearest to, those of its own layer or else of a layer around it, if
+    the optimizer trains these: it would have got it with them. None where it does not.
+    """
+    ways = [[weight.variable for weight in unique(walk(layer))] for layer in layers]
+    of_it = [way for way in ways if any(one is change.variable for one in way)]
+    places = {id(variable): place for place, variable in enumerate(wanted)}
+    for way in sorted(of_it, key=len):
+        trained = [one for one in way if _trained_before(one, changed)]
+        if trained:
+            on = bool(change.variable.trainable)
+            if not any(id(one) in places and bool(one.trainable) is on for one in trained):
+                return None
+            at = next(i for i, one in enumerate(way) if one is change.variable)
+            ahead = [places[id(one)] + 1 for one in way[:at] if id(one) in places]
+            after = [places[id(one)] for one in way[at:] if id(one) in places]
+            return ahead[-1] if ahead else after[0]
+    return None
 
 
-def _splitting(plan: Plan | None) -> SplitPlan | None:
-    if isinstance(plan, WholePlan):
-        raise TypeError("a wholly frozen variable has no slots")
-    return plan
-
-
-def _carry_attributes(before: Any, after: Any, changes: Sequence[PlanChange]) -> None:
-    """State that no list of variables and no config holds."""
-    for name, value in before.__dict__.items():
-        if name == _keras.EXCLUSIONS_CACHE:
-            continue
-        if name == _keras.EXCLUSIONS:
-            after.__dict__[name] = set(value) | {
-                _keras.variable_key(tracked(change.variable)[0])
-                for change in changes
-                if change.key in value
-            }
-        elif name not in after.__dict__:
-            after.__dict__[name] = value
-        elif isinstance(value, keras.Variable):
-            counterpart = after.__dict__[name]
-            if isinstance(counterpart, keras.Variable) and counterpart.shape == value.shape:
-                counterpart.assign(value)
-
-
-def _copy(optimizer: Any) -> Any:
-    try:
-        return type(optimizer).from_config(optimizer.get_config())
-    except Exception as error:
-        raise UnsupportedError(
-            f"{optimizer.name}: this optimizer can not be made again from its config, so its "
-            f"slots can not follow the freeze; got optimizer={type(optimizer).__name__}. "
-            "Freeze before it is built, or call `model.compile(...)` with a new one first."
-        ) from error
+def _trained_before(variable: Any, changed: dict[int, PlanChange]) -> bool:
+    change = changed.get(id(variable))
+    before = plan_of(variable) if change is None else change.before
+    return not isinstance(before, WholePlan)

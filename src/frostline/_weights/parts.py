@@ -28,7 +28,7 @@ class Parts(Generic[P]):
 
 def make_parts(variable: Any, plan: SplitPlan, *, trainable: bool) -> Parts[SplitPlan]:
     """Divide the value of a variable; `trainable` is what its layer says of it."""
-    with backend.creating(variable), _keras.untracked():
+    with backend.creating(_stored(variable)), _keras.untracked():
         whole = backend.read(variable)
         return Parts(
             plan,
@@ -38,6 +38,12 @@ def make_parts(variable: Any, plan: SplitPlan, *, trainable: bool) -> Parts[Spli
         )
 
 
+def _stored(variable: Any) -> Any:
+    """A variable that has storage: one that is divided already has it in its parts."""
+    parts = getattr(variable, "_frostline", None)
+    return variable if parts is None else parts.trainable
+
+
 def _part(variable: Any, value: Any, role: str, trainable: bool, plan: SplitPlan) -> Any:
     # The trainable part goes by the name and path of the weight, so that all that is told of
     # weights by name holds for it: exclusions from decay, maps of optimizers, layout maps.
@@ -45,12 +51,14 @@ def _part(variable: Any, value: Any, role: str, trainable: bool, plan: SplitPlan
     part = keras.Variable(
         value,
         dtype=variable._dtype,
-        trainable=trainable,
+        # TensorFlow's tape never watches what was made without; the flag below is Keras's own.
+        trainable=role == "trainable",
         autocast=variable._autocast,
         aggregation=variable.aggregation,
         name=variable.name + suffix,
         **_part_layout(variable, role, plan),
     )
+    part.trainable = trainable
     part._path = variable.path + suffix
     part._frostline_view = variable
     return part

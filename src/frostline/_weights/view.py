@@ -261,8 +261,9 @@ def _key(view: View) -> tuple[Any, ...]:
 
 
 def _become_view(variable: Any, parts: Parts[SplitPlan]) -> None:
-    variable.__dict__.pop("_value", None)
+    # In this order: at no moment are the entries in neither.
     variable._frostline = parts
+    variable.__dict__.pop("_value", None)
     _swap_class(variable, View)
     if variable.regularizer is not None:
         parts.trainable.regularizer = WholeRegularizer(variable)
@@ -291,9 +292,12 @@ def _close_view(variable: Any, *, storage: bool) -> None:
         whole = _whole(variable) if storage else None
         _restore_class(variable)
         del variable._frostline
-        variable._trainable = trainable
+        variable._trainable = True  # see `make_parts`
         if storage:
             _keras.initialize(variable, whole)
+            variable.trainable = trainable
+        else:
+            variable._trainable = trainable
 
 
 def _whole(view: Any) -> Any:
