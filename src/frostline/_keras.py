@@ -23,6 +23,7 @@ from keras.src.backend.common import global_state as _global_state
 from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.saving import serialization_lib as _serialization
 from keras.src.utils.tracking import DotNotTrackScope
+from keras.src.utils.tracking import Tracker as _Tracker
 
 
 def current_scope() -> Any:
@@ -52,15 +53,68 @@ def own_state(layer: keras.layers.Layer) -> list[Any]:
     return list(layer._non_trainable_variables)
 
 
-def set_own_variables(layer: keras.layers.Layer, variables: Sequence[Any]) -> None:
-    """Replace the content of that list in place, locked or not.
+def own_lists(layer: keras.layers.Layer) -> tuple[list[Any], list[Any]]:
+    """The live lists of a layer's own variables: made as trainable, and not.
+
+    A layer that takes a variable over while that is off lists it in the second.
+    """
+    return layer._trainable_variables, layer._non_trainable_variables
+
+
+def set_own_lists(layer: keras.layers.Layer, lists: Iterable[Sequence[Any]]) -> None:
+    """Replace the content of those lists in place, locked or not.
 
     The tracker is told of the new ones, so that assigning one of them to an attribute again is not
     taken for new state. The old ones stay known to it for the same reason.
     """
-    layer._trainable_variables[:] = variables
-    known = layer._tracker.stored_ids["trainable_variables"]
-    known.update(id(variable) for variable in variables)
+    stores = ("trainable_variables", "non_trainable_variables")
+    for store, own, variables in zip(stores, own_lists(layer), lists, strict=True):
+        own[:] = variables
+        layer._tracker.stored_ids[store].update(id(variable) for variable in variables)
+
+
+def wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
+    """Put a function around a method of a class of Keras, once: more calls do nothing.
+
+    Args:
+        owner: The class.
+        name: The method's name.
+        around: Called with the method, and with the arguments of each of its calls.
+    """
+    method = vars(owner)[name]
+    if not hasattr(method, "_frostline_method"):
+
+        @functools.wraps(method)
+        def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return around(method, self, *args, **kwargs)
+
+        vars(wrapped)["_frostline_method"] = method
+        setattr(owner, name, wrapped)
+
+
+def watch_takers(
+    made_of: Callable[[Any], Sequence[Any] | None], taken: Callable[..., None]
+) -> None:
+    """Have a layer that takes a variable over, `self.w = other.kernel`, list what it is made of.
+
+    A layer notes variables in its tracker when an attribute is set, without a hook.
+
+    Args:
+        made_of: What to list for a variable, None for the variable itself.
+        taken: Called with a layer that has taken one over, in a list.
+    """
+
+    def add_to_store(add: Any, tracker: Any, store: str, value: Any) -> None:
+        parts = made_of(value) if "trainable_variables" in tracker.config else None
+        if parts is None:
+            add(tracker, store, value)
+            return
+        for part in parts:
+            add(tracker, "trainable_variables", part)
+        tracker.stored_ids["trainable_variables"].add(id(value))
+        taken([one for one in live(keras.layers.Layer) if vars(one).get("_tracker") is tracker])
+
+    wrap(_Tracker, "add_to_store", add_to_store)
 
 
 def children(layer: keras.layers.Layer) -> list[keras.layers.Layer]:

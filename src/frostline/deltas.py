@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from frostline import _console
-from frostline._deltas.apply import check_base, plans_of, switch_off
+from frostline._deltas.apply import check_base, plans_of, switched_off
 from frostline._deltas.compose import OVERLAPS, added, patches_in_effect, removed
 from frostline._deltas.delta import SHOWN, Delta
 from frostline._deltas.extract import extract
@@ -15,7 +15,7 @@ from frostline._deltas.load import read
 from frostline._deltas.match import match
 from frostline._deltas.model import all_or_none, base_values, size_of, weights_in
 from frostline._errors import RestoreError, TargetError
-from frostline._freezing.apply import apply_plans
+from frostline._freezing.apply import plans_applied
 from frostline._version import __version__
 
 __all__ = [
@@ -178,8 +178,8 @@ def apply_delta(
                 on_it = patches_in_effect(now, target.patches)
                 write(target, weight, now, *added(target.path, now, on_it, delta, weight, overlap))
         if freeze:
-            apply_plans(model, frozen)
-            switch_off(model, pairs)
+            with plans_applied(model, frozen), switched_off(model, pairs):
+                pass
     return delta
 
 

@@ -35,7 +35,7 @@ def test_own_variables_are_the_weights_in_file_order():
     layer = built().layers[0]
     assert [v.name for v in _keras.own_variables(layer)] == ["kernel", "bias"]
     extra = keras.Variable(np.ones(2))
-    _keras.set_own_variables(layer, [*layer.weights, extra])
+    _keras.set_own_lists(layer, ([*layer.weights, extra], []))
     assert layer.weights[-1] is extra
     layer.again = extra  # known to the tracker of a locked layer
     assert len(layer.weights) == 3

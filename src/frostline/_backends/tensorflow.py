@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from frostline._arrays.plan import EntriesPlan, SplitPlan
+from frostline._arrays.plan import EntriesPlan, SplitPlan, fingerprint
 from frostline._backends.base import Backend, Merge
 from frostline._errors import UnsupportedError
 
@@ -31,7 +31,9 @@ class _View:
     # SavedModel and Checkpoint: the state is in the parts, and the view is how they are reached.
     def _trackable_children(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         del args, kwargs
-        return {"trainable": self._frostline.trainable, "frozen": self._frostline.frozen}
+        parts = self._frostline
+        told = fingerprint(parts.plan)  # a checkpoint of another freeze of the same shapes is not
+        return {f"trainable_{told}": parts.trainable, f"frozen_{told}": parts.frozen}
 
     def _serialize_to_tensors(self) -> dict[str, Any]:
         return {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ from frostline._deltas.compose import base_below, fits
 from frostline._deltas.delta import Delta, base_of, other_base
 from frostline._deltas.held import DeltaWeight, fingerprint_of
 from frostline._deltas.model import ModelWeight, size_of
-from frostline._freezing.optimizer import remake_steps
+from frostline._freezing.optimizer import steps_remade
 from frostline._freezing.verbs import combined, refuse_unsupported
 from frostline._weights.view import plan_of
 
@@ -55,11 +56,21 @@ def plans_of(pairs: Pairs) -> list[tuple[Any, Plan | None]]:
     return plans
 
 
-def switch_off(model: Any, pairs: Pairs) -> None:
-    """Turn layers off that were, and that would update what is not in the delta by themselves."""
+@contextmanager
+def switched_off(model: Any, pairs: Pairs) -> Iterator[None]:
+    """Turn layers off that were, and that would update what is not in the delta by themselves.
+
+    They are on again, and what was compiled is there again, where the block or this fails.
+    """
     owners = [t.found.owner for weight, t in pairs if weight.state and not weight.layer_trainable]
     switched = [owner for owner in owners if owner.trainable]
-    for owner in switched:
-        owner.trainable = False
-    if switched and isinstance(model, keras.Model):
-        remake_steps(model)
+    models = [model] if switched and isinstance(model, keras.Model) else []
+    try:
+        for owner in switched:
+            owner.trainable = False
+        with steps_remade(models):
+            yield
+    except BaseException:
+        for owner in switched:
+            owner.trainable = True
+        raise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import keras
 
@@ -24,13 +26,22 @@ def apply_plans(target: Layer, plans: Plans, *, doing: str = "freezing") -> None
         plans: Variables and their new plans. Those that have theirs already are left alone.
         doing: What a progress bar says is done, where this takes long.
     """
+    with plans_applied(target, plans, doing=doing):
+        pass
+
+
+@contextmanager
+def plans_applied(target: Layer, plans: Plans, *, doing: str = "freezing") -> Iterator[None]:
+    """The same, and everything is as it was too where the block fails."""
     changes = changes_to(plans)
     if not changes:
         update_parents(target)
+        yield
         return
     living = _keras.live(
         keras.layers.Layer, keras.optimizers.Optimizer, *backend.native_optimizer_kinds
     )
+    # All that may be refused, warnings among it, comes before anything is changed.
     given_up = [change.listed[0] for change in changes if change.replaces_trained]
     native = backend.native_optimizers(given_up, living)
     if native:
@@ -42,6 +53,7 @@ def apply_plans(target: Layer, plans: Plans, *, doing: str = "freezing") -> None
         followed(affected, changes, optimizers),
     ):
         refresh_classes(around)
+        yield
 
 
 def update_parents(target: Layer) -> None:
@@ -55,5 +67,5 @@ def _warn_of(native: list[tuple[str, str]]) -> None:
         f"{path}: a native optimizer was made before this change and would train nothing of "
         f"this weight; got {kind} with {len(native)} such parameters. Make it again now: "
         f"`{kind}(model.parameters(), ...)`.",
-        stacklevel=5,
+        stacklevel=8,
     )

@@ -12,8 +12,16 @@ from frostline._arrays.plan import Plan, SplitPlan, WholePlan
 from frostline._backends.current import backend
 from frostline._console import each
 from frostline._errors import UnsupportedError
+from frostline._freezing.lists import watch_lists
 from frostline._weights.tree import Layer
-from frostline._weights.view import apply_plan, plan_of, restore_state, saved_state, tracked
+from frostline._weights.view import (
+    apply_plan,
+    made_of,
+    plan_of,
+    restore_state,
+    saved_state,
+    tracked,
+)
 
 Plans = Iterable[tuple[Any, Plan | None]]
 """Variables, each with the plan that it is to have; None for a plain variable."""
@@ -62,11 +70,12 @@ class PlanChange:
         """Divide the variable or put it together, and list what it is made of in its layers."""
         apply_plan(self.variable, self.after)
         for layer in holders:
-            own = list(_keras.own_variables(layer))
-            place = next((i for i, one in enumerate(own) if one is self.listed[0]), None)
-            if place is not None:
-                own[place : place + len(self.listed)] = tracked(self.variable)
-                _keras.set_own_variables(layer, own)
+            lists = [list(own) for own in _keras.own_lists(layer)]
+            for own in lists:
+                place = next((i for i, one in enumerate(own) if one is self.listed[0]), None)
+                if place is not None:
+                    own[place : place + len(self.listed)] = tracked(self.variable)
+            _keras.set_own_lists(layer, lists)
 
     def undo(self) -> None:
         """Give the variable back what it was, to the bit."""
@@ -99,7 +108,9 @@ def changed(
     """
     holders, around = _affected(layers, changes)
     affected = [*holders, *around]
-    lists = [(layer, list(_keras.own_variables(layer))) for layer in holders]
+    lists = [(layer, [list(own) for own in _keras.own_lists(layer)]) for layer in holders]
+    _keras.watch_takers(made_of, refresh)
+    watch_lists()
     given_back: list[Callable[[], None]] = []
     try:
         for change in each(doing, changes):
@@ -120,7 +131,7 @@ def changed(
         for change in changes:
             change.undo()
         for layer, listed in lists:
-            _keras.set_own_variables(layer, listed)
+            _keras.set_own_lists(layer, listed)
         for give_back in given_back:
             give_back()
         refresh(affected)
@@ -136,7 +147,7 @@ def _affected(
     holders = [
         layer
         for layer in layers
-        if any(id(listed) in wanted for listed in _keras.own_variables(layer))
+        if any(id(listed) in wanted for own in _keras.own_lists(layer) for listed in own)
     ]
     _check_all_held(holders, changes)
     parents: dict[int, list[Layer]] = {}
@@ -155,7 +166,7 @@ def _affected(
 
 
 def _check_all_held(holders: Sequence[Layer], changes: Sequence[PlanChange]) -> None:
-    held = {id(listed) for layer in holders for listed in _keras.own_variables(layer)}
+    held = {id(listed) for layer in holders for own in _keras.own_lists(layer) for listed in own}
     for change in changes:
         if id(change.listed[0]) not in held:
             raise UnsupportedError(

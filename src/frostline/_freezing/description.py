@@ -15,11 +15,11 @@ from frostline._weights.view import originals, plan_of
 
 def describe(layer: Layer) -> list[StoredWeight]:
     """One entry for each weight below `layer` of which something is frozen."""
-    saving = _keras.saving_whole_model()
+    if _keras.saving_whole_model():
+        for weight in walk(layer):
+            weight.owner.__dict__["_frostline_described"] = True
     weights = []
     for index, weight in enumerate(unique(walk(layer))):
-        if saving:
-            weight.owner.__dict__["_frostline_described"] = True
         plan = plan_of(weight.variable)
         if plan is not None:
             own = originals(_keras.own_variables(weight.owner))

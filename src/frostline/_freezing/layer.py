@@ -9,8 +9,7 @@ where frostline is imported, and does not open at all where it is not.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -22,6 +21,7 @@ from frostline._fast.paths import has_fast_path
 from frostline._freezing.change import Plans, changed, changes_to
 from frostline._freezing.classes import set_class
 from frostline._freezing.description import plans_described
+from frostline._freezing.lists import whole_variables
 from frostline._weights.tree import Found, Layer, sublayers, unique, walk
 from frostline._weights.view import View, originals, plan_of
 
@@ -34,12 +34,12 @@ class PartlyFrozen:
 
     def save_own_variables(self, store: Any) -> None:
         """Write whole weights in the plain layer's order, so that a plain layer can read them."""
-        with _original_variables(self):
+        with whole_variables(self):
             super().save_own_variables(store)  # type: ignore[misc]
 
     def load_own_variables(self, store: Any) -> None:
         """Read whole weights: a file from before the freeze, or from a plain layer, fits."""
-        with _original_variables(self):
+        with whole_variables(self):
             super().load_own_variables(store)  # type: ignore[misc]
 
     def save_assets(self, dir_path: str) -> None:
@@ -65,16 +65,6 @@ class PartlyFrozen:
         reduced: Any = super().__reduce__()
         load, arguments = reduced
         return getattr(self._frostline_base, load.__name__), arguments
-
-    def get_weights(self) -> list[Any]:
-        """The weights as NumPy arrays in the plain layer's order, whole."""
-        with _original_variables(self):
-            return super().get_weights()  # type: ignore[misc]
-
-    def set_weights(self, weights: Any) -> None:
-        """Write whole weights, the frozen entries too."""
-        with _original_variables(self):
-            super().set_weights(weights)  # type: ignore[misc]
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
@@ -194,20 +184,20 @@ def _restore(layer: Any, *, last: bool) -> None:
 
 
 def freeze_new(layer: Layer, plans: Plans) -> None:
-    """Give the weights of a layer that was just made their plans: nothing else holds them yet."""
-    with changed(changes_to(plans), sublayers(layer), refresh_classes):
+    """Give the weights of a layer that was just made their plans.
+
+    Nothing else holds them yet, unless the layer took them over from another.
+    """
+    changes, layers = changes_to(plans), sublayers(layer)
+    if any(_taken_over(weight) for weight in walk(layer)):
+        layers = _keras.constructed_layers(_keras.live(keras.layers.Layer))
+    with changed(changes, layers, refresh_classes):
         pass
 
 
-@contextmanager
-def _original_variables(layer: Any) -> Iterator[None]:
-    own = _keras.own_variables(layer)
-    listed = list(own)
-    own[:] = originals(listed)
-    try:
-        yield
-    finally:
-        own[:] = listed
+def _taken_over(weight: Found) -> bool:
+    # A variable has the name of the layer that made it in its path.
+    return weight.owner.name not in weight.variable.path.split("/")
 
 
 class _Loader(PartlyFrozen):

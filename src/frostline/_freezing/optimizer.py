@@ -7,7 +7,7 @@ changed is exchanged in it, and what a whole freeze took away comes back to its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,15 @@ from keras import ops
 from frostline import _keras
 from frostline._arrays.plan import WholePlan
 from frostline._freezing.change import PlanChange
-from frostline._freezing.slots import copy_of, inner_optimizers, known, original, rebuilt
+from frostline._freezing.slots import (
+    Rebuilt,
+    copy_of,
+    inner_optimizers,
+    known,
+    let_go,
+    original,
+    rebuilt,
+)
 from frostline._weights.tree import Layer, unique, walk
 from frostline._weights.view import plan_of, tracked
 
@@ -35,31 +43,43 @@ def followed(
         changes: What has changed, and is divided already.
         optimizers: Every optimizer that is built.
     """
-    models = [layer for layer in layers if isinstance(layer, keras.Model)]
     inside = {id(one) for optimizer in optimizers for one in inner_optimizers(optimizer)}
-    made = [
-        one
-        for optimizer in optimizers
-        if id(optimizer) not in inside
-        for one in _exchanged(optimizer, layers, changes)
-    ]
-    steps = [(model, _steps(model)) for model in models]
+    made: list[Rebuilt] = []
     try:
+        for optimizer in optimizers:
+            if id(optimizer) not in inside:
+                made += _exchanged(optimizer, layers, changes)
         for one in made:
             one.put_in()
-        for model in models:
-            remake_steps(model)
-        yield
+        with steps_remade([layer for layer in layers if isinstance(layer, keras.Model)]):
+            yield
     except BaseException:
         for one in made:
             one.take_out()
-        for model, kept in steps:
-            vars(model).update(kept)
+        let_go(optimizers)
         raise
 
 
-def remake_steps(model: Any) -> None:
-    """Let go of all that was compiled for what trained before."""
+@contextmanager
+def steps_remade(models: Iterable[Any]) -> Iterator[None]:
+    """Let go of all that was compiled for what trained before; after a failure it is there again.
+
+    Args:
+        models: Those whose steps are to be made again.
+    """
+    before: list[tuple[Any, dict[str, Any]]] = []
+    try:
+        for model in models:
+            before.append((model, _steps(model)))
+            _remake(model)
+        yield
+    except BaseException:
+        for model, steps in before:
+            vars(model).update(steps)
+        raise
+
+
+def _remake(model: Any) -> None:
     for stage in _STAGES:
         if getattr(model, f"{stage}_function", None) is not None:
             getattr(model, f"make_{stage}_function")(force=True)
@@ -93,7 +113,7 @@ def slots_per_weight(optimizer: Any) -> int | None:
 
 def _exchanged(
     optimizer: Any, layers: Sequence[Layer], changes: Sequence[PlanChange]
-) -> list[Any]:
+) -> list[Rebuilt]:
     """An optimizer, and those inside it, for its list with what has changed exchanged."""
     listed = {id(original(variable)): variable for variable in _keras.optimized(optimizer)}
     changed = {id(change.variable): change for change in changes}

@@ -10,7 +10,7 @@ of its attributes, and costs what changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,6 +103,13 @@ def known(optimizer: Any) -> list[Any]:
     return [*listed, *(v for v in remembered if id(v) not in now)]
 
 
+def let_go(optimizers: Iterable[Any]) -> None:
+    """End the hold on slots that are handed to a copy while it is built."""
+    for optimizer in optimizers:
+        for slot in optimizer.variables:
+            slot.__dict__.pop("assign", None)
+
+
 def copy_of(optimizer: Any) -> Any:
     """An optimizer with the config of another, not built."""
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
@@ -181,8 +188,7 @@ class _Build:
         try:
             yield
         finally:
-            for slot in self.kept.values():
-                slot.__dict__.pop("assign", None)
+            let_go([self.old])
             for name in hooks:
                 del self.new.__dict__[name]
 
@@ -343,6 +349,5 @@ def _carried(change: PlanChange, slot: Any, new: Any) -> Any:
 
 
 def _splitting(plan: Plan | None) -> SplitPlan | None:
-    if isinstance(plan, WholePlan):
-        raise TypeError("a wholly frozen variable has no slots")
-    return plan
+    # A wholly frozen variable has slots only where somebody built an optimizer for it by hand.
+    return None if isinstance(plan, WholePlan) else plan

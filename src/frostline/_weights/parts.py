@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import keras
 
 from frostline import _keras
-from frostline._arrays.plan import AxisPlan, SplitPlan
+from frostline._arrays.plan import AxisPlan, SplitPlan, fingerprint
 from frostline._backends.current import backend
 from frostline._weights import split
 
@@ -59,7 +59,9 @@ def _part(variable: Any, value: Any, role: str, trainable: bool, plan: SplitPlan
         **_part_layout(variable, role, plan),
     )
     part.trainable = trainable
-    part._path = variable.path + suffix
+    # That of the frozen part tells the plan: what goes by path, as PyTorch's `state_dict` does,
+    # is not loaded into another freeze of the same shapes.
+    part._path = variable.path + (f"{suffix}_{fingerprint(plan)}" if suffix else "")
     part._frostline_view = variable
     return part
 

@@ -127,7 +127,7 @@ def _walk(layer: Layer, prefix: str, above: tuple[Layer, ...], state: bool) -> I
     for variable in originals(_keras.own_variables(layer)):
         yield Found(prefix + variable.name, variable, chain)
     if state:
-        for variable in _keras.own_state(layer):
+        for variable in originals(_keras.own_state(layer)):
             yield Found(prefix + variable.name, variable, chain, state=True)
     for child in _keras.children(layer):
         if not any(child is ancestor for ancestor in chain):

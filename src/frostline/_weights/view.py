@@ -143,6 +143,14 @@ def tracked(variable: Any) -> list[Any]:
     return [variable]
 
 
+def made_of(variable: Any) -> list[Any] | None:
+    """What a layer lists for a variable of which something is frozen; None for any other."""
+    frozen = isinstance(variable, (View, FrozenVariable)) and not hasattr(
+        variable, "_frostline_view"
+    )
+    return tracked(variable) if frozen else None
+
+
 def originals(listed: Iterable[Any]) -> list[Any]:
     """A layer's list as it was before anything was frozen: views in the place of their parts."""
     found = []

@@ -1,0 +1,66 @@
+"""All weights of a layer or model at once: lists of arrays, and Keras's tree of state.
+
+A list of arrays does not say what it is made of. So those of a partly frozen model are of whole
+weights, as before its freeze: they fit every freeze, and the plain model. A tree of state has the
+paths of its variables, and the path of a frozen part tells the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+from frostline import _keras
+from frostline._errors import RestoreError
+from frostline._weights.tree import Layer, sublayers
+from frostline._weights.view import made_of, originals
+
+
+def watch_lists() -> None:
+    """Have Keras's methods for all weights at once know of freezes."""
+    _keras.wrap(Layer, "get_weights", _whole)
+    _keras.wrap(Layer, "set_weights", _whole)
+    _keras.wrap(keras.Model, "set_state_tree", _checked)
+
+
+@contextmanager
+def whole_variables(*layers: Layer) -> Iterator[None]:
+    """Show layers their variables as they were before anything was frozen."""
+    lists = [(own, list(own)) for layer in layers for own in _keras.own_lists(layer)]
+    try:
+        for own, listed in lists:
+            own[:] = originals(listed)
+        yield
+    finally:
+        for own, listed in lists:
+            own[:] = listed
+
+
+def _whole(method: Any, layer: Layer, *args: Any) -> Any:
+    with whole_variables(*sublayers(layer)):
+        return method(layer, *args)
+
+
+def _checked(method: Any, model: Any, state_tree: Mapping[str, Any]) -> None:
+    for kind in ("trainable_variables", "non_trainable_variables"):
+        given = _paths(state_tree.get(kind, {}))
+        for variable in getattr(model, kind):
+            partial = hasattr(variable, "_frostline_view") or made_of(variable)
+            if kind in state_tree and partial and variable.path not in given:
+                raise RestoreError(
+                    f"{variable.path}: saved with another freeze, or with none; got a state tree "
+                    f"without this variable among its {kind}. Freeze the model as it was then, or "
+                    "use a file of weights (`.weights.h5`), which fits every freeze."
+                )
+    method(model, state_tree)
+
+
+def _paths(tree: Mapping[str, Any], prefix: str = "") -> set[str]:
+    found = set()
+    for name, value in tree.items():
+        nested = isinstance(value, Mapping)
+        found |= _paths(value, f"{prefix}{name}/") if nested else {prefix + name}
+    return found
