@@ -60,6 +60,53 @@ model.fit(x, y, verbose=0)
 assert len(kernel.value.values) == 2
 """
 
+# Frozen outside the scope, again and again: the copies are equal, and equal to one device.
+CHANGED = """
+import contextlib, keras, numpy as np, tensorflow as tf, frostline as fl
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+random = np.random.default_rng(0)
+x, y = random.normal(size=(32, 4)).astype("f"), random.normal(size=(32, 2)).astype("f")
+
+def run(scope, optimizer, first):
+    keras.utils.set_random_seed(0)
+    with scope:
+        model = keras.Sequential([
+            keras.Input((4,)), keras.layers.Dense(6, name="h"), keras.layers.Dense(2, name="o")
+        ])
+        model.compile(optimizer(), "mse", jit_compile=False)
+
+    def fit():
+        model.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
+
+    if first:
+        fit()
+    fl.freeze(model, "h/kernel", fl.at[:, :2])
+    fl.freeze(model, "h/kernel", fl.at[:, 4:])
+    fit()
+    fl.freeze(model, "o/*")
+    fl.unfreeze(model, "h/kernel", fl.at[0])
+    fit()
+    fl.unfreeze(model)
+    fit()
+    return model
+
+for optimizer, first in (
+    (lambda: keras.optimizers.AdamW(0.05, use_ema=True), True),
+    (lambda: keras.optimizers.SGD(0.05, momentum=0.9), False),
+    (lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Nadam(0.05)), True),
+):
+    models = [run(scope, optimizer, first) for scope in (strategy.scope(), contextlib.nullcontext())]
+    for variable in [*models[0].weights, *models[0].optimizer.variables]:
+        copies = variable.value.values
+        assert len(copies) == 2, variable.path
+        assert np.array_equal(copies[0].numpy(), copies[1].numpy()), variable.path
+    many, one = map(fl.snapshot, models)
+    assert all(np.abs(many[path] - one[path]).max() < 1e-4 for path in many)
+"""
+
 TORCH = """
 import keras, numpy as np, torch, frostline as fl
 import os
@@ -85,7 +132,7 @@ torch.distributed.destroy_process_group()
 DEVICES = "--xla_force_host_platform_device_count=2"
 SCRIPTS = {
     "jax": {how: JAX.format(how=repr(how)) for how in ("data", "model")},
-    "tensorflow": {"data": TENSORFLOW},
+    "tensorflow": {"data": TENSORFLOW, "changed": CHANGED},
     "torch": {"data": TORCH},
 }[keras.backend.backend()]
 
