@@ -167,12 +167,12 @@ if BACKEND == "tensorflow":
                 return self.model(x)
 
         model = small()
-        Trainer(model)
         model.export(tmp_path / "exported", verbose=False)
         tf.saved_model.save(model, tmp_path / "saved")
         loaded = tf.saved_model.load(tmp_path / "saved")
         gc.disable()
         try:
+            Trainer(model)
             fl.freeze(model, "*/kernel", fl.at[0])
         finally:
             gc.enable()
