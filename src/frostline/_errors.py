@@ -5,6 +5,13 @@ Each exception derives from `FrostlineError` and from the builtin that fits, so 
 `<path of the weight>: <rule broken>; got <name>=<value> (shape ..., dtype ...). <What to do>.`
 """
 
+import contextlib
+import sys
+import warnings
+from pathlib import Path
+
+_OURS = (str(Path(__file__).parent), contextlib.__file__)
+
 
 class FrostlineError(Exception):
     """Base class of every error that frostline raises."""
@@ -66,3 +73,11 @@ class FileError(FrostlineError, ValueError):
 
 class EmptySelectionWarning(UserWarning):
     """`freeze` or `unfreeze` changes nothing: the selection holds no entry of the weights named."""
+
+
+def warn(message: str, kind: type[Warning] = UserWarning) -> None:
+    """Warn of a line of the user's, whichever function of the package it is that notices."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, kind, stacklevel=level)

@@ -219,7 +219,8 @@ class _GradualUnfreezing(FreezeSchedule):
                 f"unfreeze; got a `fit` that begins after epoch 0, groups[{place}]. Begin at "
                 "epoch 0, go on with the same schedule object, or use BackupAndRestore."
             )
-        apply_plans(model, [(v, self._before[id(v)]) for v in self._groups[place]])
+        plans = [(v, self._before[id(v)]) for v in self._groups[place]]
+        apply_plans(model, plans, restoring=True)
 
 
 def _checked(actions: Any) -> dict[int, list[Action]]:

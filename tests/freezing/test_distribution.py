@@ -98,7 +98,8 @@ for optimizer, first in (
     (lambda: keras.optimizers.SGD(0.05, momentum=0.9), False),
     (lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Nadam(0.05)), True),
 ):
-    models = [run(scope, optimizer, first) for scope in (strategy.scope(), contextlib.nullcontext())]
+    scopes = strategy.scope(), contextlib.nullcontext()
+    models = [run(scope, optimizer, first) for scope in scopes]
     for variable in [*models[0].weights, *models[0].optimizer.variables]:
         copies = variable.value.values
         assert len(copies) == 2, variable.path

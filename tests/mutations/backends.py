@@ -64,6 +64,15 @@ MUTATIONS = [
         backend="tensorflow",
     ),
     Mutation(
+        name="a function is taken to write all that it reads",
+        invariant=3,
+        file="_backends/tensorflow.py",
+        old="enumerate(captured, start) if i not in read}",
+        new="enumerate(captured, start) if read or i}",
+        tests=("freezing/test_stale_functions.py::test_what_tensorflow_keeps_private",),
+        backend="tensorflow",
+    ),
+    Mutation(
         name="the gradient of the input is that of what is frozen",
         invariant=8,
         file="_backends/jax.py",

@@ -35,8 +35,8 @@ MUTATIONS = [
         name="gradual unfreezing thaws what was frozen before",
         invariant=7,
         file="callbacks.py",
-        old="        apply_plans(model, [(v, self._before[id(v)]) for v in self._groups[place]])",
-        new="        apply_plans(model, [(v, None) for v in self._groups[place]])",
+        old="[(v, self._before[id(v)]) for v in self._groups[place]]",
+        new="[(v, None) for v in self._groups[place]]",
         tests=(
             "callbacks/test_callbacks.py::test_gradual_unfreezing_thaws_one_layer_after_another[top_down]",
         ),

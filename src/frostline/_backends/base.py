@@ -7,6 +7,7 @@ import random
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -17,6 +18,25 @@ from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
 
 Merge = Callable[[Any, Any, Any], Any]
 """Plan, trainable part, frozen part -> the whole weight."""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A compiled function with the storage of a variable in it.
+
+    Attributes:
+        function: The function itself.
+        name: What its author calls it.
+        variable: The variable whose storage it was traced with.
+        writes: Whether it writes that storage. A call, since the whole graph is looked at.
+        trains: Whether it writes the storage of anything that trains in a living layer.
+    """
+
+    function: Any
+    name: str
+    variable: Any
+    writes: Callable[[], bool]
+    trains: Callable[[], bool]
 
 
 class Backend:
@@ -30,6 +50,9 @@ class Backend:
 
     native_optimizer_kinds: tuple[type, ...] = ()
     """The classes of the framework's own optimizers, where these hold variables."""
+
+    function_kinds: tuple[type, ...] = ()
+    """The classes of compiled functions that keep the variables they were traced with."""
 
     view_mixin: type = object
     """A class that a full-shape view inherits from, before the variable class of Keras."""
@@ -72,6 +95,11 @@ class Backend:
         self, variables: Iterable[Any], living: Iterable[Any]
     ) -> list[tuple[str, str]]:
         """Those of all `living` objects that hold the storage of a variable: class, path."""
+        del variables, living
+        return []
+
+    def traced_functions(self, variables: Iterable[Any], living: Sequence[Any]) -> list[Traced]:
+        """Those of all `living` objects that were traced with the storage of a variable."""
         del variables, living
         return []
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.framework import auto_control_deps_utils as _control
 
+from frostline import _keras
 from frostline._arrays.plan import EntriesPlan, SplitPlan, fingerprint
-from frostline._backends.base import Backend, Merge
+from frostline._backends.base import Backend, Merge, Traced
 from frostline._errors import UnsupportedError
 
 
@@ -63,6 +66,7 @@ class TensorFlowBackend(Backend):
     """Variables that replace a mirrored one must be mirrored too."""
 
     divides_convolutions = True
+    function_kinds = (tf.types.experimental.PolymorphicFunction,)
     view_mixin = _View
 
     def seed(self, number: int) -> None:
@@ -78,6 +82,32 @@ class TensorFlowBackend(Backend):
     def reference(self, storage: Any) -> Callable[[], Any]:
         # A compiled function goes on with the resource of a variable that nothing in Python holds.
         return lambda: storage
+
+    def traced_functions(self, variables: Iterable[Any], living: Sequence[Any]) -> list[Traced]:
+        asked = {handle: variable for variable in variables for handle in _handles(variable)}
+
+        @functools.cache
+        def trained() -> frozenset[int]:
+            layers = _keras.constructed_layers(living)
+            listed = (variable for layer in layers for variable in _keras.own_variables(layer))
+            return frozenset(
+                h for variable in listed if variable.trainable for h in _handles(variable)
+            )
+
+        return [
+            Traced(
+                function,
+                _name(function),
+                asked[handle],
+                writes=lambda trace=trace, handle=handle: handle in _written(trace),
+                trains=lambda trace=trace: not trained().isdisjoint(_written(trace)),
+            )
+            for function in living
+            if issubclass(type(function), self.function_kinds)
+            for trace in _traces(function)
+            for handle in map(id, trace.captured_inputs)
+            if handle in asked
+        ]
 
     def is_dense(self, value: Any) -> bool:
         return isinstance(value, tf.Tensor)
@@ -158,3 +188,38 @@ class TensorFlowBackend(Backend):
             return product.patched(x, trainable, frozen), gradient
 
         return run(x, trainable)
+
+
+def _handles(variable: Any) -> Iterator[int]:
+    """What a trace knows the storage of a variable by; a mirrored one has a copy on each device."""
+    storage = _keras.storage(variable)
+    for copy in getattr(storage, "values", (storage,)):
+        if isinstance(copy, tf.Variable):
+            yield id(copy.handle)
+
+
+def _traces(function: Any) -> list[Any]:
+    """The graphs that a `tf.function` has made so far.
+
+    There is no public way to them. `_list_all_concrete_functions` makes one more where a function
+    has an input signature; this is what it lists. `test_what_tensorflow_keeps_private` watches it.
+    """
+    return function._function_cache.values()
+
+
+def _written(trace: Any) -> set[int]:
+    """What of the tensors that a graph took from outside it writes.
+
+    TensorFlow finds that out to order the operations, in loops and in calls of other graphs too.
+    There is no public way to it; `test_what_tensorflow_keeps_private` watches this one.
+    """
+    read = set(_control.get_read_only_resource_input_indices_graph(trace.graph))
+    captured = trace.captured_inputs
+    start = len(trace.graph.inputs) - len(captured)  # the arguments come first
+    return {id(one) for i, one in enumerate(captured, start) if i not in read}
+
+
+def _name(function: Any) -> str:
+    # TensorFlow calls an object that can be called `function`, a model for one.
+    called = function.python_function
+    return function.name if hasattr(called, "__name__") else type(called).__name__

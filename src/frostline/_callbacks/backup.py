@@ -65,4 +65,5 @@ class Backup:
 def restore_description(model: Any, described: list[StoredWeight]) -> None:
     """Freeze in a model what is described, and nothing else."""
     wanted = {id(variable): plan for variable, plan in plans_described(model, described)}
-    apply_plans(model, [(w.variable, wanted.get(id(w.variable))) for w in unique(walk(model))])
+    plans = [(w.variable, wanted.get(id(w.variable))) for w in unique(walk(model))]
+    apply_plans(model, plans, restoring=True)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 
 from frostline import _keras
 from frostline._backends.current import backend
+from frostline._errors import warn
 from frostline._freezing.change import Plans, changed, changes_to
+from frostline._freezing.constraints import warn_of_constraints
 from frostline._freezing.layer import refresh_classes
 from frostline._freezing.optimizer import followed
+from frostline._freezing.stale import stale_functions, warn_of_stale
 from frostline._weights.tree import Layer, sublayers
 
 
-def apply_plans(target: Layer, plans: Plans, *, doing: str = "freezing") -> None:
+def apply_plans(
+    target: Layer, plans: Plans, *, doing: str = "freezing", restoring: bool = False
+) -> None:
     """Give each variable its plan; after a failure everything is as it was.
 
     Every living layer and optimizer is asked, since a layer does not know who shares its weights.
@@ -25,27 +30,33 @@ def apply_plans(target: Layer, plans: Plans, *, doing: str = "freezing") -> None
         target: The layer or model that the variables are in.
         plans: Variables and their new plans. Those that have theirs already are left alone.
         doing: What a progress bar says is done, where this takes long.
+        restoring: Whether a freeze of before is put back, which must not fail for a warning.
     """
-    with plans_applied(target, plans, doing=doing):
+    with plans_applied(target, plans, doing=doing, restoring=restoring):
         pass
 
 
 @contextmanager
-def plans_applied(target: Layer, plans: Plans, *, doing: str = "freezing") -> Iterator[None]:
+def plans_applied(
+    target: Layer, plans: Plans, *, doing: str = "freezing", restoring: bool = False
+) -> Iterator[None]:
     """The same, and everything is as it was too where the block fails."""
     changes = changes_to(plans)
     if not changes:
         update_parents(target)
         yield
         return
-    living = _keras.live(
-        keras.layers.Layer, keras.optimizers.Optimizer, *backend.native_optimizer_kinds
-    )
     # All that may be refused, warnings among it, comes before anything is changed.
+    if not restoring:
+        warn_of_constraints(changes)
+    living = _living()
+    stale = stale_functions(changes, living)
+    if stale:
+        del living
+        warn_of_stale(stale)
+        living = _living()
     given_up = [change.listed[0] for change in changes if change.replaces_trained]
-    native = backend.native_optimizers(given_up, living)
-    if native:
-        _warn_of(native)
+    _warn_of_native(backend.native_optimizers(given_up, living))
     layers, optimizers = _keras.constructed_layers(living), _keras.built_optimizers(living)
     around = sublayers(target)
     with (
@@ -61,11 +72,21 @@ def update_parents(target: Layer) -> None:
     refresh_classes(sublayers(target))
 
 
-def _warn_of(native: list[tuple[str, str]]) -> None:
+def _living() -> list[Any]:
+    return _keras.live(
+        keras.layers.Layer,
+        keras.optimizers.Optimizer,
+        *backend.native_optimizer_kinds,
+        *backend.function_kinds,
+    )
+
+
+def _warn_of_native(native: list[tuple[str, str]]) -> None:
+    if not native:
+        return
     kind, path = native[0]
-    warnings.warn(
+    warn(
         f"{path}: a native optimizer was made before this change and would train nothing of "
         f"this weight; got {kind} with {len(native)} such parameters. Make it again now: "
         f"`{kind}(model.parameters(), ...)`.",
-        stacklevel=8,
     )

@@ -84,4 +84,4 @@ def _as_before(target: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        apply_plans(target, before)
+        apply_plans(target, before, restoring=True)

@@ -70,7 +70,7 @@ def steps_remade(models: Iterable[Any]) -> Iterator[None]:
     before: list[tuple[Any, dict[str, Any]]] = []
     try:
         for model in models:
-            before.append((model, _steps(model)))
+            before.append((model, compiled_steps(model)))
             _remake(model)
         yield
     except BaseException:
@@ -85,13 +85,14 @@ def _remake(model: Any) -> None:
             getattr(model, f"make_{stage}_function")(force=True)
     # What other libraries keep in the same way, as KerasHub does `generate_function`, they make
     # when it is missing.
-    for name, kept in _steps(model).items():
+    for name, kept in compiled_steps(model).items():
         other = name.removesuffix("_function") not in _STAGES and kept is not None
         if other and hasattr(model, f"make_{name}"):
             setattr(model, name, None)
 
 
-def _steps(model: Any) -> dict[str, Any]:
+def compiled_steps(model: Any) -> dict[str, Any]:
+    """What a model holds that was compiled for its variables, by the name of the attribute."""
     return {name: value for name, value in vars(model).items() if name.endswith("_function")}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from frostline._errors import (
     SelectionError,
     TargetError,
     UnsupportedError,
+    warn,
 )
 from frostline._freezing.apply import apply_plans
 from frostline._selections.algebra import Selection
@@ -219,11 +219,10 @@ def _change(target: Any, weights: Any, where: Any, *, freezing: bool) -> Changes
             "Select entries by position: `fl.at[...]`."
         )
     if not selects and selection is not nothing:
-        warnings.warn(
+        warn(
             f"{matched[0].path}: this selection holds no entry of the weights named; got "
             f"where={selection!r}. Nothing changed.",
             EmptySelectionWarning,
-            stacklevel=3,
         )
     apply_plans(target, plans, doing="freezing" if freezing else "unfreezing")
     return Changes(changes)
