@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import torch
+from torch.fx.experimental import proxy_tensor
 
 
 class FrozenParameter(torch.nn.Parameter):
@@ -13,7 +14,7 @@ class FrozenParameter(torch.nn.Parameter):
 
     Many loops call `requires_grad_(True)` on every parameter. `lock` changes the class of a
     parameter and not the object, which modules and optimizers hold. Operations on it give ordinary
-    tensors. Pickled it is an ordinary parameter, so files open without this library.
+    tensors. PyTorch pickles it as an ordinary parameter, so files open without this library.
     """
 
     _frostline_path: str | None = None
@@ -45,11 +46,11 @@ class FrozenParameter(torch.nn.Parameter):
         copied._frostline_path = self._frostline_path
         return copied
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        plain = torch.nn.Parameter(self.data, requires_grad=False)
-        vars(plain).update(vars(self))
-        vars(plain).pop("_frostline_path", None)
-        return plain.__reduce_ex__(protocol)
+
+# `torch.export` refuses a parameter of a class that is not listed here, though one without a
+# `__torch_dispatch__` of its own is an ordinary one to it, as it is to `FakeTensorMode`. There is
+# no public list; see `test_exporters_of_pytorch_take_every_kind_of_freeze`.
+proxy_tensor.HANDLED_TYPES = (*getattr(proxy_tensor, "HANDLED_TYPES", ()), FrozenParameter)
 
 
 def lock(parameter: Any, path: str) -> None:
