@@ -5,6 +5,7 @@
 
 import platform
 import sys
+from typing import Any
 
 import keras
 import numpy as np
@@ -71,8 +72,8 @@ def with_onnx(model, row, folder):
     import torch
 
     model.export(folder / "keras.onnx", format="onnx", verbose=False)
-    options = {"verbose": False, "dynamo": True}
-    torch.onnx.export(model, (torch.tensor(row),), folder / "graph.onnx", **options)
+    x = (torch.tensor(row),)
+    torch.onnx.export(model, x, folder / "graph.onnx", dynamo=True, verbose=False)
     return [run_by_onnx(folder / name) for name in ("keras.onnx", "graph.onnx")]
 
 
@@ -90,7 +91,7 @@ def with_pytorch(model, row, folder):
     x = torch.tensor(row)
     torch.export.save(torch.export.export(model, (x,)), folder / "exported.pt2")
     loaded = torch.export.load(folder / "exported.pt2").module()
-    traced = torch.jit.trace(model, x)
+    traced: Any = torch.jit.trace(model, x)
     return [lambda row, run=run: array(run(torch.tensor(row))) for run in (loaded, traced)]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import torch
 from keras import ops
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from frostline import _keras
 from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
@@ -200,7 +201,7 @@ def _constant(
     with torch.inference_mode(False):
         constant = torch.as_tensor(getattr(plan, name), dtype=dtype, device=beside.device)
     # Made in a trace it could be used nowhere else.
-    if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+    if not (torch.compiler.is_compiling() or is_tracing()):
         known[key] = constant
     return constant
 
@@ -211,7 +212,7 @@ def _traced() -> bool:
         _keras.current_scope() is not None
         or torch.compiler.is_compiling()
         # What a `torch.autograd.Function` computes is a constant in the trace, and so in ONNX.
-        or torch.jit.is_tracing()
+        or is_tracing()
         # No public function tells of `torch.func` and `torch.vmap`, whose wrapped tensors can't
         # be written to plain ones; see `test_vectorized_map_over_a_partly_frozen_layer`.
         or torch._C._are_functorch_transforms_active()

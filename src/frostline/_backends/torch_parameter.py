@@ -35,14 +35,14 @@ class FrozenParameter(torch.nn.Parameter):
             )
 
     # Read by PyTorch's own function, without a step of Python.
-    requires_grad = property(torch.Tensor.requires_grad.__get__, _refuse)  # type: ignore
+    requires_grad = property(torch.Tensor.requires_grad.__get__, _refuse)  # type: ignore[assignment]
 
-    def requires_grad_(self, requires_grad: bool = True) -> FrozenParameter:
+    def requires_grad_(self, requires_grad: bool = True) -> Any:  # type: ignore[override]
         self._refuse(requires_grad)
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenParameter:
-        copied = super().__deepcopy__(memo)
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        copied: Any = super().__deepcopy__(memo)
         copied._frostline_path = self._frostline_path
         return copied
 
@@ -63,6 +63,6 @@ def lock(parameter: Any, path: str) -> None:
 
 def unlock(parameter: Any) -> None:
     """Make it an ordinary parameter again, which does not train until it is told to."""
-    if type(parameter) is FrozenParameter:
+    if isinstance(parameter, FrozenParameter):
         vars(parameter).pop("_frostline_path", None)
-        parameter.__class__ = torch.nn.Parameter
+        parameter.__class__ = torch.nn.Parameter  # type: ignore[assignment]
