@@ -118,6 +118,7 @@ kernel = model.layers[0].kernel
 before = kernel.numpy()
 fl.freeze(model, "*/kernel", fl.at[:, :1])
 fl.freeze(model, "*/bias")
+model.requires_grad_(True)
 parallel = torch.nn.parallel.DistributedDataParallel(model)
 optimizer = torch.optim.AdamW(parallel.parameters(), lr=0.1, weight_decay=0.1)
 for _ in range(3):

@@ -396,6 +396,8 @@ def test_a_whole_variable_that_could_not_be_changed_trains_as_before(frozen, mon
     assert len(found) == (1 if frozen else 2) + by_input
     if keras.backend.backend() == "torch":
         assert _keras.storage(layer.bias).requires_grad is not frozen
+        kind = type(_keras.storage(layer.bias)).__name__
+        assert kind == ("FrozenParameter" if frozen else "Parameter")
 
 
 def _fail(*arguments):

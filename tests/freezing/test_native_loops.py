@@ -1,14 +1,19 @@
 """Optimizers and loops that are not Keras's own: PyTorch, optax, a gradient tape."""
 
+import copy
+import pickle
+
 import keras
 import numpy as np
 import pytest
 
 import frostline as fl
 from helpers import (
+    assert_all_same_bits,
     assert_frozen_stayed,
     assert_only_the_rest_moved,
     assert_same_bits,
+    assert_script_ends,
     frozen_masks,
     value,
     values,
@@ -101,6 +106,140 @@ if BACKEND == "torch":
             ((compiled(x) - y) ** 2).mean().backward()
             optimizer.step()
         assert_only_the_rest_moved(model, before)
+
+    def each(model):
+        for parameter in model.parameters():
+            assert parameter.requires_grad_(True) is parameter
+
+    def each_attribute(model):
+        for parameter in model.parameters():
+            parameter.requires_grad = True
+
+    def off_and_on(model):
+        model.requires_grad_(False)
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+        model.requires_grad_(True)
+
+    FROZEN = {"entries/kernel", "scattered/kernel", "whole/kernel", "whole/bias"}
+    THAWERS = {
+        "each": each,
+        "attribute": each_attribute,
+        "module": lambda model: model.requires_grad_(True),
+        "off and on": off_and_on,
+    }
+
+    @pytest.mark.parametrize("thaw", THAWERS.values(), ids=THAWERS.keys())
+    def test_parameters_that_are_all_told_to_train_stay_frozen(thaw):
+        model = small()
+        before = values(model)
+        freeze(model)
+        with pytest.warns(UserWarning, match="does not train; got requires_grad=True") as told:
+            thaw(model)
+        named = ["/".join(str(one.message).split(":")[0].split("/")[-2:]) for one in told]
+        assert sorted(named) == sorted(FROZEN)
+        optimizer = torch.optim.AdamW(model.parameters(), 0.01, weight_decay=0.1)
+        for _ in range(3):
+            step(model, optimizer)
+        assert_only_the_rest_moved(model, before)
+
+    @pytest.mark.filterwarnings("ignore:.*what is frozen of this weight does not train:UserWarning")
+    def test_a_parameter_stays_frozen_wherever_it_goes():
+        model = small()
+        freeze(model)
+        copied = copy.deepcopy(model)
+        each(copied)
+        assert sum(not parameter.requires_grad for parameter in copied.parameters()) == len(FROZEN)
+        bias = model.get_layer("whole").bias.value
+        each(model)
+        model.to(torch.float64).to("cpu").to(torch.float32)
+        alone = [copy.deepcopy(bias), type(bias)(bias.data, requires_grad=True)]
+        for parameter in (bias, *alone, *torch.nn.ParameterList([bias])):
+            parameter.requires_grad_(True)
+            parameter.requires_grad = True
+            assert not parameter.requires_grad
+            assert not (parameter * 2).requires_grad
+        # What is computed of it is an ordinary tensor, which may be told to train.
+        for tensor in (bias.detach(), bias.data, bias.clone(), bias[:1], copy.copy(bias)):
+            assert type(tensor) in (torch.Tensor, torch.nn.Parameter)
+            assert tensor.requires_grad_(True).requires_grad
+
+    def test_a_copy_of_a_frozen_parameter_warns_of_its_own():
+        layer = keras.layers.Dense(3)
+        layer.build((None, 4))
+        fl.freeze(layer, "bias")
+        copied = copy.deepcopy(layer.bias.value)
+        for parameter in (layer.bias.value, copied):
+            with pytest.warns(UserWarning, match=f"{layer.bias.path}: what is frozen"):
+                parameter.requires_grad_(True)
+            parameter.requires_grad_(True)  # the second time in silence
+
+    def test_an_unfrozen_weight_is_an_ordinary_parameter_again():
+        model = small()
+        bias = model.get_layer("whole").bias
+        parameter = bias.value
+        for _ in range(2):
+            fl.freeze(model, "whole/bias")
+            assert bias.value is parameter
+            assert not parameter.requires_grad
+            fl.unfreeze(model, "whole/bias")
+            assert bias.value is parameter
+            assert type(parameter) is torch.nn.Parameter
+            assert not vars(parameter)
+            assert parameter.requires_grad
+            assert not parameter.requires_grad_(False).requires_grad
+            parameter.requires_grad_(True)
+        for path, where in {"whole/bias": fl.at[0], "whole/kernel": fl.everything}.items():
+            fl.freeze(model, path, where)
+            fl.freeze(model, path)
+            fl.unfreeze(model, path, fl.at[0])
+        fl.unfreeze(model)
+        assert {type(one) for one in model.parameters()} == {torch.nn.Parameter}
+        assert all(one.requires_grad for one in model.parameters())
+
+    def test_a_parameter_of_another_class_keeps_it():
+        class Own(torch.nn.Parameter):
+            pass
+
+        module = torch.nn.Linear(2, 2)
+        module.bias = Own(torch.zeros(2))
+        layer = keras.layers.TorchModuleWrapper(module)
+        fl.freeze(layer)
+        assert [type(one).__name__ for one in module.parameters()] == ["FrozenParameter", "Own"]
+        fl.unfreeze(layer)
+        assert [type(one) for one in module.parameters()] == [torch.nn.Parameter, Own]
+
+    WITHOUT = """
+import pickle, sys, torch
+sys.modules["frostline"] = None
+for name in ("plain.pt", "parameters.pt"):
+    for value in torch.load(name, weights_only=True).values():
+        assert type(value) in (torch.Tensor, torch.nn.Parameter)
+with open("parameters.pkl", "rb") as file:
+    kinds = [(type(value), value.requires_grad) for value in pickle.load(file).values()]
+assert set(kinds) == {(torch.nn.Parameter, True), (torch.nn.Parameter, False)}
+"""
+
+    def test_saved_parameters_open_without_frostline(tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        model = small()
+        freeze(model)
+        torch.save(model.state_dict(), "plain.pt")
+        torch.save(model.state_dict(keep_vars=True), "parameters.pt")
+        with open("parameters.pkl", "wb") as file:
+            pickle.dump(dict(model.state_dict(keep_vars=True)), file)
+        assert_script_ends(WITHOUT)
+        before = values(model)
+        for weight in weights(model):
+            weight.variable.assign(np.zeros(weight.variable.shape))
+        model.load_state_dict(torch.load("plain.pt", weights_only=True))
+        assert_all_same_bits(values(model), before)
+
+    def test_a_functional_call_takes_frozen_parameters():
+        model = small()
+        freeze(model)
+        x = torch.tensor(X)
+        called = torch.func.functional_call(model, dict(model.named_parameters()), (x,))
+        torch.testing.assert_close(called, model(x))
 
     def test_an_optimizer_made_before_a_freeze_is_warned_of():
         model = small()

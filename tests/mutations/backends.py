@@ -4,6 +4,36 @@ from mutations.mutation import Mutation
 
 MUTATIONS = [
     Mutation(
+        name="a loop that tells all parameters to train reaches what is frozen",
+        invariant=1,
+        file="_backends/torch.py",
+        old="        torch_parameter.lock(_keras.storage(variable), path)",
+        new="        del variable, path",
+        tests=(
+            "freezing/test_native_loops.py::test_parameters_that_are_all_told_to_train_stay_frozen[module]",
+        ),
+    ),
+    Mutation(
+        name="a loop that sets the flag itself reaches what is frozen",
+        invariant=1,
+        file="_backends/torch_parameter.py",
+        old="    requires_grad = property(torch.Tensor.requires_grad.__get__, _refuse)  # type: ignore[assignment]",
+        new="",
+        tests=(
+            "freezing/test_native_loops.py::test_parameters_that_are_all_told_to_train_stay_frozen[attribute]",
+        ),
+    ),
+    Mutation(
+        name="a weight put together is a constant to a trace",
+        invariant=3,
+        file="_backends/torch.py",
+        old="        or is_tracing()\n        # No",
+        new="        # No",
+        tests=(
+            "freezing/test_export.py::test_exporters_of_pytorch_take_every_kind_of_freeze[Conv2D-columns-onnx]",
+        ),
+    ),
+    Mutation(
         name="a gradient from before the freeze stays",
         invariant=1,
         file="_backends/torch.py",

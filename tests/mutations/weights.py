@@ -4,6 +4,26 @@ from mutations.mutation import Mutation
 
 MUTATIONS = [
     Mutation(
+        name="an unfrozen parameter that no loop can tell to train",
+        invariant=3,
+        file="_weights/view.py",
+        old="        _restore_class(variable)\n        backend.unlock(variable)\n",
+        new="        _restore_class(variable)\n",
+        tests=(
+            "freezing/test_native_loops.py::test_an_unfrozen_weight_is_an_ordinary_parameter_again",
+        ),
+    ),
+    Mutation(
+        name="a failed unfreeze leaves a parameter that a loop can thaw",
+        invariant=6,
+        file="_weights/view.py",
+        old="            backend.lock(variable, variable.path)\n",
+        new="            pass\n",
+        tests=(
+            "freezing/test_freeze.py::test_a_whole_variable_that_could_not_be_changed_trains_as_before[unfreeze]",
+        ),
+    ),
+    Mutation(
         name="a frozen part that `layer.trainable` thaws",
         invariant=1,
         file="_weights/view.py",

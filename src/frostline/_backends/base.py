@@ -112,6 +112,19 @@ class Backend:
         del variable
         return lambda: None
 
+    def lock(self, variable: Any, path: str) -> None:
+        """Keep a frozen variable's storage from training, whatever the framework is told of it.
+
+        Args:
+            variable: A variable that does not train.
+            path: The weight that it is, or is the frozen part of.
+        """
+        del variable, path
+
+    def unlock(self, variable: Any) -> None:
+        """Undo `lock`; nothing where it was not called."""
+        del variable
+
     def remember(self, frozen: Any, value: Any) -> None:
         """Note the `value` that a forward pass read from a frozen part, see `recall`."""
 
@@ -168,6 +181,10 @@ class Backend:
     def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
         """What of `tensor` lies at the positions that train along an axis."""
         return ops.take(tensor, plan.positions, axis=axis)
+
+    def columns(self, table: Any, indices: Any) -> Any:
+        """The columns of `table` (`k, n`) at integers of any shape, which the result has last."""
+        return ops.take(table, indices, axis=1)
 
     def split(self, tensor: Any, edges: list[int], axis: int) -> Sequence[Any]:
         """The blocks of `tensor` along an axis, each but the last up to one of `edges`."""

@@ -12,9 +12,11 @@ from typing import Any
 import keras
 import torch
 from keras import ops
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from frostline import _keras
 from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
+from frostline._backends import torch_parameter
 from frostline._backends.base import Backend, Merge
 
 
@@ -87,6 +89,12 @@ class TorchBackend(Backend):
         gradient, storage.grad = storage.grad, None
         return lambda: setattr(storage, "grad", gradient)
 
+    def lock(self, variable: Any, path: str) -> None:
+        torch_parameter.lock(_keras.storage(variable), path)
+
+    def unlock(self, variable: Any) -> None:
+        torch_parameter.unlock(_keras.storage(variable))
+
     def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
         positions = _positions(plan, tensor)
         if axis < tensor.ndim - 1 or axis < 2:
@@ -118,7 +126,14 @@ class TorchBackend(Backend):
 
     def places(self, plan: AxisPlan, indices: Any, *, trainable: bool) -> Any:
         name = "places" if trainable else "frozen_places"
-        return ops.take(_constant(plan, name, indices), indices, axis=0)
+        return _constant(plan, name, indices)[indices.long()]
+
+    def columns(self, table: Any, indices: Any) -> Any:
+        # As `ops.take` does it, without `ravel` and `squeeze`, which ONNX has no form of.
+        indices = indices.long()
+        places = torch.where(indices < 0, indices + table.shape[1], indices)
+        columns = table.index_select(1, places.reshape(-1))
+        return columns.reshape(table.shape[0], *indices.shape)
 
     def choose(self, places: Any, trainable: Any, indices: Any, frozen: Any) -> Any:
         if _traced():
@@ -184,10 +199,11 @@ def _constant(
     key = name, beside.device
     if key in known:
         return known[key]
-    # Made in inference mode it could not be used in training, and made in a trace nowhere else.
+    # Made in inference mode it could not be used in training.
     with torch.inference_mode(False):
         constant = torch.as_tensor(getattr(plan, name), dtype=dtype, device=beside.device)
-    if not torch.compiler.is_compiling():
+    # Made in a trace it could be used nowhere else.
+    if not (torch.compiler.is_compiling() or is_tracing()):
         known[key] = constant
     return constant
 
@@ -197,6 +213,8 @@ def _traced() -> bool:
     return (
         _keras.current_scope() is not None
         or torch.compiler.is_compiling()
+        # What a `torch.autograd.Function` computes is a constant in the trace, and so in ONNX.
+        or is_tracing()
         # No public function tells of `torch.func` and `torch.vmap`, whose wrapped tensors can't
         # be written to plain ones; see `test_vectorized_map_over_a_partly_frozen_layer`.
         or torch._C._are_functorch_transforms_active()

@@ -39,7 +39,7 @@ def _take_across(parts: Parts[AxisPlan], indices: Any) -> Any:
     trainable = backend.dense_gradient(backend.read(parts.trainable))
     frozen = backend.read(parts.frozen)
     if plan.kind == "positions":
-        rows = ops.take(trainable, indices, axis=1), ops.take(frozen, indices, axis=1)
+        rows = backend.columns(trainable, indices), backend.columns(frozen, indices)
         across = backend.put(rows[1], plan, rows[0])
         # `moveaxis` has no rule for `torch.vmap`.
         return ops.transpose(across, [*range(1, len(across.shape)), 0])

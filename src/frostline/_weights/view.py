@@ -173,6 +173,7 @@ def apply_plan(variable: Any, plan: Plan | None) -> None:
         trainable = bool(variable._trainable if frozen else variable.trainable)
         parts = make_parts(variable, plan, trainable=trainable)
         _swap_class(parts.frozen, FrozenVariable)
+        backend.lock(parts.frozen, variable.path)
         _become_plain(variable, storage=False)
         _become_view(variable, parts)
     else:
@@ -214,9 +215,12 @@ def restore_state(variable: Any, state: tuple[type, dict[str, Any]]) -> None:
         variable._value = storage
     if "_value" in attributes:
         # PyTorch keeps the flag in the storage too.
+        backend.unlock(variable)
         plain = getattr(kind, "_frostline_base", kind)
         plain.trainable.fset(variable, variable.trainable)
         variable._trainable = attributes["_trainable"]
+        if issubclass(kind, FrozenVariable):
+            backend.lock(variable, variable.path)
 
 
 def readable_parts(weight: Any) -> Parts[SplitPlan] | None:
@@ -284,11 +288,13 @@ def _become_frozen(variable: Any) -> None:
     variable.trainable = False
     _swap_class(variable, FrozenVariable)
     variable._trainable = bool(trainable)
+    backend.lock(variable, variable.path)
 
 
 def _become_plain(variable: Any, *, storage: bool) -> None:
     if isinstance(variable, FrozenVariable):
         _restore_class(variable)
+        backend.unlock(variable)
         variable.trainable = variable._trainable
     elif isinstance(variable, View):
         _close_view(variable, storage=storage)
