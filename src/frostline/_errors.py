@@ -66,3 +66,7 @@ class FileError(FrostlineError, ValueError):
 
 class EmptySelectionWarning(UserWarning):
     """`freeze` or `unfreeze` changes nothing: the selection holds no entry of the weights named."""
+
+
+class RestoreWarning(UserWarning):
+    """A saved model comes back without the state of its optimizer."""
