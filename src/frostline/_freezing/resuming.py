@@ -98,7 +98,8 @@ def _told(layer: Any, name: str, optimizer: Any, saved: StoredOptimizer) -> str:
     return (
         f"{layer.name}: the state of its optimizer is in the file and was not restored, since "
         f"{reason}; got {name}={now}, in the file {saved['class_name']} at step {saved['step']}. "
-        "To train on from there, compile the model as it was, then load the file once more: "
+        "To train on from there, set `trainable` of its layers and compile it as before, then load "
+        "the file once more: "
         f"`model.compile({kind}(...), ...)`, `model.{name}.build({trained})`, "
         "`model.load_weights(file)`."
     )
