@@ -141,6 +141,30 @@ def test_what_a_compile_of_its_own_loses_is_told_and_comes_back_by_the_lines_tol
         np.testing.assert_allclose(value(one), value(other), rtol=1e-6, atol=1e-7)
 
 
+@keras.saving.register_keras_serializable("test_resuming")
+class Ready(Task):
+    """It compiles itself when it is made, as the tasks of KerasHub do."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.compile()
+
+    @classmethod
+    def from_config(cls, config):
+        plain = keras.Model.from_config(config)
+        return cls(plain.inputs, plain.outputs, name=plain.name)
+
+
+def test_an_optimizer_of_another_class_is_told(tmp_path):
+    """SGD has as many variables as an Adam that has not begun, into which Keras reads them."""
+    inputs = keras.Input((6,))
+    hidden, out = layers()
+    model = trained(lambda: Ready(inputs, out(hidden(inputs))), "sgd")
+    model.save(tmp_path / "model.keras")
+    with pytest.warns(fl.RestoreWarning, match=r"got optimizer=Adam, in the file SGD at step 3"):
+        load(tmp_path / "model.keras")
+
+
 def test_each_optimizer_of_a_model_is_told_of(tmp_path):
     model = trained(of(Two), "sgd")
     model.compile("sgd", second=keras.optimizers.Lion())

@@ -94,8 +94,8 @@ class Kept:
     def _check_loaded(self, name: str, one: Any, values: list[np.ndarray], step: int) -> None:
         saved = compiled_with(self._path) if name == "optimizer" else None
         kinds = [type(each).__name__ for each in (one, getattr(one, "inner_optimizer", None))]
-        same = one is not None and len(one.variables) == len(values)
-        if not (same and saved in (None, *kinds) and _equal(one.variables, values)):
+        variables = [] if one is None else one.variables
+        if saved not in (None, *kinds) or not _equal(variables, values):
             now = "none" if one is None else kinds[0]
             raise FileError(
                 f"{self._path}: Keras can not bring back the state of the optimizer in this file; "
@@ -135,7 +135,7 @@ def _step(values: list[np.ndarray]) -> int:
 
 
 def _equal(variables: list[Any], values: list[np.ndarray]) -> bool:
-    return all(
+    return len(variables) == len(values) and all(
         np.array_equal(_read(variable).astype("float64"), value.astype("float64"), equal_nan=True)
         for variable, value in zip(variables, values, strict=True)
     )
