@@ -75,6 +75,10 @@ class EmptySelectionWarning(UserWarning):
     """`freeze` or `unfreeze` changes nothing: the selection holds no entry of the weights named."""
 
 
+class RestoreWarning(UserWarning):
+    """A saved model comes back without the state of its optimizer."""
+
+
 def warn(message: str, kind: type[Warning] = UserWarning) -> None:
     """Warn of a line of the user's, whichever function of the package it is that notices."""
     level, frame = 2, sys._getframe(1)

@@ -125,13 +125,13 @@ def children(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list(layer._layers)
 
 
-def serializes_children(layer: keras.layers.Layer) -> bool:
+def serializes_children(layer: keras.layers.Layer, kind: type | None = None) -> bool:
     """Whether the config of a layer is just the configs of its sublayers.
 
     So it is for `Sequential` and for functional models; any other layer makes its sublayers
-    itself, and what is not in its own config is lost.
+    itself, and what is not in its own config is lost. `kind` is asked in the place of its class.
     """
-    kind = type(layer)
+    kind = kind or type(layer)
     if isinstance(layer, keras.Sequential):
         return kind.get_config is keras.Sequential.get_config
     return (

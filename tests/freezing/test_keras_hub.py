@@ -31,6 +31,7 @@ from helpers import (
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 hub = keras_hub.models
+load = keras.saving.load_model
 
 RANDOM = np.random.default_rng(0)
 TOKENS, LENGTH, WIDTH, BATCH = 20, 6, 16, 4
@@ -162,7 +163,7 @@ def assert_slots_are_those_of_the_reference(model, plain, masks):
 
 # Files of weights hold slots too, and Keras says when they are of other variables.
 @pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer:UserWarning")
-# The tasks of KerasHub do not tell Keras how they were compiled, so their slots are not loaded.
+# Keras does not compile the tasks of KerasHub as they were, so their slots are not loaded.
 @pytest.mark.filterwarnings("ignore:.compile\\(\\). was not called as part of:UserWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_a_backbone_partly_frozen(name, tmp_path):
@@ -196,13 +197,13 @@ def test_a_backbone_partly_frozen(name, tmp_path):
 
 
 def check_files(model, plain, masks, inputs, folder):
-    model.save(folder / "model.keras")
-    loaded = keras.saving.load_model(folder / "model.keras")
+    path = folder / "model.keras"
+    model.save(path)
+    loaded = resumed(model, path) if isinstance(model, hub.Task) else load(path)
     assert_all_same_bits(frozen_masks(loaded), masks)
     assert_all_same_bits(values(loaded), values(model))
-    if not isinstance(model, hub.Task):
-        for one, other in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
-            assert_same_bits(value(one), value(other))
+    for one, other in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
+        assert_same_bits(value(one), value(other))
     assert_same_bits(array(loaded(inputs)), array(model(inputs)))
 
     of_plain = values(plain)
@@ -213,6 +214,17 @@ def check_files(model, plain, masks, inputs, folder):
     loaded.load_weights(folder / "plain.weights.h5")
     assert_all_same_bits(values(loaded), of_plain)
     assert_all_same_bits(frozen_masks(loaded), masks)
+
+
+def resumed(model, path):
+    """A task with the optimizer of its file, by the lines that the warning tells."""
+    with pytest.warns(fl.RestoreWarning, match="has a `compile` of its own, .*AdamW at step 3"):
+        loaded = load(path)
+    optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
+    loaded.compile(optimizer, "mse", **CAUSAL)
+    loaded.optimizer.build(loaded.trainable_variables)
+    loaded.load_weights(path)
+    return loaded
 
 
 # --- heads --------------------------------------------------------------------------------------
@@ -310,6 +322,34 @@ def test_a_preset_is_saved_thawed(tmp_path):
     model.backbone.save_to_preset(str(tmp_path))
     with pytest.raises(ValueError, match="not a subclass of calling class"):
         hub.GPT2Backbone.from_preset(str(tmp_path))
+
+
+@pytest.mark.once
+@pytest.mark.filterwarnings("ignore:.compile\\(\\). was not called as part of:UserWarning")
+@pytest.mark.parametrize("frozen", ["*token_embedding/embeddings", "*query/kernel"])
+@pytest.mark.parametrize("around", [lambda backbone: backbone, hub.LlamaCausalLM])
+def test_a_config_that_makes_another_architecture(around, frozen, tmp_path):
+    """The config of a Llama does not hold that its embeddings are tied."""
+
+    def tied():
+        sizes = {"num_query_heads": 8, "num_key_value_heads": 4}
+        return around(hub.LlamaBackbone(**TRANSFORMER, **sizes, tie_word_embeddings=True))
+
+    model = tied()
+    fl.freeze(model, frozen, fl.at[:2])
+    model.save(tmp_path / "model.keras")
+    message = (
+        r"^llama\w+: the model that was made has another architecture than the saved one; "
+        r"got 21 weights and not 20, only made: [\w/]*token_embedding/reverse_embeddings. "
+        r".*Make the model in code .* `model.load_weights\(file\)`"
+    )
+    with pytest.raises(fl.RestoreError, match=message):
+        load(tmp_path / "model.keras")
+    again = tied()
+    again.load_weights(tmp_path / "model.keras")
+    fl.freeze(again, frozen, fl.at[:2])
+    assert_all_same_bits(values(again), values(model))
+    assert_all_same_bits(frozen_masks(again), frozen_masks(model))
 
 
 @pytest.mark.full

@@ -4,6 +4,38 @@ from mutations.mutation import Mutation
 
 MUTATIONS = [
     Mutation(
+        name="no word of an optimizer of another class with as many variables",
+        invariant=4,
+        file="_freezing/resuming.py",
+        old='        type(optimizer).__name__ == saved["class_name"]\n        and ',
+        new="        ",
+        tests=("freezing/test_resuming.py::test_an_optimizer_of_another_class_is_told",),
+    ),
+    Mutation(
+        name="a model with a compile of its own keeps its class",
+        invariant=4,
+        file="_freezing/layer.py",
+        old="            and not compiles_itself(layer)\n",
+        new="",
+        tests=("freezing/test_resuming.py",),
+    ),
+    Mutation(
+        name="the command does not look at the optimizer that came back",
+        invariant=4,
+        file="_cli/kept.py",
+        old="            if step and (",
+        new="            if not step and (",
+        tests=("cli/test_cli_optimizers.py::test_an_optimizer_for_other_variables_stops_it",),
+    ),
+    Mutation(
+        name="the command does not look at the state after the change",
+        invariant=4,
+        file="_cli/rewrite.py",
+        old="    if kept is not None:\n",
+        new="    if kept is None:\n",
+        tests=("cli/test_cli_optimizers.py::test_state_that_can_not_follow_stops_it[freeze]",),
+    ),
+    Mutation(
         name="no word of a native optimizer that trains nothing now",
         invariant=2,
         file="_freezing/apply.py",

@@ -29,6 +29,17 @@ class StoredWeight(TypedDict):
     """What `Plan.to_config` gave."""
 
 
+class StoredOptimizer(TypedDict):
+    """An optimizer that had trained when its model was saved."""
+
+    class_name: str
+    step: int
+    variables: int
+    """How many variables the file holds of it."""
+    compiled: bool
+    """Whether the file says how the model was compiled."""
+
+
 class StoredFreeze(TypedDict):
     """What is frozen in a layer."""
 
@@ -36,3 +47,7 @@ class StoredFreeze(TypedDict):
     layer: dict[str, Any]
     """How Keras names the class of the layer with nothing frozen."""
     weights: list[StoredWeight]
+    paths: NotRequired[list[str]]
+    """The path of every weight below the layer: its architecture, for errors."""
+    optimizers: NotRequired[dict[str, StoredOptimizer]]
+    """Those of a model, by the name of the attribute."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
 from torch.fx.experimental import proxy_tensor
+
+from frostline._errors import warn
 
 
 class FrozenParameter(torch.nn.Parameter):
@@ -28,10 +29,9 @@ class FrozenParameter(torch.nn.Parameter):
         path = self._frostline_path
         if value and path is not None:
             self._frostline_path = None
-            warnings.warn(
+            warn(
                 f"{path}: what is frozen of this weight does not train; got requires_grad={value}. "
-                "It stays frozen. Call `fl.unfreeze` to train it.",
-                stacklevel=3,
+                "It stays frozen. Call `fl.unfreeze` to train it."
             )
 
     # Read by PyTorch's own function, without a step of Python.

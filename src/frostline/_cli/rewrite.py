@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 
 from frostline._backends.choose import restart_with_any
 from frostline._cli.application import application
+from frostline._cli.kept import NOT_RESTORED, Kept, state_left_out
 from frostline._cli.options import Force, errors_to_stderr
 from frostline._errors import (
     EmptySelectionWarning,
@@ -29,6 +31,10 @@ Where = Annotated[
     typer.Option(help="The entries, as 'at[0, :]', '~zeros', 'units([0, 1]) | at[:, -1]'."),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The .keras file to write.")]
+Drop = Annotated[
+    bool,
+    typer.Option("--drop-optimizer", help="Leave the state of the optimizer out of OUT."),
+]
 
 
 @application.command()
@@ -41,14 +47,16 @@ def freeze(
     out: Out,
     where: Where = None,
     force: Force = False,
+    drop_optimizer: Drop = False,
 ) -> None:
     """Freeze weights, or entries of them, in a .keras file.
 
-    Freezes the whole weights, or what --where selects.
+    Freezes the whole weights, or what --where selects. OUT keeps the state of the optimizer; where
+    that is not possible it is an error, unless there is --drop-optimizer.
 
     Exit status: 0, and 2 for whatever cannot be done; then nothing is written.
     """
-    _rewrite(model, weights, where, out, freezing=True, force=force)
+    _rewrite(model, weights, where, out, freezing=True, force=force, dropping=drop_optimizer)
 
 
 @application.command()
@@ -62,24 +70,36 @@ def unfreeze(
     ] = None,
     where: Where = None,
     force: Force = False,
+    drop_optimizer: Drop = False,
 ) -> None:
     """Give frozen entries in a .keras file back to training.
 
-    Gives back all, or what --where selects.
+    Gives back all, or what --where selects. OUT keeps the state of the optimizer; where that is not
+    possible it is an error, unless there is --drop-optimizer.
 
     Exit status: 0, and 2 for whatever cannot be done; then nothing is written.
     """
-    _rewrite(model, weights or ["*"], where, out, freezing=False, force=force)
+    weights = weights or ["*"]
+    _rewrite(model, weights, where, out, freezing=False, force=force, dropping=drop_optimizer)
 
 
 def _rewrite(
-    model: Path, weights: list[str], where: str | None, out: Path, *, freezing: bool, force: bool
+    model: Path,
+    weights: list[str],
+    where: str | None,
+    out: Path,
+    *,
+    freezing: bool,
+    force: bool,
+    dropping: bool,
 ) -> None:
     refuse_files(model, out, force=force)
     restart_with_any()
     selection = None if where is None else parse_selection(where)
     try:
-        changes = rewrite(model, weights, selection, out, freezing=freezing)
+        changes = rewrite(
+            model, weights, selection, out, freezing=freezing, drop_optimizer=dropping
+        )
     except (PathError, SelectionError) as error:
         raise type(error)(f"{error} Nothing was written.") from None
     print(changes)
@@ -104,7 +124,15 @@ def refuse_files(model: Path, out: Path, *, force: bool) -> None:
         pass
 
 
-def rewrite(model: Path, weights: Sequence[str], where: Any, out: Path, *, freezing: bool) -> Any:
+def rewrite(
+    model: Path,
+    weights: Sequence[str],
+    where: Any,
+    out: Path,
+    *,
+    freezing: bool,
+    drop_optimizer: bool = False,
+) -> Any:
     """Change what is frozen in the model of a file, and write it to another.
 
     Args:
@@ -113,13 +141,19 @@ def rewrite(model: Path, weights: Sequence[str], where: Any, out: Path, *, freez
         where: The selection; None for all entries.
         out: The file to write. It may be `model`; it is replaced once the new one is whole.
         freezing: Whether to freeze, or to unfreeze.
+        drop_optimizer: Whether the optimizer starts anew, and may be another one.
 
     Returns:
         What changed, as `frostline.freeze` returns it.
+
+    Raises:
+        FileError: The state of the optimizer can not be kept.
     """
     from frostline._public import freeze, unfreeze  # brings in Keras, which fixes its backend
 
-    loaded = _load(model)
+    with state_left_out() if drop_optimizer else nullcontext():
+        loaded = _load(model)
+    kept = None if drop_optimizer else Kept(model, loaded)
     verb = freeze if freezing else unfreeze
     with warnings.catch_warnings():
         # In a program a warning, here a slip of the pen.
@@ -128,6 +162,8 @@ def rewrite(model: Path, weights: Sequence[str], where: Any, out: Path, *, freez
             changes = verb(loaded, list(weights), where)
         except EmptySelectionWarning as warning:
             raise SelectionError(str(warning)) from None
+    if kept is not None:
+        kept.check()
     _save(loaded, out)
     return changes
 
@@ -136,7 +172,11 @@ def _load(path: Path) -> Any:
     import keras  # late: it fixes its backend
 
     try:
-        return keras.saving.load_model(path)
+        with warnings.catch_warnings():
+            # What they tell of is an error here, see `Kept`.
+            for told in NOT_RESTORED:
+                warnings.filterwarnings("ignore", told, UserWarning)
+            return keras.saving.load_model(path)
     except FrostlineError:
         raise
     except Exception as error:  # whatever the classes in a file raise

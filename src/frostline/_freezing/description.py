@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,26 +37,61 @@ def describe(layer: Layer) -> list[StoredWeight]:
     return weights
 
 
-def plans_described(layer: Layer, described: Sequence[StoredWeight]) -> list[tuple[Any, Plan]]:
+def paths_below(layer: Layer) -> list[str]:
+    """The path of every weight below `layer`, in their order."""
+    return [weight.path for weight in unique(walk(layer))]
+
+
+def plans_described(
+    layer: Layer, described: Sequence[StoredWeight], paths: Sequence[str] | None = None
+) -> list[tuple[Any, Plan]]:
     """The variables of `layer` that a description is of, each with its plan.
+
+    Args:
+        layer: The layer that was made.
+        described: What was frozen in the layer that was saved.
+        paths: What `paths_below` gave for that one, None where this is not known.
 
     Raises:
         RestoreError: It is of another architecture.
     """
     found = unique(walk(layer))
     plans = []
+    faults = []
     for weight in described:
         plan = plan_from_config(weight["plan"])
         variable = found[weight["index"]].variable if weight["index"] < len(found) else None
         if variable is None or variable.name != weight["name"]:
-            fault = "no such weight in the layer that was made"
+            faults.append(f"no {weight['path']} where it was")
         elif tuple(variable.shape) != plan.shape:
-            fault = f"the weight has another shape, {tuple(variable.shape)}"
+            shapes = f"another shape, {tuple(variable.shape)} and not {plan.shape}"
+            faults.append(f"{weight['path']} has {shapes}")
         else:
             plans.append((variable, plan))
-            continue
+    # Fewer weights may be a layer that makes the others later.
+    if faults or (paths is not None and len(found) > len(paths)):
+        made = [weight.path for weight in found]
         raise RestoreError(
-            f"{layer.name}/{weight['path']}: {fault}; got a freeze saved for shape {plan.shape}. "
-            "Load the file into the architecture it was saved from."
+            f"{layer.name}: the model that was made has another architecture than the saved one; "
+            f"got {_difference(made, paths) or faults[0]}. Its config may lack an argument of its "
+            "class. Make the model in code with the arguments it had, then call "
+            "`model.load_weights(file)`, which reads .keras files too, and freeze it again."
         )
     return plans
+
+
+def _difference(made: Sequence[str], saved: Sequence[str] | None) -> str:
+    """How two lists of paths differ, in words."""
+    if saved is None or Counter(made) == Counter(saved):
+        return ""
+    sides = {
+        "only made": Counter(made) - Counter(saved),
+        "only saved": Counter(saved) - Counter(made),
+    }
+    told = [f"{side}: {_some(list(paths.elements()))}" for side, paths in sides.items() if paths]
+    return f"{len(made)} weights and not {len(saved)}, {', '.join(told)}"
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return f"{', '.join(paths[:3])}{more}"

@@ -22,6 +22,12 @@ from frostline._freezing.change import Plans, changed, changes_to
 from frostline._freezing.classes import set_class
 from frostline._freezing.description import plans_described
 from frostline._freezing.lists import whole_variables
+from frostline._freezing.resuming import (
+    compiled_from_file,
+    compiles_itself,
+    expect_optimizers,
+    warn_of_lost_optimizers,
+)
 from frostline._weights.tree import Found, Layer, sublayers, unique, walk
 from frostline._weights.view import View, originals, plan_of
 
@@ -41,6 +47,12 @@ class PartlyFrozen:
         """Read whole weights: a file from before the freeze, or from a plain layer, fits."""
         with whole_variables(self):
             super().load_own_variables(store)  # type: ignore[misc]
+        warn_of_lost_optimizers(self)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as Keras does, which leaves a model with a `compile` of its own as it is."""
+        super().compile_from_config(config)  # type: ignore[misc]
+        compiled_from_file(self)
 
     def save_assets(self, dir_path: str) -> None:
         """Refuse to save a model whose config does not mention this freeze.
@@ -88,6 +100,8 @@ class PartlyFrozen:
                     f"version={described['version']!r} (this one reads {VERSION}). "
                     "Upgrade frostline, then load the file again."
                 )
+            layer.__dict__["_frostline_paths"] = described.get("paths")
+            expect_optimizers(layer, described.get("optimizers"))
             _restore_when_built(layer, described["weights"])
         return layer
 
@@ -124,7 +138,9 @@ def refresh_classes(layers: Iterable[Layer]) -> None:
             continue
         inside = unique(walk(layer))
         if not any(plan_of(weight.variable) for weight in inside) or (
-            _keras.serializes_children(layer) and not _own_frozen(layer)
+            _keras.serializes_children(layer)
+            and not _own_frozen(layer)
+            and not compiles_itself(layer)
         ):
             set_class(layer, None)
             layer.__dict__.pop("_frostline_views", None)
@@ -178,7 +194,7 @@ def _restore(layer: Any, *, last: bool) -> None:
     found = unique(walk(layer))
     if not last and len(found) <= max(weight["index"] for weight in described):
         return
-    plans = plans_described(layer, described)
+    plans = plans_described(layer, described, layer.__dict__.pop("_frostline_paths", None))
     del layer.__dict__["_frostline_waiting"]
     freeze_new(layer, plans)
 

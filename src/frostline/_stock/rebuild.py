@@ -11,6 +11,7 @@ import keras
 from frostline import _keras
 from frostline._console import each, meter
 from frostline._errors import FrostlineError, NotBuiltError, TargetError, UnsupportedError
+from frostline._freezing.classes import own_class, set_class
 from frostline._weights.tree import walk
 
 
@@ -22,7 +23,7 @@ def check_rebuildable(model: Any) -> None:
             "`keras.Sequential([keras.Input(shape), layer])`."
         )
     for inner in models(model):
-        if not _keras.serializes_children(inner):
+        if not _keras.serializes_children(inner, own_class(inner)):
             raise TargetError(
                 f"{inner.name}: a subclassed model runs code of its own, in which no layer can be "
                 f"replaced; got {type(inner).__name__}. Write it as a functional model, or keep it "
@@ -77,9 +78,10 @@ def rebuilt(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Mode
         return copy
 
     def cloned(inner: keras.Model) -> keras.Model:
-        if isinstance(inner, keras.Sequential):
-            return keras.models.clone_model(inner, clone_function=clone)
-        return keras.models.clone_model(inner, clone_function=clone, call_function=_called)
+        calling = {} if isinstance(inner, keras.Sequential) else {"call_function": _called}
+        copy = keras.models.clone_model(inner, clone_function=clone, **calling)
+        set_class(copy, None)  # nothing in it is frozen yet
+        return copy
 
     every = {id(one) for inner in models(model) for one in operations(inner)}
     try:
