@@ -241,8 +241,11 @@ def test_get_and_set_weights_take_whole_weights():
     layer, plain = model.get_layer("out"), functional().get_layer("out")
     plain.set_weights(layer.get_weights())
     assert_all_same_bits(plain.get_weights(), [value(layer.kernel), value(layer.bias)])
-    with pytest.raises(ValueError, match="weight list of length"):
-        functional().set_weights(model.get_weights())
+    whole, other = functional(), functional()
+    fl.freeze(other, "out/kernel", fl.at[0])
+    for one in (whole, other):  # plain, and of another freeze
+        one.set_weights(model.get_weights())
+        assert_all_same_bits(values(one), values(model))
 
 
 def test_a_model_without_config_or_registration_is_restored(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import frostline as fl
-from frostline._freezing.slots import inner_optimizers
+from frostline._freezing.copies import inner_optimizers
 from helpers import assert_all_same_bits, assert_same_bits, compile_for_test, value, values
 from models import data, dense_layers
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import frostline as fl
-from frostline._freezing.slots import inner_optimizers
+from frostline._freezing.copies import inner_optimizers
 from helpers import everything_in, weights
 
 PACKAGE = str(Path(fl.__file__).parent)

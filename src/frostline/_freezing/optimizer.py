@@ -17,15 +17,8 @@ from keras import ops
 from frostline import _keras
 from frostline._arrays.plan import WholePlan
 from frostline._freezing.change import PlanChange
-from frostline._freezing.slots import (
-    Rebuilt,
-    copy_of,
-    inner_optimizers,
-    known,
-    let_go,
-    original,
-    rebuilt,
-)
+from frostline._freezing.copies import copy_of, inner_optimizers, known, original
+from frostline._freezing.slots import Rebuilt, let_go, rebuilt
 from frostline._weights.tree import Layer, unique, walk
 from frostline._weights.view import plan_of, tracked
 

@@ -21,13 +21,12 @@ from keras import ops
 from frostline import _keras
 from frostline._arrays.plan import Plan, SplitPlan, WholePlan
 from frostline._backends.current import backend
-from frostline._errors import UnsupportedError
 from frostline._freezing.change import PlanChange
+from frostline._freezing.copies import KNOWN, copy_of, inner_optimizers, known, original
 from frostline._weights import split
 from frostline._weights.view import tracked
 
 _CONTAINERS = (list, tuple, dict, set)
-_KNOWN = "_frostline_known"
 
 
 @dataclass(eq=False)
@@ -78,29 +77,8 @@ def rebuilt(
         for one in made:
             one.carry()
         found = [Rebuilt(one.old, one.attributes()) for one in made]
-    found[0].after[_KNOWN] = wanted
+    found[0].after[KNOWN] = wanted
     return found
-
-
-def inner_optimizers(optimizer: Any) -> list[Any]:
-    """The optimizers inside one: of a loss scale, or for groups of variables."""
-    single = getattr(optimizer, "inner_optimizer", None)
-    return [single] if single is not None else list(getattr(optimizer, "optimizers", ()))
-
-
-def original(variable: Any) -> Any:
-    """The variable that a layer always had, for one that it lists now."""
-    return getattr(variable, "_frostline_view", variable)
-
-
-def known(optimizer: Any) -> list[Any]:
-    """What an optimizer was built for, in its order, with what it has lost to a freeze since."""
-    listed = [original(variable) for variable in _keras.optimized(optimizer)]
-    remembered = vars(optimizer).get(_KNOWN, listed)
-    now = {id(variable) for variable in listed}
-    if [id(v) for v in remembered if id(v) in now] == [id(v) for v in listed]:
-        return list(remembered)
-    return [*listed, *(v for v in remembered if id(v) not in now)]
 
 
 def let_go(optimizers: Iterable[Any]) -> None:
@@ -108,48 +86,6 @@ def let_go(optimizers: Iterable[Any]) -> None:
     for optimizer in optimizers:
         for slot in optimizer.variables:
             slot.__dict__.pop("assign", None)
-
-
-def copy_of(optimizer: Any) -> Any:
-    """An optimizer with the config of another, not built."""
-    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
-        return _copy_of_several(optimizer)
-    try:
-        config = optimizer.get_config()
-        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            del config["inner_optimizer"]
-            return type(optimizer)(copy_of(optimizer.inner_optimizer), **config)
-        return type(optimizer).from_config(config)
-    except UnsupportedError:
-        raise
-    except Exception as error:
-        raise UnsupportedError(
-            f"{optimizer.name}: this optimizer can not be made again from its config, so its "
-            f"slots can not follow the freeze; got optimizer={type(optimizer).__name__}. "
-            "Freeze before it is built, or call `model.compile(...)` with a new one first."
-        ) from error
-
-
-def _copy_of_several(optimizer: Any) -> Any:
-    """A copy whose inner optimizers stand in the order of the original's.
-
-    What chooses between them may be any function, which no config holds.
-    """
-    inner = inner_optimizers(optimizer)
-    copies = [copy_of(one) for one in inner]
-    copy_for = {id(v): c for one, c in zip(inner, copies, strict=True) for v in known(one)}
-
-    def choose(variable: Any) -> Any:
-        if id(original(variable)) in copy_for:
-            return copy_for[id(original(variable))]
-        chosen = _keras.chosen(optimizer, variable)
-        return next((c for one, c in zip(inner, copies, strict=True) if one is chosen), chosen)
-
-    fresh = keras.optimizers.MultiOptimizer(
-        choose, loss_scale_factor=optimizer.loss_scale_factor, name=optimizer.name
-    )
-    fresh.optimizers.extend(copies)
-    return fresh
 
 
 def _pairs(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:
@@ -263,7 +199,7 @@ class _Build:
                     del found[name]
         before = known(self.old)
         joined = [original(v) for v in _keras.optimized(self.new)]
-        found[_KNOWN] = [*before, *(v for v in joined if not any(v is one for one in before))]
+        found[KNOWN] = [*before, *(v for v in joined if not any(v is one for one in before))]
         return {**found, **_exclusions(found, self.changes)}
 
     def _was_built(self, name: str, value: Any) -> bool:
@@ -286,7 +222,7 @@ class _Build:
                 setattr(self.new, name, kept)
             elif isinstance(value, keras.optimizers.Optimizer) and kept is not None:
                 setattr(self.new, name, kept)
-            elif name == _keras.INNER:
+            elif name == _keras.INNER and kept is not None:
                 setattr(self.new, name, [*kept, *value[len(kept) :]])
         order = [taken.get(id(slot), slot) for slot in order]
         own = [v for v in vars(self.old).values() if isinstance(v, keras.Variable)]

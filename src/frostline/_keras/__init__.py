@@ -1,4 +1,4 @@
-"""The only module that touches what Keras keeps private.
+"""The only package that touches what Keras keeps private.
 
 `tests/ground/test_keras_private.py` watches it.
 
@@ -8,8 +8,6 @@ Each function says which part of Keras it needs and why no public way exists.
 from __future__ import annotations
 
 import functools
-import gc
-import itertools
 import json
 import os
 import types
@@ -23,7 +21,43 @@ from keras.src.backend.common import global_state as _global_state
 from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.saving import serialization_lib as _serialization
 from keras.src.utils.tracking import DotNotTrackScope
-from keras.src.utils.tracking import Tracker as _Tracker
+
+from frostline._keras.living import built_optimizers, constructed_layers, live
+from frostline._keras.optimizers import (
+    BUILT,
+    EXCLUSIONS,
+    EXCLUSIONS_CACHE,
+    INNER,
+    averages,
+    chosen,
+    optimized,
+    set_slots,
+    slot_name,
+    slots,
+    track_slot,
+    variable_key,
+)
+from frostline._keras.watched import watch_takers, wrap
+
+__all__ = [  # and what is defined here
+    "BUILT",
+    "EXCLUSIONS",
+    "EXCLUSIONS_CACHE",
+    "INNER",
+    "averages",
+    "built_optimizers",
+    "chosen",
+    "constructed_layers",
+    "live",
+    "optimized",
+    "set_slots",
+    "slot_name",
+    "slots",
+    "track_slot",
+    "variable_key",
+    "watch_takers",
+    "wrap",
+]
 
 
 def current_scope() -> Any:
@@ -71,50 +105,6 @@ def set_own_lists(layer: keras.layers.Layer, lists: Iterable[Sequence[Any]]) -> 
     for store, own, variables in zip(stores, own_lists(layer), lists, strict=True):
         own[:] = variables
         layer._tracker.stored_ids[store].update(id(variable) for variable in variables)
-
-
-def wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
-    """Put a function around a method of a class of Keras, once: more calls do nothing.
-
-    Args:
-        owner: The class.
-        name: The method's name.
-        around: Called with the method, and with the arguments of each of its calls.
-    """
-    method = vars(owner)[name]
-    if not hasattr(method, "_frostline_method"):
-
-        @functools.wraps(method)
-        def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return around(method, self, *args, **kwargs)
-
-        vars(wrapped)["_frostline_method"] = method
-        setattr(owner, name, wrapped)
-
-
-def watch_takers(
-    made_of: Callable[[Any], Sequence[Any] | None], taken: Callable[..., None]
-) -> None:
-    """Have a layer that takes a variable over, `self.w = other.kernel`, list what it is made of.
-
-    A layer notes variables in its tracker when an attribute is set, without a hook.
-
-    Args:
-        made_of: What to list for a variable, None for the variable itself.
-        taken: Called with a layer that has taken one over, in a list.
-    """
-
-    def add_to_store(add: Any, tracker: Any, store: str, value: Any) -> None:
-        parts = made_of(value) if "trainable_variables" in tracker.config else None
-        if parts is None:
-            add(tracker, store, value)
-            return
-        for part in parts:
-            add(tracker, "trainable_variables", part)
-        tracker.stored_ids["trainable_variables"].add(id(value))
-        taken([one for one in live(keras.layers.Layer) if vars(one).get("_tracker") is tracker])
-
-    wrap(_Tracker, "add_to_store", add_to_store)
 
 
 def children(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
@@ -199,93 +189,6 @@ def with_ops(method: Callable[..., Any], replaced: Mapping[str, Callable[..., An
     return functools.update_wrapper(copy, own)
 
 
-def constructed_layers(living: Iterable[Any]) -> list[keras.layers.Layer]:
-    """Of living objects the layers that are past their constructor."""
-    return [
-        one
-        for one in living
-        if issubclass(type(one), keras.layers.Layer) and "_tracker" in vars(one)
-    ]
-
-
-def built_optimizers(living: Iterable[Any]) -> list[keras.optimizers.Optimizer]:
-    """Of living objects the optimizers that have made their slots."""
-    return [
-        one
-        for one in living
-        if issubclass(type(one), keras.optimizers.Optimizer) and vars(one).get("built")
-    ]
-
-
-def optimized(optimizer: keras.optimizers.Optimizer) -> list[Any]:
-    """The variables an optimizer has made slots for, in its order."""
-    return list(optimizer._trainable_variables)
-
-
-def slots(optimizer: keras.optimizers.Optimizer) -> list[Any]:
-    """All variables of an optimizer, without those of the optimizers inside it."""
-    return list(optimizer._variables)
-
-
-def slot_name(variable: Any, name: str | None) -> str:
-    """What `add_variable_from_reference` calls the slot `name` of a variable."""
-    return f"{getattr(variable, 'path', variable.name).replace('/', '_')}_{name or 'var'}".replace(
-        ":", "_"
-    )
-
-
-def track_slot(optimizer: keras.optimizers.Optimizer, slot: Any) -> None:
-    """List a variable among those of an optimizer, as `add_variable` does with a new one."""
-    optimizer._track_variable(slot)
-
-
-def set_slots(optimizer: keras.optimizers.Optimizer, variables: Sequence[Any]) -> None:
-    """Give an optimizer another list of all its variables.
-
-    A new list: TensorFlow takes one that was written into for one that it can not save.
-    """
-    with untracked():
-        optimizer._variables = list(variables)
-    tracker = optimizer._tracker
-    tracker.config["variables"] = (tracker.config["variables"][0], optimizer._variables)
-    tracker.stored_ids["variables"] = {id(variable) for variable in variables}
-
-
-# What the base class notes of the variables that an optimizer was built for.
-BUILT = ("built", "_variables", "_tracker", "_trainable_variables", "_trainable_variables_indices")
-
-# The list of the optimizers inside a `MultiOptimizer`, public as `optimizers` but not to be set.
-INNER = "_inner_optimizers"
-
-
-def chosen(optimizer: keras.optimizers.MultiOptimizer, variable: Any) -> Any:
-    """The inner optimizer that the user's map or function gives a variable."""
-    return optimizer._optimizer_map(variable)
-
-
-def averages(optimizers: Iterable[keras.optimizers.Optimizer]) -> list[tuple[Any, Any]]:
-    """Variables and their running averages (`use_ema=True`), which no public list tells apart."""
-    return [
-        (variable, average)
-        for one in optimizers
-        for variable, average in zip(
-            optimized(one), getattr(one, "_model_variables_moving_average", ()), strict=False
-        )
-        if average is not None
-    ]
-
-
-# What `exclude_from_weight_decay` leaves on an optimizer; no config holds it. The first is a set of
-# `variable_key`s, the second remembers answers for them.
-EXCLUSIONS = "_exclude_from_weight_decay"
-EXCLUSIONS_CACHE = "_exclude_from_weight_decay_cache"
-
-
-def variable_key(variable: Any) -> Any:
-    """The key under which optimizers know a variable; only optimizers can make it."""
-    return keras.optimizers.Optimizer._var_key(None, variable)  # type: ignore[arg-type]
-
-
 def fellow_backups(
     callback: keras.callbacks.Callback,
 ) -> list[keras.callbacks.BackupAndRestore]:
@@ -356,28 +259,3 @@ def compiled_with(model: keras.Model) -> list[Any]:
 
 untracked = DotNotTrackScope
 """A context in which attributes that are set are not taken for state of their object."""
-
-
-def live(*kinds: type) -> list[Any]:
-    """Every living object of some classes.
-
-    A layer does not know the layers, models and optimizers that use it, and a change of its
-    variables must reach all of them. There may be millions of objects, so this is one pass, without
-    a step of Python for each. By their `type`: some objects do anything when they are asked for
-    their `__class__`.
-    """
-    objects = gc.get_objects()
-    wanted = _Wanted(kinds)
-    return list(itertools.compress(objects, map(wanted.__getitem__, map(type, objects))))
-
-
-class _Wanted(dict[type, bool]):
-    """Whether a class is one of `kinds`, each asked once."""
-
-    def __init__(self, kinds: tuple[type, ...]) -> None:
-        super().__init__()
-        self.kinds = kinds
-
-    def __missing__(self, kind: type) -> bool:
-        self[kind] = found = issubclass(kind, self.kinds)
-        return found

@@ -1,0 +1,76 @@
+"""An optimizer made again from its config, and what it was built for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from frostline import _keras
+from frostline._errors import UnsupportedError
+
+KNOWN = "_frostline_known"
+"""The attribute of an optimizer that holds what `known` gives."""
+
+
+def inner_optimizers(optimizer: Any) -> list[Any]:
+    """The optimizers inside one: of a loss scale, or for groups of variables."""
+    single = getattr(optimizer, "inner_optimizer", None)
+    return [single] if single is not None else list(getattr(optimizer, "optimizers", ()))
+
+
+def original(variable: Any) -> Any:
+    """The variable that a layer always had, for one that it lists now."""
+    return getattr(variable, "_frostline_view", variable)
+
+
+def known(optimizer: Any) -> list[Any]:
+    """What an optimizer was built for, in its order, with what it has lost to a freeze since."""
+    listed = [original(variable) for variable in _keras.optimized(optimizer)]
+    remembered = vars(optimizer).get(KNOWN, listed)
+    now = {id(variable) for variable in listed}
+    if [id(v) for v in remembered if id(v) in now] == [id(v) for v in listed]:
+        return list(remembered)
+    return [*listed, *(v for v in remembered if id(v) not in now)]
+
+
+def copy_of(optimizer: Any) -> Any:
+    """An optimizer with the config of another, not built."""
+    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        return _copy_of_several(optimizer)
+    try:
+        config = optimizer.get_config()
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            del config["inner_optimizer"]
+            return type(optimizer)(copy_of(optimizer.inner_optimizer), **config)
+        return type(optimizer).from_config(config)
+    except UnsupportedError:
+        raise
+    except Exception as error:
+        raise UnsupportedError(
+            f"{optimizer.name}: this optimizer can not be made again from its config, so its "
+            f"slots can not follow the freeze; got optimizer={type(optimizer).__name__}. "
+            "Freeze before it is built, or call `model.compile(...)` with a new one first."
+        ) from error
+
+
+def _copy_of_several(optimizer: Any) -> Any:
+    """A copy whose inner optimizers stand in the order of the original's.
+
+    What chooses between them may be any function, which no config holds.
+    """
+    inner = inner_optimizers(optimizer)
+    copies = [copy_of(one) for one in inner]
+    copy_for = {id(v): c for one, c in zip(inner, copies, strict=True) for v in known(one)}
+
+    def choose(variable: Any) -> Any:
+        if id(original(variable)) in copy_for:
+            return copy_for[id(original(variable))]
+        chosen = _keras.chosen(optimizer, variable)
+        return next((c for one, c in zip(inner, copies, strict=True) if one is chosen), chosen)
+
+    fresh = keras.optimizers.MultiOptimizer(
+        choose, loss_scale_factor=optimizer.loss_scale_factor, name=optimizer.name
+    )
+    fresh.optimizers.extend(copies)
+    return fresh
