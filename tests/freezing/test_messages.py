@@ -10,7 +10,7 @@ import pytest
 import frostline as fl
 from frostline import _keras
 from frostline._weights import view
-from helpers import assert_all_same_bits, values
+from helpers import assert_all_same_bits, value, values
 from models import two_of_one_path
 
 
@@ -270,6 +270,39 @@ def test_a_failure_in_the_optimizer_changes_nothing(monkeypatch):
     assert state(target) == before
     assert_all_same_bits(values(target), numbers)
     assert [variable.name for variable in target.optimizer.variables] == slots
+
+
+class Hooked(keras.Sequential):
+    """Refuses to make its step again, after it has changed nothing but its own."""
+
+    raising = False
+
+    def make_train_function(self, force=False):
+        made = super().make_train_function(force)
+        if force and self.raising:
+            raise RuntimeError("hook")
+        return made
+
+
+@pytest.mark.parametrize("where", [None, fl.at[0]], ids=["whole", "part"])
+def test_a_model_whose_step_can_not_be_made_stays_as_it_was(where):
+    target = Hooked([keras.Input((4,)), keras.layers.Dense(3, name="out")])
+    target.compile(keras.optimizers.Adam(0.1), "mse")
+    x, y = np.ones((4, 4)), np.ones((4, 3))
+    target.fit(x, y, verbose=0)
+    before, numbers, step = state(target), values(target), target.train_function
+    slots = [(id(variable), value(variable)) for variable in target.optimizer.variables]
+    target.raising = True
+    with pytest.raises(RuntimeError, match="hook"):
+        fl.freeze(target, "out/kernel", where)
+    target.raising = False
+    assert state(target) == before
+    assert_all_same_bits(values(target), numbers)
+    assert [id(variable) for variable in target.optimizer.variables] == [one for one, _ in slots]
+    assert_all_same_bits(list(map(value, target.optimizer.variables)), [was for _, was in slots])
+    assert target.train_function is step
+    target.fit(x, y, verbose=0)
+    assert all((a != b).any() for a, b in zip(values(target), numbers, strict=True))
 
 
 def test_a_failure_in_the_second_optimizer_changes_nothing(monkeypatch):
