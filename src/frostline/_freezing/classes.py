@@ -106,7 +106,7 @@ def _get_config(base: type) -> Callable[..., dict[str, Any]]:
                 _outer.active = False
         # The outermost layer speaks for all inside it: what a layer inside says of itself may be
         # copied by its parent (Bidirectional) or not be asked for at all (LSTM and its cell).
-        weights = self.__dict__.get("_frostline_waiting") or describe(self)
+        weights = describe(self)
         config[KEY] = StoredFreeze(
             version=VERSION,
             layer=_keras.class_config(base),
