@@ -126,9 +126,9 @@ MUTATIONS = [
     Mutation(
         name="a clone that is not built yet forgets its freeze",
         invariant=5,
-        file="_freezing/classes.py",
-        old='weights = self.__dict__.get("_frostline_waiting") or describe(self)',
-        new="weights = describe(self)",
+        file="_freezing/description.py",
+        old="            for weight in chain[-1].__dict__[AWAITED].weights:",
+        new="            for weight in ():",
         tests=(
             "freezing/test_files.py::test_a_clone_not_yet_built_keeps_its_freeze_when_cloned_again",
         ),
@@ -136,11 +136,31 @@ MUTATIONS = [
     Mutation(
         name="a clone loads weights before it is frozen",
         invariant=5,
-        file="_freezing/layer.py",
-        old="            _restore(self, last=True)\n            self.load_own_variables(store)",
-        new="            super().load_own_variables(store)",
+        file="_freezing/awaited.py",
+        old='                object.__setattr__(layer, "build", self._looking(layer, layer.build))',
+        new="                pass",
         tests=(
             "freezing/test_files.py::test_weights_loaded_before_the_first_call_find_the_freeze_there",
+        ),
+    ),
+    Mutation(
+        name="a frozen entry of a clone is rounded to half precision",
+        invariant=5,
+        file="_freezing/awaited.py",
+        old="            with _keras.no_autocast():\n                self._freeze(self._layer, plans)",
+        new="            self._freeze(self._layer, plans)",
+        tests=(
+            "freezing/test_made_on_call.py::test_fit_straight_after_cloning_moves_no_frozen_entry[half-from_config]",
+        ),
+    ),
+    Mutation(
+        name="a clone is frozen after its first call and not in it",
+        invariant=5,
+        file="_freezing/awaited.py",
+        old="            if outermost and self.weights:",
+        new="            if False:",
+        tests=(
+            "freezing/test_made_on_call.py::test_an_eager_first_call_freezes_before_it_multiplies",
         ),
     ),
     Mutation(
