@@ -332,15 +332,17 @@ class Eager(layers.Layer):
 
     def call(self, inputs):
         x = self.second(inputs)
+        self.frozen_in_time = bool(fl.frozen_mask(self.second.kernel).any())
         return self.first(x) * float(array(keras.ops.sum(x)) < 1e9)
 
 
-def test_an_eager_first_call_freezes_before_it_multiplies():
+def test_an_eager_first_call_freezes_each_weight_before_the_next_layer():
     layer = Eager()
     called(layer)
     freeze_at_random(layer, "both")
     clone = type(layer).from_config(layer.get_config())
     called(clone)
+    assert clone.frozen_in_time
     assert_same_masks(clone, layer)
 
 

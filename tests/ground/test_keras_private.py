@@ -68,10 +68,12 @@ def test_an_action_that_fails_leaves_nothing_to_initialize_twice():
         raise MemoryError
 
     scope = keras.StatelessScope()
-    with pytest.raises(MemoryError), scope:
-        made = [keras.Variable("zeros", shape=(2,))]
-        _keras.when_initialized(fail)
-        made.append(keras.Variable("zeros", shape=(2,)))
+    scope.__enter__()
+    made = [keras.Variable("zeros", shape=(2,))]
+    _keras.when_initialized(fail)
+    made.append(keras.Variable("zeros", shape=(2,)))
+    with pytest.raises(MemoryError):
+        scope.__exit__()
     assert [_keras.initialized([variable]) for variable in made] == [True, False]
     with keras.StatelessScope():
         pass

@@ -8,7 +8,6 @@ where frostline is imported, and does not open at all where it is not.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from frostline import _keras
 from frostline._weights.tree import Layer
@@ -24,7 +25,7 @@ class Routes:
         """The route from the first layer of a chain to the last."""
         return [
             next(step for step, child in self._below(above).items() if child is below)
-            for above, below in zip(chain[:-1], chain[1:], strict=True)
+            for above, below in pairwise(chain)
         ]
 
     def follow(self, layer: Layer, route: Sequence[str]) -> list[Layer]:
