@@ -578,7 +578,7 @@ def test_a_freeze_of_another_version_is_told(saved, tmp_path):
     def change(config):
         config["config"]["layers"][1]["config"]["frostline"]["version"] = 99
 
-    assert "version=99, this frostline reads 1" in faults(
+    assert "version=99, this frostline reads 2" in faults(
         with_config(saved, change, tmp_path / "bad.keras")
     )
 

@@ -31,6 +31,55 @@ def test_scopes_are_seen_inside_a_call_alone():
     assert not _keras.in_call()
 
 
+def test_variables_are_read_in_their_own_dtype_without_autocast():
+    seen = []
+
+    class Probe(keras.layers.Layer):
+        def build(self, shape):
+            self.w = self.add_weight(shape=(2,), name="w")
+
+        def call(self, x):
+            with _keras.no_autocast():
+                seen.append(keras.backend.standardize_dtype(self.w.value.dtype))
+            seen.append(keras.backend.standardize_dtype(self.w.value.dtype))
+            return x
+
+    Probe(dtype="mixed_bfloat16")(np.ones((1, 2), "float32"))
+    assert seen[-2:] == ["float32", "bfloat16"]
+
+
+def test_an_action_runs_when_variables_have_their_values():
+    made, seen = [], []
+
+    def look():
+        seen.append([_keras.initialized([variable]) for variable in made])
+
+    with keras.StatelessScope():
+        made.append(keras.Variable("zeros", shape=(2,), name="first"))
+        _keras.when_initialized(look)
+        made.append(keras.Variable("zeros", shape=(2,), name="second"))
+        assert not _keras.initialized(made[:1])
+    assert seen == [[True, False]]
+    assert _keras.initialized(made)
+
+
+def test_an_action_that_fails_leaves_nothing_to_initialize_twice():
+    def fail():
+        raise MemoryError
+
+    scope = keras.StatelessScope()
+    scope.__enter__()
+    made = [keras.Variable("zeros", shape=(2,))]
+    _keras.when_initialized(fail)
+    made.append(keras.Variable("zeros", shape=(2,)))
+    with pytest.raises(MemoryError):
+        scope.__exit__()
+    assert [_keras.initialized([variable]) for variable in made] == [True, False]
+    with keras.StatelessScope():
+        pass
+    assert _keras.initialized(made)
+
+
 def test_own_variables_are_the_weights_in_file_order():
     layer = built().layers[0]
     assert [v.name for v in _keras.own_variables(layer)] == ["kernel", "bias"]

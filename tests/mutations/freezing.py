@@ -88,8 +88,8 @@ MUTATIONS = [
         name="a layer without frozen weights keeps its class",
         invariant=3,
         file="_freezing/layer.py",
-        old="        if not any(plan_of(weight.variable) for weight in inside) or (\n",
-        new="        if not inside or (\n",
+        old="            not any(plan_of(weight.variable) for weight in inside)\n",
+        new="            not inside\n",
         tests=("freezing/test_freeze.py::test_freeze_and_unfreeze_any_kind_of_model[sequential]",),
     ),
     Mutation(
@@ -191,21 +191,31 @@ MUTATIONS = [
     Mutation(
         name="a clone that is not built yet forgets its freeze",
         invariant=5,
-        file="_freezing/classes.py",
-        old='weights = self.__dict__.get("_frostline_waiting") or describe(self)',
-        new="weights = describe(self)",
+        file="_freezing/description.py",
+        old="            for weight in chain[-1].__dict__[AWAITED].weights:",
+        new="            for weight in ():",
         tests=(
             "freezing/test_files.py::test_a_clone_not_yet_built_keeps_its_freeze_when_cloned_again",
         ),
     ),
     Mutation(
-        name="a clone loads weights before it is frozen",
+        name="a frozen entry of a clone is rounded to half precision",
         invariant=5,
-        file="_freezing/layer.py",
-        old="            _restore(self, last=True)\n            self.load_own_variables(store)",
-        new="            super().load_own_variables(store)",
+        file="_freezing/awaited.py",
+        old="            with _keras.no_autocast():\n                self._freeze(self._layer, plans)",
+        new="            self._freeze(self._layer, plans)",
         tests=(
-            "freezing/test_files.py::test_weights_loaded_before_the_first_call_find_the_freeze_there",
+            "freezing/test_made_on_call.py::test_fit_straight_after_cloning_moves_no_frozen_entry[half-from_config]",
+        ),
+    ),
+    Mutation(
+        name="a clone is frozen after its first call and not in it",
+        invariant=5,
+        file="_freezing/awaited.py",
+        old="            if outermost and self.weights:",
+        new="            if False:",
+        tests=(
+            "freezing/test_made_on_call.py::test_an_eager_first_call_freezes_each_weight_before_the_next_layer",
         ),
     ),
     Mutation(
@@ -217,13 +227,13 @@ MUTATIONS = [
         tests=("freezing/test_files.py::test_a_freeze_that_the_file_would_lose_is_refused",),
     ),
     Mutation(
-        name="a shared weight is counted twice where freezes are numbered",
+        name="sublayers of one class are taken for one another",
         invariant=5,
-        file="_freezing/description.py",
-        old="    for index, weight in enumerate(unique(walk(layer))):",
-        new="    for index, weight in enumerate(walk(layer)):",
+        file="_weights/routes.py",
+        old="                counts[kind] += 1",
+        new="                pass",
         tests=(
-            "freezing/test_files.py::test_a_freeze_after_a_layer_that_is_held_twice_is_restored",
+            "freezing/test_made_on_call.py::test_a_clone_that_is_called_is_frozen_alike[subclassed-from_config]",
         ),
     ),
     Mutation(

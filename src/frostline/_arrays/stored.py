@@ -11,19 +11,22 @@ from typing import Any, NotRequired, TypedDict
 KEY = "frostline"
 CLASS = "PartlyFrozen"
 REGISTERED = f"{KEY}>{CLASS}"
-VERSION = 1
+VERSION = 2
 
 
 class StoredWeight(TypedDict):
     """A weight of which something is frozen."""
 
-    index: int
-    """Its place among all weights below the layer."""
+    route: NotRequired[list[str]]
+    """The way from the layer to its owner: at each step the class of a sublayer, and its number
+    among the sublayers of that class. Version 1 had none."""
+    index: NotRequired[int]
+    """In version 1 its place among all weights below the layer."""
     name: str
     """The name of its variable."""
     path: str
     """Its path below the layer."""
-    position: NotRequired[int]
+    position: int
     """Its place among the variables of its owner, and so in weight files."""
     plan: dict[str, Any]
     """What `Plan.to_config` gave."""

@@ -18,7 +18,7 @@ from frostline._weights.tree import unique, walk
 from frostline._writing import replacing
 
 _NAME = "frostline_schedule.json"
-_VERSION = 1
+_VERSION = 2
 
 
 class Backup:

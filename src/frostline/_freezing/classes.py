@@ -18,7 +18,7 @@ from frostline import _keras
 from frostline._arrays.stored import CLASS, KEY, VERSION, StoredFreeze
 from frostline._errors import UnsupportedError
 from frostline._fast.paths import with_fast_paths
-from frostline._freezing.description import describe, paths_below
+from frostline._freezing.description import AWAITED, describe, paths_below
 from frostline._freezing.resuming import trained_optimizers
 from frostline._weights.tree import Layer
 from frostline._weights.view import hold, release
@@ -107,15 +107,15 @@ def _get_config(base: type) -> Callable[..., dict[str, Any]]:
                 _outer.active = False
         # The outermost layer speaks for all inside it: what a layer inside says of itself may be
         # copied by its parent (Bidirectional) or not be asked for at all (LSTM and its cell).
-        weights = self.__dict__.get("_frostline_waiting") or describe(self)
+        weights = describe(self)
         stored = StoredFreeze(
             version=VERSION,
             layer=_keras.class_config(base),
             weights=weights if outermost else [],
         )
         if outermost:
-            waits = "_frostline_waiting" in self.__dict__
-            paths = self.__dict__.get("_frostline_paths") if waits else paths_below(self)
+            waits = self.__dict__.get(AWAITED)
+            paths = paths_below(self) if waits is None else waits.paths
             if paths is not None:
                 stored["paths"] = paths
             if optimizers := trained_optimizers(self):

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from frostline import _keras
 from frostline._arrays.plan import Plan, plan_from_config
 from frostline._arrays.stored import StoredWeight
 from frostline._errors import RestoreError
-from frostline._weights.tree import Layer, unique, walk
+from frostline._weights.routes import Routes, chains
+from frostline._weights.tree import Layer, sublayers, unique, walk
 from frostline._weights.view import originals, plan_of
+
+AWAITED = "_frostline_awaited"
+"""The attribute of a layer whose freeze waits for weights: an object with their `weights`."""
 
 
 def describe(layer: Layer) -> list[StoredWeight]:
-    """One entry for each weight below `layer` of which something is frozen."""
+    """One entry for each weight below `layer` that is frozen in part, or will be when it exists."""
     if _keras.saving_whole_model():
         for weight in walk(layer):
             weight.owner.__dict__["_frostline_described"] = True
+    routes = Routes()
     weights = []
-    for index, weight in enumerate(unique(walk(layer))):
+    for weight in unique(walk(layer)):
         plan = plan_of(weight.variable)
         if plan is not None:
             own = originals(_keras.own_variables(weight.owner))
             weights.append(
                 StoredWeight(
-                    index=index,
+                    route=routes.along(weight.layers),
                     name=weight.variable.name,
                     path=weight.path,
                     # Without the layer nobody else knows it.
@@ -34,50 +39,89 @@ def describe(layer: Layer) -> list[StoredWeight]:
                     plan=plan.to_config(),
                 )
             )
+    # Of layers that wait for the same weight the outer one comes first.
+    for weight in _awaited(layer, routes):
+        if not any(_same_place(weight, known) for known in weights):
+            weights.append(weight)
     return weights
 
 
-def paths_below(layer: Layer) -> list[str]:
-    """The path of every weight below `layer`, in their order."""
+def paths_below(layer: Layer) -> list[str] | None:
+    """The path of every weight below `layer`, in their order; None where some do not exist yet."""
+    if not all(one.built for one in sublayers(layer)):
+        return None
     return [weight.path for weight in unique(walk(layer))]
 
 
-def plans_described(
-    layer: Layer, described: Sequence[StoredWeight], paths: Sequence[str] | None = None
-) -> list[tuple[Any, Plan]]:
-    """The variables of `layer` that a description is of, each with its plan.
+def find_described(
+    layer: Layer, described: Sequence[StoredWeight], paths: Sequence[str] | None
+) -> tuple[list[tuple[Any, Plan]], list[StoredWeight]]:
+    """The variables of `layer` that a description is of, each with its plan, and what is missing.
 
     Args:
         layer: The layer that was made.
         described: What was frozen in the layer that was saved.
-        paths: What `paths_below` gave for that one, None where this is not known.
+        paths: What `paths_below` gave for that one.
+
+    Raises:
+        RestoreError: It is of another architecture: a weight differs, or will never be there.
+    """
+    routes = Routes()
+    plans, missing = [], []
+    fault = ""
+    for weight in described:
+        variable, exists = _variable(layer, weight, routes)
+        plan = plan_from_config(weight["plan"])
+        if variable is None and not exists:
+            missing.append(weight)
+        elif variable is None or variable.name != weight["name"]:
+            fault = fault or f"no {weight['path']} where it was"
+        elif tuple(variable.shape) != plan.shape:
+            shapes = f"another shape, {tuple(variable.shape)} and not {plan.shape}"
+            fault = fault or f"{weight['path']} has {shapes}"
+        else:
+            plans.append((variable, plan))
+    made = [weight.path for weight in unique(walk(layer))]
+    if fault or (paths is not None and len(made) > len(paths)):
+        known = _difference(made, paths) if paths_below(layer) or not fault else ""
+        raise RestoreError(
+            f"{layer.name}: the model that was made has another architecture than the saved one; "
+            f"got {known or fault}. Its config may lack an argument of its "
+            "class. Make the model in code with the arguments it had, then call "
+            "`model.load_weights(file)`, which reads .keras files too, and freeze it again."
+        )
+    return plans, missing
+
+
+def plans_described(layer: Layer, described: Sequence[StoredWeight]) -> list[tuple[Any, Plan]]:
+    """The variables of a built `layer` that a description is of, each with its plan.
 
     Raises:
         RestoreError: It is of another architecture.
     """
-    found = unique(walk(layer))
-    plans = []
-    faults = []
-    for weight in described:
-        plan = plan_from_config(weight["plan"])
-        variable = found[weight["index"]].variable if weight["index"] < len(found) else None
-        if variable is None or variable.name != weight["name"]:
-            faults.append(f"no {weight['path']} where it was")
-        elif tuple(variable.shape) != plan.shape:
-            shapes = f"another shape, {tuple(variable.shape)} and not {plan.shape}"
-            faults.append(f"{weight['path']} has {shapes}")
-        else:
-            plans.append((variable, plan))
-    # Fewer weights may be a layer that makes the others later.
-    if faults or (paths is not None and len(found) > len(paths)):
-        made = [weight.path for weight in found]
+    plans, missing = find_described(layer, described, None)
+    if missing:
         raise RestoreError(
-            f"{layer.name}: the model that was made has another architecture than the saved one; "
-            f"got {_difference(made, paths) or faults[0]}. Its config may lack an argument of its "
-            "class. Make the model in code with the arguments it had, then call "
-            "`model.load_weights(file)`, which reads .keras files too, and freeze it again."
+            f"{layer.name}: not all of it has its weights; got no {missing[0]['path']} yet. "
+            "Call it once on data, then restore."
         )
     return plans
+
+
+def _variable(layer: Layer, weight: StoredWeight, routes: Routes) -> tuple[Any, bool]:
+    """The variable in the place of a described one, and whether it should exist by now."""
+    if "route" not in weight:  # version 1: the place among all weights, when all are there
+        found = unique(walk(layer))
+        place = weight.get("index", len(found))
+        if place < len(found):
+            return found[place].variable, True
+        return None, all(one.built for one in sublayers(layer))
+    on_the_way = routes.follow(layer, weight["route"])
+    arrived = len(on_the_way) > len(weight["route"])
+    own = originals(_keras.own_variables(on_the_way[-1])) if arrived else []
+    if weight["position"] < len(own):
+        return own[weight["position"]], True
+    return None, all(one.built for one in on_the_way)
 
 
 def _difference(made: Sequence[str], saved: Sequence[str] | None) -> str:
@@ -95,3 +139,27 @@ def _difference(made: Sequence[str], saved: Sequence[str] | None) -> str:
 def _some(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     return f"{', '.join(paths[:3])}{more}"
+
+
+def _awaited(layer: Layer, routes: Routes) -> Iterator[StoredWeight]:
+    for chain in chains(layer):
+        if AWAITED in chain[-1].__dict__:
+            above = "".join(f"{one.name}/" for one in chain[1:])
+            for weight in chain[-1].__dict__[AWAITED].weights:
+                if "route" not in weight:
+                    raise RestoreError(
+                        f"{chain[-1].name}: a freeze from a file of an earlier version waits for "
+                        f"weights that do not exist yet; got no {weight['path']}. Call the model "
+                        "once on data, then save or clone it."
+                    )
+                yield StoredWeight(
+                    route=[*routes.along(chain), *weight["route"]],
+                    name=weight["name"],
+                    path=above + weight["path"],
+                    position=weight["position"],
+                    plan=weight["plan"],
+                )
+
+
+def _same_place(one: StoredWeight, other: StoredWeight) -> bool:
+    return (one.get("route"), one["position"]) == (other.get("route"), other["position"])

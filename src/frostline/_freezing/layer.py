@@ -8,7 +8,6 @@ where frostline is imported, and does not open at all where it is not.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,9 +17,10 @@ from frostline import _keras
 from frostline._arrays.stored import CLASS, KEY, VERSION, StoredWeight
 from frostline._errors import RestoreError
 from frostline._fast.paths import has_fast_path
+from frostline._freezing.awaited import Awaited
 from frostline._freezing.change import Plans, changed, changes_to
 from frostline._freezing.classes import set_class
-from frostline._freezing.description import plans_described
+from frostline._freezing.description import AWAITED
 from frostline._freezing.lists import whole_variables
 from frostline._freezing.resuming import (
     compiled_from_file,
@@ -80,7 +80,7 @@ class PartlyFrozen:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Make the layer of the inner class; it freezes itself when it is built."""
+        """Make the layer of the inner class; each weight is frozen as soon as it exists."""
         config = dict(config)
         described = config.pop(KEY, None)
         base = getattr(cls, "_frostline_base", None)
@@ -94,58 +94,57 @@ class PartlyFrozen:
                 f"{KEY!r}. Save the model again with `model.save(...)`."
             )
         if described is not None and described["weights"]:
-            if described["version"] != VERSION:
+            if described["version"] not in (1, VERSION):
                 raise RestoreError(
                     f"{layer.name}: saved by another version of frostline; got "
                     f"version={described['version']!r} (this one reads {VERSION}). "
                     "Upgrade frostline, then load the file again."
                 )
-            layer.__dict__["_frostline_paths"] = described.get("paths")
             expect_optimizers(layer, described.get("optimizers"))
-            _restore_when_built(layer, described["weights"])
+            _freeze_when_made(layer, described["weights"], described.get("paths"))
         return layer
 
 
 class Waiting(PartlyFrozen):
-    """Mixin of a layer that was made from a config and has yet to be built."""
+    """Mixin of a layer that was made from a config and lacks weights that are to be frozen."""
 
     def build_from_config(self, config: Any) -> None:
         """Build as Keras does, which for a model without a `build` is to trace its call."""
         super().build_from_config(config)  # type: ignore[misc]
-        if "_frostline_waiting" in self.__dict__:
-            _restore(self, last=True)
+        _look(self)
 
     def load_own_variables(self, store: Any) -> None:
-        """Weights are loaded into a layer that is built, so this is the last moment."""
-        if "_frostline_waiting" in self.__dict__:
-            _restore(self, last=True)
-            self.load_own_variables(store)  # of the class that it has now
-        else:
+        """Read whole weights, the first of them after what exists is frozen."""
+        _look(self)
+        if AWAITED in self.__dict__:
             super().load_own_variables(store)
+        else:
+            self.load_own_variables(store)  # of the class that it has now
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         outputs = super().__call__(*args, **kwargs)  # type: ignore[misc]
-        # A layer without a `build` of its own makes its weights while it is called.
-        if "_frostline_waiting" in self.__dict__ and self.built:  # type: ignore[attr-defined]
-            _restore(self, last=True)
+        # A weight may have been made outside any `build`.
+        _look(self)
         return outputs
 
 
 def refresh_classes(layers: Iterable[Layer]) -> None:
     """Give each layer the class that fits what is frozen in it now."""
     for layer in layers:
-        if "_frostline_waiting" in layer.__dict__:
-            continue
+        waits = AWAITED in layer.__dict__
         inside = unique(walk(layer))
-        if not any(plan_of(weight.variable) for weight in inside) or (
-            _keras.serializes_children(layer)
-            and not _own_frozen(layer)
-            and not compiles_itself(layer)
+        if not waits and (
+            not any(plan_of(weight.variable) for weight in inside)
+            or (
+                _keras.serializes_children(layer)
+                and not _own_frozen(layer)
+                and not compiles_itself(layer)
+            )
         ):
             set_class(layer, None)
             layer.__dict__.pop("_frostline_views", None)
             continue
-        set_class(layer, PartlyFrozen, _Loader)
+        set_class(layer, Waiting if waits else PartlyFrozen, _Loader)
         layer.__dict__["_frostline_views"] = _to_hold(layer, inside)
 
 
@@ -171,32 +170,15 @@ def _own_frozen(layer: Any) -> list[str]:
     return [variable.path for variable in own if plan_of(variable) is not None]
 
 
-def _restore_when_built(layer: Layer, weights: list[StoredWeight]) -> None:
-    layer.__dict__["_frostline_waiting"] = weights
+def _freeze_when_made(layer: Layer, weights: list[StoredWeight], paths: list[str] | None) -> None:
+    awaited = Awaited(layer, weights, paths, freeze_new)
     set_class(layer, Waiting, _Loader)
-    if layer.built:
-        _restore(layer, last=False)
-        return
-    build = layer.build
-
-    @functools.wraps(build)
-    def build_and_restore(*args: Any, **kwargs: Any) -> None:
-        build(*args, **kwargs)
-        object.__setattr__(layer, "build", build)
-        if "_frostline_waiting" in layer.__dict__:
-            _restore(layer, last=False)
-
-    object.__setattr__(layer, "build", build_and_restore)
+    awaited.look()
 
 
-def _restore(layer: Any, *, last: bool) -> None:
-    described = layer.__dict__["_frostline_waiting"]
-    found = unique(walk(layer))
-    if not last and len(found) <= max(weight["index"] for weight in described):
-        return
-    plans = plans_described(layer, described, layer.__dict__.pop("_frostline_paths", None))
-    del layer.__dict__["_frostline_waiting"]
-    freeze_new(layer, plans)
+def _look(layer: Any) -> None:
+    if AWAITED in layer.__dict__:
+        layer.__dict__[AWAITED].look()
 
 
 def freeze_new(layer: Layer, plans: Plans) -> None:
@@ -209,6 +191,7 @@ def freeze_new(layer: Layer, plans: Plans) -> None:
         layers = _keras.constructed_layers(_keras.live(keras.layers.Layer))
     with changed(changes, layers, refresh_classes):
         pass
+    refresh_classes([layer])  # no longer one that waits, if all was frozen already
 
 
 def _taken_over(weight: Found) -> bool:

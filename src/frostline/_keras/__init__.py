@@ -11,13 +11,15 @@ import functools
 import json
 import os
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras.src import backend as _backend
 from keras.src.backend.common import global_state as _global_state
+from keras.src.backend.common import variables as _variables
 from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.saving import serialization_lib as _serialization
 from keras.src.utils.tracking import DotNotTrackScope
@@ -69,6 +71,54 @@ def current_autocast() -> str | None:
     """The dtype that variables are cast to when read, None outside a mixed-precision call."""
     scope = _backend.common.variables.get_autocast_scope()
     return None if scope is None else scope.dtype
+
+
+@contextmanager
+def no_autocast() -> Iterator[None]:
+    """Variables are read in their own dtype inside, whatever mixed-precision call this is in.
+
+    `AutocastScope(None)` says of all of them that they have the default dtype.
+    """
+    scope = _global_state.get_global_attribute("autocast_scope")
+    _global_state.set_global_attribute("autocast_scope", None)
+    try:
+        yield
+    finally:
+        _global_state.set_global_attribute("autocast_scope", scope)
+
+
+def initialized(variables: Iterable[Any]) -> bool:
+    """Whether variables have their values, and others can be made of these.
+
+    In a stateless scope, as in the symbolic call that builds a model, Keras only notes them.
+    """
+    return current_scope() is None and all(storage(one) is not None for one in variables)
+
+
+def when_initialized(action: Callable[[], None]) -> None:
+    """Run an action as soon as all variables that exist now have their values.
+
+    That is on leaving a stateless scope, before anybody gets to see them. Keras has no event for
+    that; it goes through a list of variables, in which this stands as if it were one.
+    """
+    _variables.register_uninitialized_variable(_Uninitialized(action))
+
+
+class _Uninitialized:
+    """What stands in the list of variables to initialize."""
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action = action
+
+    def _deferred_initialize(self) -> None:
+        try:
+            self.action()
+        except BaseException:
+            # Keras would initialize those before this one again, the next time.
+            pending = _global_state.get_global_attribute("uninitialized_variables")
+            place = next(i for i, one in enumerate(pending) if one is self)
+            del pending[: place + 1]
+            raise
 
 
 def own_variables(layer: keras.layers.Layer) -> list[Any]:
