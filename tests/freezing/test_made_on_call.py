@@ -449,3 +449,36 @@ def assert_started_and_moved(clone, model):
         start_value = np.full(mask.shape, START, "float32")
         assert_same_bits(value(weight.variable), start_value, where=mask)
         assert (value(weight.variable) != start_value)[~mask].any() or mask.all()
+
+
+def test_unfreezing_what_still_waits_is_refused():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(2)(Block(name="block")(inputs)))
+    fl.freeze(model, "block/*", fl.at[..., 0])
+    block = type(model.layers[1]).from_config(model.layers[1].get_config())
+    around = keras.Sequential([block, layers.Dense(3)])
+    around.layers[1].build((None, 4))
+    with pytest.raises(fl.NotBuiltError, match=r"block: its freeze, .*Call the model once on data"):
+        fl.unfreeze(around)
+    around(X)
+    assert len(fl.unfreeze(around)) == 6
+
+
+def test_a_description_of_version_1_is_read():
+    layer = layers.LSTM(3, name="lstm")
+    layer.build((None, None, 4))
+    fl.freeze(layer, "*kernel", fl.at[0])
+    config = layer.get_config()
+    assert config["frostline"]["version"] == 2
+    config["frostline"]["version"] = 1
+    for index, weight in enumerate(config["frostline"]["weights"]):
+        assert weight.pop("route")
+        weight["index"] = index  # kernel, recurrent kernel
+    old = type(layer).from_config(config)
+    with pytest.raises(fl.RestoreError, match="of an earlier version waits for weights"):
+        old.get_config()
+    old.build((None, None, 4))
+    assert_all_same_bits(frozen_masks(old), frozen_masks(layer))
+    config["frostline"]["weights"][0]["index"] = 2
+    with pytest.raises(fl.RestoreError, match="no lstm_cell/kernel where it was"):
+        type(layer).from_config(config).build((None, None, 4))

@@ -13,16 +13,18 @@ from frostline._arrays.plan import Plan, WholePlan, plan_from_mask
 from frostline._console import each
 from frostline._errors import (
     EmptySelectionWarning,
+    NotBuiltError,
     SelectionError,
     TargetError,
     UnsupportedError,
     warn,
 )
 from frostline._freezing.apply import apply_plans
+from frostline._freezing.description import AWAITED
 from frostline._selections.algebra import Selection
 from frostline._selections.simple import as_selection, everything, nothing
 from frostline._selections.weight import Weight
-from frostline._weights.tree import Found, select, weights_of
+from frostline._weights.tree import Found, select, sublayers, weights_of
 from frostline._weights.view import plan_of
 
 
@@ -191,6 +193,8 @@ def _change(target: Any, weights: Any, where: Any, *, freezing: bool) -> Changes
             f"weights={weights!r}. Write `fl.freeze({first}, where=selection)`."
         )
     selection = as_selection(where)
+    if not freezing:
+        _refuse_awaited(target)
     plans = []
     changes = []
     said_nothing = []
@@ -226,6 +230,18 @@ def _change(target: Any, weights: Any, where: Any, *, freezing: bool) -> Changes
         )
     apply_plans(target, plans, doing="freezing" if freezing else "unfreezing")
     return Changes(changes)
+
+
+def _refuse_awaited(target: Any) -> None:
+    """The error for a freeze that would come back after it was taken away."""
+    for layer in sublayers(target):
+        if AWAITED in layer.__dict__:
+            waiting = layer.__dict__[AWAITED].weights
+            raise NotBuiltError(
+                f"{layer.name}: its freeze, made from a config or a file, waits for weights that "
+                f"do not exist yet; got {len(waiting)} of them, {waiting[0]['path']} first. Call "
+                "the model once on data, then unfreeze it."
+            )
 
 
 def _named(weights: Any) -> str:
