@@ -169,3 +169,28 @@ def test_spectral_normalization_around_a_frozen_layer(kind, tmp_path):
     np.testing.assert_array_equal(array(loaded(X)), array(model(X)))
     masks = [fl.frozen_mask(weight.variable) for weight in weights(loaded)]
     assert_all_same_bits(masks, [mask])
+
+
+def test_a_tied_head_that_is_added_to_a_frozen_table():
+    keras.utils.set_random_seed(0)
+    table = keras.layers.Embedding(10, 4, name="tokens")
+    body = keras.Sequential([keras.Input((5,), dtype="int32"), table])
+    fl.freeze(body, "tokens/embeddings", fl.tokens(range(8)))
+
+    class Head(keras.layers.Layer):
+        def __init__(self, weight):
+            super().__init__()
+            self.weight = weight
+
+        def call(self, inputs):
+            return keras.ops.matmul(inputs, keras.ops.transpose(self.weight))
+
+    model = keras.Sequential([*body.layers, Head(table.embeddings)])
+    model(np.ones((1, 5), "int32"))
+    assert [tuple(v.shape) for v in model.trainable_variables] == [(2, 4)]
+    before = value(table.embeddings)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, jit_compile=keras.backend.backend() == "jax")
+    model.fit(np.full((4, 5), 9), np.ones((4, 5)), verbose=0)
+    moved = (value(table.embeddings) != before).any(axis=1)
+    assert np.flatnonzero(moved).tolist() == [8, 9]
