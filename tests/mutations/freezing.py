@@ -17,7 +17,9 @@ MUTATIONS = [
         file="_freezing/layer.py",
         old="            and not compiles_itself(layer)\n",
         new="",
-        tests=("freezing/test_resuming.py",),
+        tests=(
+            "freezing/test_resuming.py::test_what_a_compile_of_its_own_loses_is_told_and_comes_back_by_the_lines_told",
+        ),
     ),
     Mutation(
         name="the command does not look at the optimizer that came back",

@@ -7,6 +7,7 @@ changed is exchanged in it, and what a whole freeze took away comes back to its 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -37,11 +38,12 @@ def followed(
         optimizers: Every optimizer that is built.
     """
     inside = {id(one) for optimizer in optimizers for one in inner_optimizers(optimizer)}
+    siblings = Siblings(layers, changes)
     made: list[Rebuilt] = []
     try:
         for optimizer in optimizers:
             if id(optimizer) not in inside:
-                made += _exchanged(optimizer, layers, changes)
+                made += _exchanged(optimizer, siblings, changes)
         for one in made:
             one.put_in()
         with steps_remade([layer for layer in layers if isinstance(layer, keras.Model)]):
@@ -105,16 +107,15 @@ def slots_per_weight(optimizer: Any) -> int | None:
     return counts.pop() if len(counts) == 1 and set(shapes) <= set(probes) else None
 
 
-def _exchanged(
-    optimizer: Any, layers: Sequence[Layer], changes: Sequence[PlanChange]
-) -> list[Rebuilt]:
+def _exchanged(optimizer: Any, siblings: Siblings, changes: Sequence[PlanChange]) -> list[Rebuilt]:
     """An optimizer, and those inside it, for its list with what has changed exchanged."""
     listed = {id(original(variable)): variable for variable in _keras.optimized(optimizer)}
     changed = {id(change.variable): change for change in changes}
     wanted = known(optimizer)
+    there = {id(variable) for variable in wanted}
     for change in changes:
-        if isinstance(change.before, WholePlan) and id(change.variable) not in map(id, wanted):
-            place = _place_among(wanted, change, layers, changed)
+        if isinstance(change.before, WholePlan) and id(change.variable) not in there:
+            place = siblings.place_among(wanted, change.variable)
             if place is not None:
                 wanted.insert(place, change.variable)
     if not any(id(variable) in changed for variable in wanted):
@@ -128,34 +129,42 @@ def _exchanged(
     return rebuilt(optimizer, variables, wanted, changes)
 
 
-def _place_among(
-    wanted: Sequence[Any],
-    change: PlanChange,
-    layers: Sequence[Layer],
-    changed: dict[int, PlanChange],
-) -> int | None:
-    """Where an optimizer that was built while a variable was wholly frozen takes it in.
+class Siblings:
+    """The weights beside each one: what an optimizer was built with while it was wholly frozen."""
 
-    With the weights that it is nearest to, those of its own layer or else of a layer around it, if
-    the optimizer trains these: it would have got it with them. None where it does not.
-    """
-    ways = [[weight.variable for weight in unique(walk(layer))] for layer in layers]
-    of_it = [way for way in ways if any(one is change.variable for one in way)]
-    places = {id(variable): place for place, variable in enumerate(wanted)}
-    for way in sorted(of_it, key=len):
-        trained = [one for one in way if _trained_before(one, changed)]
-        if trained:
-            on = bool(change.variable.trainable)
-            if not any(id(one) in places and bool(one.trainable) is on for one in trained):
-                return None
-            at = next(i for i, one in enumerate(way) if one is change.variable)
-            ahead = [places[id(one)] + 1 for one in way[:at] if id(one) in places]
-            after = [places[id(one)] for one in way[at:] if id(one) in places]
-            return ahead[-1] if ahead else after[0]
-    return None
+    def __init__(self, layers: Sequence[Layer], changes: Sequence[PlanChange]) -> None:
+        self._layers = layers
+        self._before = {id(change.variable): change.before for change in changes}
 
+    @functools.cached_property
+    def _around(self) -> dict[int, list[list[Any]]]:
+        """For each weight those of the layers around it, from its own layer outwards."""
+        ways = [[weight.variable for weight in unique(walk(layer))] for layer in self._layers]
+        around: dict[int, list[list[Any]]] = {}
+        for way in sorted(ways, key=len):
+            for variable in way:
+                around.setdefault(id(variable), []).append(way)
+        return around
 
-def _trained_before(variable: Any, changed: dict[int, PlanChange]) -> bool:
-    change = changed.get(id(variable))
-    before = plan_of(variable) if change is None else change.before
-    return not isinstance(before, WholePlan)
+    def place_among(self, wanted: Sequence[Any], variable: Any) -> int | None:
+        """Where an optimizer that was built during a whole freeze takes the variable in.
+
+        With the weights that it is nearest to, those of its own layer or else of a layer around it,
+        if the optimizer trains these: it would have got it with them. None where it does not.
+        """
+        places = {id(one): place for place, one in enumerate(wanted)}
+        for way in self._around.get(id(variable), ()):
+            trained = [one for one in way if self._trained_before(one)]
+            if trained:
+                on = bool(variable.trainable)
+                if not any(id(one) in places and bool(one.trainable) is on for one in trained):
+                    return None
+                at = next(i for i, one in enumerate(way) if one is variable)
+                ahead = [places[id(one)] + 1 for one in way[:at] if id(one) in places]
+                after = [places[id(one)] for one in way[at:] if id(one) in places]
+                return ahead[-1] if ahead else after[0]
+        return None
+
+    def _trained_before(self, variable: Any) -> bool:
+        before = self._before.get(id(variable), plan_of(variable))
+        return not isinstance(before, WholePlan)

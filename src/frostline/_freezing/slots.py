@@ -197,9 +197,8 @@ class _Build:
             for name in [name for name, value in found.items() if _holds_slots(value)]:
                 if name not in new:
                     del found[name]
-        before = known(self.old)
-        joined = [original(v) for v in _keras.optimized(self.new)]
-        found[KNOWN] = [*before, *(v for v in joined if not any(v is one for one in before))]
+        joined = [*known(self.old), *map(original, _keras.optimized(self.new))]
+        found[KNOWN] = list({id(variable): variable for variable in joined}.values())
         return {**found, **_exclusions(found, self.changes)}
 
     def _was_built(self, name: str, value: Any) -> bool:
@@ -225,9 +224,9 @@ class _Build:
             elif name == _keras.INNER and kept is not None:
                 setattr(self.new, name, [*kept, *value[len(kept) :]])
         order = [taken.get(id(slot), slot) for slot in order]
-        own = [v for v in vars(self.old).values() if isinstance(v, keras.Variable)]
-        order += [v for v in own if not any(v is one for one in order)]
-        _keras.set_slots(self.new, [slot for slot in order if slot is not None])
+        order += [v for v in vars(self.old).values() if isinstance(v, keras.Variable)]
+        slots = {id(slot): slot for slot in order if slot is not None}
+        _keras.set_slots(self.new, list(slots.values()))
 
     def _adopt_unreferenced(self, taken: dict[int, Any]) -> None:
         """Keep the slots too that were not made from a reference, as the factors of Adafactor."""
