@@ -71,6 +71,11 @@ class Backend:
         del variable
         return contextlib.nullcontext()
 
+    def naming(self, variable: Any) -> AbstractContextManager[Any]:
+        """The context in which the framework gives what it makes the name that `variable` has."""
+        del variable
+        return contextlib.nullcontext()
+
     def layout_axes(self, layout: Any, ndim: int) -> list[Any] | None:
         """The mesh axis along each of the `ndim` axes of a variable, None without a layout."""
         del ndim

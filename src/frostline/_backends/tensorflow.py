@@ -79,6 +79,12 @@ class TensorFlowBackend(Backend):
             return contextlib.nullcontext()
         return strategy.scope()
 
+    def naming(self, variable: Any) -> AbstractContextManager[Any]:
+        # Optimizers look for the words of `exclude_from_weight_decay` in the name of a variable,
+        # which for TensorFlow has the layers in it.
+        above = variable.path.rpartition("/")[0]
+        return tf.name_scope(f"{above}/") if above else contextlib.nullcontext()
+
     def reference(self, storage: Any) -> Callable[[], Any]:
         # A compiled function goes on with the resource of a variable that nothing in Python holds.
         return lambda: storage

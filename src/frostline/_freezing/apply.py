@@ -13,8 +13,10 @@ from frostline._backends.current import backend
 from frostline._errors import warn
 from frostline._freezing.change import Plans, changed, changes_to
 from frostline._freezing.constraints import warn_of_constraints
+from frostline._freezing.copies import outermost
 from frostline._freezing.layer import refresh_classes
 from frostline._freezing.optimizer import followed
+from frostline._freezing.replay import slots_by_reference
 from frostline._freezing.stale import stale_functions, warn_of_stale
 from frostline._weights.tree import Layer, sublayers
 
@@ -57,11 +59,15 @@ def plans_applied(
         living = _living()
     given_up = [change.listed[0] for change in changes if change.replaces_trained]
     _warn_of_native(backend.native_optimizers(given_up, living))
-    layers, optimizers = _keras.constructed_layers(living), _keras.built_optimizers(living)
+    layers, optimizers = (
+        _keras.constructed_layers(living),
+        outermost(_keras.built_optimizers(living)),
+    )
+    owned = slots_by_reference(optimizers, changes)
     around = sublayers(target)
     with (
         changed(changes, layers, refresh_classes, doing) as affected,
-        followed(affected, changes, optimizers),
+        followed(affected, changes, optimizers, owned),
     ):
         refresh_classes(around)
         yield

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,6 +13,15 @@ from frostline._errors import UnsupportedError
 
 KNOWN = "_frostline_known"
 """The attribute of an optimizer that holds what `known` gives."""
+
+_copies: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def outermost(optimizers: Sequence[Any]) -> list[Any]:
+    """Those of optimizers that users may hold and that are inside no other of them."""
+    theirs = [optimizer for optimizer in optimizers if optimizer not in _copies]
+    inside = {id(one) for optimizer in theirs for one in inner_optimizers(optimizer)}
+    return [optimizer for optimizer in theirs if id(optimizer) not in inside]
 
 
 def inner_optimizers(optimizer: Any) -> list[Any]:
@@ -35,11 +46,20 @@ def known(optimizer: Any) -> list[Any]:
 
 
 def copy_of(optimizer: Any) -> Any:
-    """An optimizer with the config of another, not built."""
+    """An optimizer with the config of another, not built.
+
+    Its learning rate is any number: it is not used, and may be a function that no config holds.
+    """
+    copy = _copied(optimizer)
+    _copies.add(copy)
+    return copy
+
+
+def _copied(optimizer: Any) -> Any:
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
         return _copy_of_several(optimizer)
     try:
-        config = optimizer.get_config()
+        config = _keras.config_without_rate(optimizer)
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             del config["inner_optimizer"]
             return type(optimizer)(copy_of(optimizer.inner_optimizer), **config)

@@ -8,7 +8,7 @@ where frostline is imported, and does not open at all where it is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -22,6 +22,8 @@ from frostline._freezing.change import Plans, changed, changes_to
 from frostline._freezing.classes import set_class
 from frostline._freezing.description import AWAITED
 from frostline._freezing.lists import whole_variables
+from frostline._freezing.optimizer import followed
+from frostline._freezing.replay import slots_by_reference
 from frostline._freezing.resuming import (
     compiled_from_file,
     compiles_itself,
@@ -181,15 +183,24 @@ def _look(layer: Any) -> None:
         layer.__dict__[AWAITED].look()
 
 
-def freeze_new(layer: Layer, plans: Plans) -> None:
+def freeze_new(layer: Layer, plans: Plans, optimizers: Sequence[Any] = ()) -> None:
     """Give the weights of a layer that was just made their plans.
 
-    Nothing else holds them yet, unless the layer took them over from another.
+    No other layer holds them yet, unless this one took them over.
+
+    Args:
+        layer: The layer.
+        plans: Its variables, each with its plan.
+        optimizers: Those that may have been built for them already.
     """
     changes, layers = changes_to(plans), sublayers(layer)
     if any(_taken_over(weight) for weight in walk(layer)):
         layers = _keras.constructed_layers(_keras.live(keras.layers.Layer))
-    with changed(changes, layers, refresh_classes):
+    owned = slots_by_reference(optimizers, changes)
+    with (
+        changed(changes, layers, refresh_classes) as affected,
+        followed(affected, changes, optimizers, owned),
+    ):
         pass
     refresh_classes([layer])  # no longer one that waits, if all was frozen already
 

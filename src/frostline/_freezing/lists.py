@@ -1,4 +1,4 @@
-"""All weights of a layer or model at once: lists of arrays, and Keras's tree of state.
+"""Methods of Keras that are given weights or asked for them: what they take for a divided one.
 
 A list of arrays does not say what it is made of. So those of a partly frozen model are of whole
 weights, as before its freeze: they fit every freeze, and the plain model. A tree of state has the
@@ -16,14 +16,16 @@ import keras
 from frostline import _keras
 from frostline._errors import RestoreError
 from frostline._weights.tree import Layer, sublayers
-from frostline._weights.view import made_of, originals
+from frostline._weights.view import made_of, originals, tracked
 
 
 def watch_lists() -> None:
-    """Have Keras's methods for all weights at once know of freezes."""
+    """Have these methods know of freezes."""
     _keras.wrap(Layer, "get_weights", _whole)
     _keras.wrap(Layer, "set_weights", _whole)
     _keras.wrap(keras.Model, "set_state_tree", _checked)
+    excluding = "exclude_from_weight_decay"
+    _keras.wrap(_keras.told_by(excluding), excluding, _excluding)
 
 
 @contextmanager
@@ -44,12 +46,21 @@ def _whole(method: Any, layer: Layer, *args: Any) -> Any:
         return method(layer, *args)
 
 
+def _excluding(method: Any, optimizer: Any, var_list: Any = None, var_names: Any = None) -> None:
+    # What optimizers are given of a divided weight is its trainable part.
+    trained = None if var_list is None else [tracked(variable)[0] for variable in var_list]
+    method(optimizer, trained, var_names)
+
+
 def _checked(method: Any, model: Any, state_tree: Mapping[str, Any]) -> None:
-    for kind in ("trainable_variables", "non_trainable_variables"):
+    kinds = ("trainable_variables", "non_trainable_variables")
+    for kind in kinds:
         given = _paths(state_tree.get(kind, {}))
         for variable in getattr(model, kind):
-            partial = hasattr(variable, "_frostline_view") or made_of(variable)
-            if kind in state_tree and partial and variable.path not in given:
+            # Of a part the other one tells the plan, so both have to be there.
+            part = hasattr(variable, "_frostline_view") and any(one in state_tree for one in kinds)
+            asked = part or (kind in state_tree and made_of(variable))
+            if asked and variable.path not in given:
                 raise RestoreError(
                     f"{variable.path}: saved with another freeze, or with none; got a state tree "
                     f"without this variable among its {kind}. Freeze the model as it was then, or "

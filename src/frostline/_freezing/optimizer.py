@@ -8,7 +8,8 @@ changed is exchanged in it, and what a whole freeze took away comes back to its 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,32 +19,39 @@ from keras import ops
 from frostline import _keras
 from frostline._arrays.plan import WholePlan
 from frostline._freezing.change import PlanChange
-from frostline._freezing.copies import copy_of, inner_optimizers, known, original
-from frostline._freezing.slots import Rebuilt, let_go, rebuilt
+from frostline._freezing.copies import copy_of, known, original
+from frostline._freezing.replay import Owned, let_go
+from frostline._freezing.slots import Rebuilt, rebuilt
 from frostline._weights.tree import Layer, unique, walk
 from frostline._weights.view import plan_of, tracked
 
 _STAGES = ("train", "test", "predict")
+_HIDDEN = "_frostline_hidden_from"
 
 
 @contextmanager
 def followed(
-    layers: Sequence[Layer], changes: Sequence[PlanChange], optimizers: Sequence[Any]
+    layers: Sequence[Layer],
+    changes: Sequence[PlanChange],
+    optimizers: Sequence[Any],
+    owned: Owned,
 ) -> Iterator[None]:
     """Bring optimizers and compiled steps in step with changes; after a failure all is as it was.
 
     Args:
         layers: All layers around the changed variables, models among them.
         changes: What has changed, and is divided already.
-        optimizers: Every optimizer that is built.
+        optimizers: Every optimizer that is built and inside no other.
+        owned: What `slots_by_reference` gave before the changes.
     """
-    inside = {id(one) for optimizer in optimizers for one in inner_optimizers(optimizer)}
     siblings = Siblings(layers, changes)
     made: list[Rebuilt] = []
     try:
         for optimizer in optimizers:
-            if id(optimizer) not in inside:
-                made += _exchanged(optimizer, siblings, changes)
+            made += _exchanged(optimizer, siblings, changes, owned)
+        for change in changes:
+            if isinstance(change.after, WholePlan):
+                note_hidden(change.variable, optimizers)
         for one in made:
             one.put_in()
         with steps_remade([layer for layer in layers if isinstance(layer, keras.Model)]):
@@ -107,7 +115,9 @@ def slots_per_weight(optimizer: Any) -> int | None:
     return counts.pop() if len(counts) == 1 and set(shapes) <= set(probes) else None
 
 
-def _exchanged(optimizer: Any, siblings: Siblings, changes: Sequence[PlanChange]) -> list[Rebuilt]:
+def _exchanged(
+    optimizer: Any, siblings: Siblings, changes: Sequence[PlanChange], owned: Owned
+) -> list[Rebuilt]:
     """An optimizer, and those inside it, for its list with what has changed exchanged."""
     listed = {id(original(variable)): variable for variable in _keras.optimized(optimizer)}
     changed = {id(change.variable): change for change in changes}
@@ -115,7 +125,7 @@ def _exchanged(optimizer: Any, siblings: Siblings, changes: Sequence[PlanChange]
     there = {id(variable) for variable in wanted}
     for change in changes:
         if isinstance(change.before, WholePlan) and id(change.variable) not in there:
-            place = siblings.place_among(wanted, change.variable)
+            place = siblings.place_for(optimizer, wanted, change.variable)
             if place is not None:
                 wanted.insert(place, change.variable)
     if not any(id(variable) in changed for variable in wanted):
@@ -126,7 +136,7 @@ def _exchanged(optimizer: Any, siblings: Siblings, changes: Sequence[PlanChange]
             variables += [listed[id(variable)]] if id(variable) in listed else []
         elif not isinstance(changed[id(variable)].after, WholePlan):
             variables.append(tracked(variable)[0])
-    return rebuilt(optimizer, variables, wanted, changes)
+    return rebuilt(optimizer, variables, wanted, changes, owned)
 
 
 class Siblings:
@@ -146,25 +156,47 @@ class Siblings:
                 around.setdefault(id(variable), []).append(way)
         return around
 
-    def place_among(self, wanted: Sequence[Any], variable: Any) -> int | None:
+    def place_for(self, optimizer: Any, wanted: Sequence[Any], variable: Any) -> int | None:
         """Where an optimizer that was built during a whole freeze takes the variable in.
 
-        With the weights that it is nearest to, those of its own layer or else of a layer around it,
-        if the optimizer trains these: it would have got it with them. None where it does not.
+        It would have got it with the weights beside it: those of its own layer, or else of a layer
+        around it, that train as it does. If the optimizer has all of these, the variable stands
+        between them. None where it has not, or was there before the freeze and did without.
         """
+        if optimizer in vars(variable).get(_HIDDEN, ()):
+            return None
         places = {id(one): place for place, one in enumerate(wanted)}
-        for way in self._around.get(id(variable), ()):
-            trained = [one for one in way if self._trained_before(one)]
-            if trained:
-                on = bool(variable.trainable)
-                if not any(id(one) in places and bool(one.trainable) is on for one in trained):
-                    return None
-                at = next(i for i, one in enumerate(way) if one is variable)
-                ahead = [places[id(one)] + 1 for one in way[:at] if id(one) in places]
-                after = [places[id(one)] for one in way[at:] if id(one) in places]
-                return ahead[-1] if ahead else after[0]
-        return None
+        ways = self._around.get(id(variable), [])
+        for way in ways:
+            on = bool(variable.trainable)
+            beside = [one for one in way if self._trained_before(one) and one.trainable == on]
+            if beside:
+                return _between(way, variable, places) if _all_in(beside, places) else None
+        # Nothing trained at all: the model's own optimizer was built for nothing.
+        owners = [layer for layer in self._layers if getattr(layer, "optimizer", None) is optimizer]
+        return _between(ways[-1], variable, places) if owners and ways else None
 
     def _trained_before(self, variable: Any) -> bool:
         before = self._before.get(id(variable), plan_of(variable))
         return not isinstance(before, WholePlan)
+
+
+def _all_in(variables: Sequence[Any], places: Mapping[int, int]) -> bool:
+    return all(id(variable) in places for variable in variables)
+
+
+def _between(way: Sequence[Any], variable: Any, places: Mapping[int, int]) -> int:
+    """The place of a variable among others that are in the order of `way`."""
+    at = next(i for i, one in enumerate(way) if one is variable)
+    ahead = [places[id(one)] + 1 for one in way[:at] if id(one) in places]
+    after = [places[id(one)] for one in way[at:] if id(one) in places]
+    return ahead[-1] if ahead else min(after, default=0)
+
+
+def note_hidden(variable: Any, optimizers: Iterable[Any]) -> None:
+    """Note which optimizers are built already when a variable is wholly frozen.
+
+    One that has it gets it back. One that has not was never meant for it, unlike one that is built
+    while it is hidden.
+    """
+    variable.__dict__[_HIDDEN] = weakref.WeakSet(optimizers)

@@ -10,8 +10,9 @@ of its attributes, and costs what changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,12 +22,13 @@ from keras import ops
 from frostline import _keras
 from frostline._arrays.plan import Plan, SplitPlan, WholePlan
 from frostline._backends.current import backend
+from frostline._errors import UnsupportedError
 from frostline._freezing.change import PlanChange
+from frostline._freezing.containers import CONTAINERS, content, flat, holds
 from frostline._freezing.copies import KNOWN, copy_of, inner_optimizers, known, original
+from frostline._freezing.replay import Owned, handed, keep, refusal, replayed
 from frostline._weights import split
 from frostline._weights.view import tracked
-
-_CONTAINERS = (list, tuple, dict, set)
 
 
 @dataclass(eq=False)
@@ -50,7 +52,11 @@ class Rebuilt:
 
 
 def rebuilt(
-    optimizer: Any, variables: list[Any], wanted: list[Any], changes: Sequence[PlanChange]
+    optimizer: Any,
+    variables: list[Any],
+    wanted: list[Any],
+    changes: Sequence[PlanChange],
+    owned: Owned,
 ) -> list[Rebuilt]:
     """An optimizer for another list, and the optimizers inside it for their parts of that.
 
@@ -61,6 +67,7 @@ def rebuilt(
         variables: What it is to train.
         wanted: What it is to know, see `known`: the same, and what is wholly frozen for now.
         changes: What has changed, and is divided already.
+        owned: What `slots_by_reference` gave.
 
     Raises:
         UnsupportedError: It can not be made again from its config.
@@ -69,23 +76,17 @@ def rebuilt(
     with backend.creating(optimizer.variables[0]):
         fresh = copy_of(optimizer)
         pairs = list(_pairs(optimizer, fresh))
-        made = [_Build(old, new, changes) for old, new in pairs]
+        made = [
+            _Build(old, new, changes, owned[id(old)] if id(old) in owned else replayed(old))
+            for old, new in pairs
+        ]
         with ExitStack() as stack:
             for one in made:
                 stack.enter_context(one.hooked())
             fresh.build(variables)
-        for one in made:
-            one.carry()
         found = [Rebuilt(one.old, one.attributes()) for one in made]
     found[0].after[KNOWN] = wanted
     return found
-
-
-def let_go(optimizers: Iterable[Any]) -> None:
-    """End the hold on slots that are handed to a copy while it is built."""
-    for optimizer in optimizers:
-        for slot in optimizer.variables:
-            slot.__dict__.pop("assign", None)
 
 
 def _pairs(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:
@@ -97,74 +98,126 @@ def _pairs(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:
 class _Build:
     """One optimizer and its copy, while that is built."""
 
-    def __init__(self, old: Any, new: Any, changes: Sequence[PlanChange]) -> None:
+    def __init__(
+        self, old: Any, new: Any, changes: Sequence[PlanChange], were: dict[Any, Any]
+    ) -> None:
         self.old, self.new, self.changes = old, new, changes
+        self.were = were  # the slots of the optimizer, by what asked for them
         self.change_of = {id(tracked(change.variable)[0]): change for change in changes}
-        listed = _keras.optimized(old)
-        self.places = {id(variable): place for place, variable in enumerate(listed)}
-        self.parallel = {
-            name: value
-            for name, value in vars(old).items()
-            if name not in _keras.BUILT and _is_parallel(value, len(listed))
-        }
-        self.slots: list[tuple[Any, Any, PlanChange]] = []
+        self.places = {id(one): place for place, one in enumerate(_keras.optimized(old))}
+        self.before = {name: (value, content(value)) for name, value in vars(new).items()}
+        self.carried: list[tuple[Any, Any, PlanChange]] = []  # slot, the one it was, why
+        self.made: dict[int, Any] = {}
         self.kept: dict[int, Any] = {}
-        self.before = {name: (value, _content(value)) for name, value in vars(new).items()}
+        self._asked: Counter[Any] = Counter()
 
-    @contextmanager
-    def hooked(self) -> Iterator[None]:
+    def hooked(self) -> AbstractContextManager[None]:
         """While the copy is built, it is handed the slots that stay, and writes to none of them."""
-        asked = ("assign", "assign_add", "assign_sub")
-        hooks: dict[str, Any] = {name: self._sparing(getattr(self.new, name)) for name in asked}
         make = self.new.add_variable_from_reference
-        hooks["add_variable_from_reference"] = lambda reference_variable, *args, **kwargs: (
-            self._slot(make, reference_variable, *args, **kwargs)
-        )
-        self.new.__dict__.update(hooks)
-        try:
-            yield
-        finally:
-            let_go([self.old])
-            for name in hooks:
-                del self.new.__dict__[name]
 
-    def _slot(
-        self, make: Callable[..., Any], reference: Any, name: Any = None, initializer: Any = "zeros"
-    ) -> Any:
-        change = self.change_of.get(id(reference))
-        before = reference if change is None else change.listed[0]
-        place = self.places.get(id(before))
-        found = None if place is None else self._find(place, _keras.slot_name(reference, name))
-        if found is None or change is not None:
-            slot = make(reference, name=name, initializer=initializer)
+        def slot(reference_variable: Any, name: Any = None, initializer: Any = "zeros") -> Any:
+            change = self.change_of.get(id(reference_variable))
+            before = reference_variable if change is None else change.listed[0]
+            key = (id(before), name)
+            found = self.were.get((*key, self._asked[key]))
+            self._asked[key] += 1
+            if found is not None and change is None:
+                keep(found, self.kept)
+                _keras.track_slot(self.new, found)
+                return found
+            made = make(reference_variable, name=name, initializer=initializer)
+            self.made[id(made)] = made
             if found is not None and change is not None:
-                self.slots.append((slot, found, change))
-            return slot
-        self._keep(found)
-        _keras.track_slot(self.new, found)
-        return found
+                self.carried.append((made, found, change))
+            return made
 
-    def _find(self, place: int, name: str) -> Any:
-        """The slot of the variable at a place that has this name: two may have one path."""
-        for values in self.parallel.values():
-            if getattr(values[place], "name", None) == name:
-                return values[place]
-        named = [slot for slot in _keras.slots(self.old) if slot.name == name]
-        return named[0] if len(named) == 1 else None
+        return handed(self.old, self.new, slot, self.kept)
 
-    def _keep(self, slot: Any) -> None:
-        # Some optimizers begin a slot with the weight. On the object, since it is only for now.
-        self.kept[id(slot)] = slot
-        slot.__dict__["assign"] = lambda value: value
+    def attributes(self) -> dict[str, Any]:
+        """What the optimizer is to hold: what its copy built, and all else of its own."""
+        self._adopt()
+        self._carry()
+        new, found = vars(self.new), dict(vars(self.old))
+        whose = {id(slot) for slot in self.were.values()}
+        for name, value in vars(self.old).items():
+            variables = [id(one) for one in flat(value)]
+            mine = not whose.isdisjoint(variables) or (variables and not self.new.built)
+            if name not in new and mine:
+                del found[name]
+        for name, value in new.items():
+            if name in _keras.BUILT or self._is_slot(value) or self._was_built(name, value):
+                found[name] = value
+            else:
+                found.setdefault(name, value)
+        self._check(found)
+        joined = [*known(self.old), *map(original, _keras.optimized(self.new))]
+        found[KNOWN] = list({id(variable): variable for variable in joined}.values())
+        return {**found, **_exclusions(found, self.changes)}
 
-    def _sparing(self, assign: Callable[..., Any]) -> Callable[..., Any]:
-        def spare(variable: Any, value: Any) -> None:
-            if id(variable) not in self.kept:
-                assign(variable, value)
+    def _is_slot(self, value: Any) -> bool:
+        return id(value) in self.made or id(value) in self.kept
 
-        return spare
+    def _was_built(self, name: str, value: Any) -> bool:
+        was = self.before.get(name)
+        same = was is not None and was[0] is value and was[1] == content(value)
+        if same or not isinstance(value, CONTAINERS):
+            return False
+        # What the optimizer has noted since in a list that begins as an empty one is its own.
+        return bool(value) or holds(vars(self.old).get(name))
 
-    def carry(self) -> None:
+    def _adopt(self) -> None:
+        """Put what the optimizer keeps in the place of what its copy made of that."""
+        order, taken = list(_keras.slots(self.new)), {}
+        for name, value in list(vars(self.new).items()):
+            kept = vars(self.old).get(name)
+            if name in _keras.BUILT or kept is None or self._is_slot(value):
+                continue
+            if isinstance(value, keras.Variable) and isinstance(kept, keras.Variable):
+                if len(value.shape) and name not in self.before:
+                    raise UnsupportedError(self._refusal(f"one variable {name} for all weights"))
+                taken[id(value)] = kept
+                setattr(self.new, name, kept)
+            elif isinstance(value, keras.optimizers.Optimizer):
+                setattr(self.new, name, kept)
+            elif name == _keras.INNER:
+                setattr(self.new, name, [*kept, *value[len(kept) :]])
+            elif self._was_built(name, value) and not name.startswith(_keras.TRACKABLE):
+                setattr(self.new, name, self._with_kept(value, kept, taken))
+        order = [taken.get(id(slot), slot) for slot in order]
+        order += [v for v in vars(self.old).values() if isinstance(v, keras.Variable)]
+        whose = {id(slot) for slot in self.were.values()}
+        order = [slot for slot in order if self._is_slot(slot) or id(slot) not in whose]
+        _keras.set_slots(self.new, list({id(slot): slot for slot in order}.values()))
+
+    def _with_kept(self, value: Any, kept: Any, taken: dict[int, Any]) -> Any:
+        """What the copy built, with what was not asked for as a slot as the optimizer has it."""
+        listed = _keras.optimized(self.new)
+        if isinstance(value, dict) and isinstance(kept, dict):
+            changed = {key for v in listed if id(v) in self.change_of for key in _keys(v)}
+            return {
+                key: kept[key] if key in kept and key not in changed and not holds(one) else one
+                for key, one in value.items()
+            }
+        both = isinstance(value, list | tuple) and isinstance(kept, list | tuple)
+        if not both or (len(value), len(kept)) != (len(listed), len(self.places)):
+            return value
+        mixed = list(value)
+        for i, variable in enumerate(listed):
+            change = self.change_of.get(id(variable))
+            before = variable if change is None else change.listed[0]
+            was = kept[self.places[id(before)]] if id(before) in self.places else None
+            if was is None or self._is_slot(value[i]) or content(value[i]):
+                continue
+            shape = tuple(getattr(was, "shape", ()))
+            if change is None:
+                taken[id(value[i])] = mixed[i] = was
+            elif isinstance(was, keras.Variable) and shape == tuple(before.shape):
+                self.carried.append((value[i], was, change))
+            elif shape and shape == tuple(before.shape):
+                raise UnsupportedError(self._refusal(f"a {type(was).__name__} for each weight"))
+        return type(value)(mixed) if isinstance(value, tuple) else mixed
+
+    def _carry(self) -> None:
         """Fill the slots of what has changed from those that it had."""
         for variable, average in _keras.averages([self.new]):
             if id(average) not in self.kept or not backend.is_alive(average):
@@ -172,7 +225,7 @@ class _Build:
                 # copy, since JAX takes the memory of both away in one step. One whose memory is
                 # gone was the weight's: Keras gave the model the averages when `fit` ended.
                 average.assign(ops.copy(variable))
-        for slot, source, change in self.slots:
+        for slot, source, change in self.carried:
             before, after = change.listed[0], tracked(change.variable)[0]
             if not backend.is_alive(source):
                 continue
@@ -181,87 +234,40 @@ class _Build:
             elif source.shape == slot.shape:
                 slot.assign(source)
 
-    def attributes(self) -> dict[str, Any]:
-        """What the optimizer is to hold: what its copy built, and all else of its own."""
-        self._adopt()
-        found = dict(vars(self.old))
-        new = vars(self.new)
-        for name in _keras.BUILT:
-            found[name] = new[name]
-        for name, value in new.items():
-            if isinstance(value, _CONTAINERS) and self._was_built(name, value):
-                found[name] = value
-            else:
-                found.setdefault(name, value)
-        if not self.new.built:
-            for name in [name for name, value in found.items() if _holds_slots(value)]:
-                if name not in new:
-                    del found[name]
-        joined = [*known(self.old), *map(original, _keras.optimized(self.new))]
-        found[KNOWN] = list({id(variable): variable for variable in joined}.values())
-        return {**found, **_exclusions(found, self.changes)}
+    def _check(self, found: dict[str, Any]) -> None:
+        """The error for an optimizer that would lose a slot, or not find one."""
+        going = {id(change.listed[0]) for change in self.changes}
+        there = {id(slot) for slot in found[_keras.SLOTS]}
+        there |= {id(slot) for key, slot in self.were.items() if key[0] in going}
+        for slot in _keras.slots(self.old):
+            # One that was made without a reference, as the factors of Adafactor, has no name.
+            if id(slot) not in there and not self._is_of_one_going(slot):
+                raise UnsupportedError(self._refusal(f"a slot {slot.name} of its own making"))
+        attributes = [
+            value
+            for name, value in found.items()
+            if name not in _keras.BUILT and not name.startswith(_keras.TRACKABLE)
+        ]
+        held = {id(slot) for value in attributes for slot in flat(value)}
+        for slot in (*self.made.values(), *self.kept.values()):
+            if id(slot) not in held:
+                raise UnsupportedError(self._refusal(f"{slot.name} in an object of its own"))
 
-    def _was_built(self, name: str, value: Any) -> bool:
-        was = self.before.get(name)
-        if was is not None and was[0] is value and was[1] == _content(value):
-            return False
-        # What the optimizer has noted since in a list that begins as an empty one is its own.
-        return bool(value) or _holds_slots(vars(self.old).get(name, value))
+    def _is_of_one_going(self, slot: Any) -> bool:
+        going = {self.places.get(id(change.listed[0])) for change in self.changes}
+        return any(
+            len(value) == len(self.places) and any(one is slot and i in going for i, one in places)
+            for value in vars(self.old).values()
+            if isinstance(value, list | tuple)
+            for places in [list(enumerate(value))]
+        )
 
-    def _adopt(self) -> None:
-        """Put what the optimizer keeps in the place of what its copy made of that."""
-        order, taken = list(_keras.slots(self.new)), {}
-        self._adopt_unreferenced(taken)
-        for name, value in list(vars(self.new).items()):
-            if name in _keras.BUILT:
-                continue
-            kept = vars(self.old).get(name)
-            if isinstance(value, keras.Variable) and kept is not None:
-                taken[id(value)] = kept if isinstance(kept, keras.Variable) else None
-                setattr(self.new, name, kept)
-            elif isinstance(value, keras.optimizers.Optimizer) and kept is not None:
-                setattr(self.new, name, kept)
-            elif name == _keras.INNER and kept is not None:
-                setattr(self.new, name, [*kept, *value[len(kept) :]])
-        order = [taken.get(id(slot), slot) for slot in order]
-        order += [v for v in vars(self.old).values() if isinstance(v, keras.Variable)]
-        slots = {id(slot): slot for slot in order if slot is not None}
-        _keras.set_slots(self.new, list(slots.values()))
-
-    def _adopt_unreferenced(self, taken: dict[int, Any]) -> None:
-        """Keep the slots too that were not made from a reference, as the factors of Adafactor."""
-        listed = _keras.optimized(self.new)
-        for name, were in self.parallel.items():
-            values = vars(self.new).get(name)
-            if values is None or not _is_parallel(values, len(listed)):
-                continue
-            kept = list(values)
-            for i, variable in enumerate(listed):
-                place = self.places.get(id(variable))
-                same = place is not None and id(variable) not in self.change_of
-                if same and values[i] is not None and were[place] is not None:
-                    kept[i] = taken[id(values[i])] = were[place]
-            if any(a is not b for a, b in zip(kept, values, strict=True)):
-                setattr(self.new, name, kept)
+    def _refusal(self, got: str) -> str:
+        return refusal(self.old, got)
 
 
-def _content(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: id(one) for key, one in value.items()}
-    return [id(one) for one in value] if isinstance(value, _CONTAINERS) else None
-
-
-def _is_parallel(value: Any, length: int) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == length
-        and all(one is None or isinstance(one, keras.Variable) for one in value)
-    )
-
-
-def _holds_slots(value: Any) -> bool:
-    held = value.values() if isinstance(value, dict) else value
-    return isinstance(value, _CONTAINERS) and any(isinstance(v, keras.Variable) for v in held)
+def _keys(variable: Any) -> tuple[Any, Any]:
+    return variable.path, _keras.variable_key(variable)
 
 
 def _exclusions(found: Mapping[str, Any], changes: Sequence[PlanChange]) -> dict[str, Any]:

@@ -43,6 +43,11 @@ def set_slots(optimizer: keras.optimizers.Optimizer, variables: Sequence[Any]) -
     tracker.stored_ids["variables"] = {id(variable) for variable in variables}
 
 
+SLOTS = "_variables"
+
+# How the attributes begin in which TensorFlow notes what to save of an object.
+TRACKABLE = "_self_"
+
 # What the base class notes of the variables that an optimizer was built for.
 BUILT = ("built", "_variables", "_tracker", "_trainable_variables", "_trainable_variables_indices")
 
@@ -53,6 +58,24 @@ INNER = "_inner_optimizers"
 def chosen(optimizer: keras.optimizers.MultiOptimizer, variable: Any) -> Any:
     """The inner optimizer that the user's map or function gives a variable."""
     return optimizer._optimizer_map(variable)
+
+
+def config_without_rate(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
+    """The config of an optimizer with any learning rate: a function or a schedule may have none.
+
+    The optimizer inside it is any one too. The config is asked of an object beside it, so that
+    nobody sees the optimizer without these.
+    """
+    twin = object.__new__(type(optimizer))
+    twin.__dict__.update(optimizer.__dict__, _learning_rate=0.5)
+    if "inner_optimizer" in twin.__dict__:
+        twin.__dict__["inner_optimizer"] = keras.optimizers.SGD()
+    return twin.get_config()
+
+
+def told_by(name: str) -> type:
+    """The class that gives optimizers the method `name`: on TensorFlow there are two of them."""
+    return next(kind for kind in keras.optimizers.Optimizer.__mro__ if name in vars(kind))
 
 
 def averages(optimizers: Iterable[keras.optimizers.Optimizer]) -> list[tuple[Any, Any]]:

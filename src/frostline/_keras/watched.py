@@ -49,8 +49,14 @@ def watch_takers(
             add(tracker, store, value)
             return
         for part in parts:
-            add(tracker, "trainable_variables", part)
+            if not tracker.is_in_store("trainable_variables", part):
+                add(tracker, "trainable_variables", part)
         tracker.stored_ids["trainable_variables"].add(id(value))
         taken([one for one in live(keras.layers.Layer) if vars(one).get("_tracker") is tracker])
 
+    def untrack(method: Any, tracker: Any, value: Any) -> None:
+        for one in (value, *(made_of(value) or ())):
+            method(tracker, one)
+
     wrap(Tracker, "add_to_store", add_to_store)
+    wrap(Tracker, "untrack", untrack)

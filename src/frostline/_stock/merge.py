@@ -107,8 +107,11 @@ def _merged(model: Any, splits: Iterable[Split], *, freezing: bool) -> keras.Mod
             f"{len(model.layers)} layers. Pass `splits=fl.find_splits(model)` to put together what "
             "was split by hand."
         )
+    # Keras builds it when it compiles the copy, before anything in that is frozen.
+    optimizer = getattr(made, "optimizer", None)
+    optimizers = [optimizer] if optimizer is not None and optimizer.built else []
     for one in each("filling", found, "layers"):
-        one.fill(model.name, freezing=freezing)
+        one.fill(model.name, optimizers, freezing=freezing)
     update_parents(made)
     if not freezing:
         unfreeze(made)
@@ -163,11 +166,11 @@ class _Found:
         self.whole, self.part = whole, part
         self.layer = whole.layer(name)
 
-    def fill(self, model: str, *, freezing: bool) -> None:
+    def fill(self, model: str, optimizers: Sequence[Any], *, freezing: bool) -> None:
         if self.part is None:
-            self.whole.fill(self.layer, freezing=freezing)
+            self.whole.fill(self.layer, optimizers, freezing=freezing)
             return
-        self.whole.fill(self.layer)
+        self.whole.fill(self.layer, optimizers)
         again = taken_apart(self.layer, model, self.part.inputs[0].shape)
         if _config(again) != _config(self.part):
             raise _is_none(self.part, model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,10 +29,11 @@ class Whole:
         """The layer, not built: the model that it is put into gives its weights their paths."""
         return self.kind.from_config(self.config | {"name": name, "trainable": True})
 
-    def fill(self, layer: Any, *, freezing: bool = True) -> None:
+    def fill(self, layer: Any, optimizers: Sequence[Any] = (), *, freezing: bool = True) -> None:
         """Give the built layer its numbers, and freeze what is frozen of them where `freezing`.
 
-        What the layer has been put into, a model just made, needs `update_parents` then.
+        Optimizers that were built for it follow. What the layer has been put into, a model just
+        made, needs `update_parents` then.
         """
         for key, numbers in (self.values | self.state).items():
             variable = getattr(layer, key)
@@ -45,6 +46,7 @@ class Whole:
                     (variable, plan_from_mask(self.frozen[key].reshape(variable.shape)))
                     for key, variable in variables.items()
                 ],
+                optimizers,
             )
 
 

@@ -28,7 +28,7 @@ class Parts(Generic[P]):
 
 def make_parts(variable: Any, plan: SplitPlan, *, trainable: bool) -> Parts[SplitPlan]:
     """Divide the value of a variable; `trainable` is what its layer says of it."""
-    with backend.creating(_stored(variable)), _keras.untracked():
+    with backend.creating(_stored(variable)), backend.naming(variable), _keras.untracked():
         whole = backend.read(variable)
         return Parts(
             plan,

@@ -209,7 +209,7 @@ def restore_state(variable: Any, state: tuple[type, dict[str, Any]]) -> None:
     variable.__dict__.clear()
     variable.__dict__.update(attributes)
     if lost:
-        with backend.creating(parts.trainable), _keras.untracked():
+        with backend.creating(parts.trainable), backend.naming(variable), _keras.untracked():
             _keras.initialize(variable, whole)
     elif "_value" in attributes:
         variable._value = storage
@@ -302,7 +302,8 @@ def _become_plain(variable: Any, *, storage: bool) -> None:
 
 def _close_view(variable: Any, *, storage: bool) -> None:
     trainable = variable.trainable
-    with backend.creating(variable._frostline.trainable), _keras.untracked():
+    stored = variable._frostline.trainable
+    with backend.creating(stored), backend.naming(variable), _keras.untracked():
         whole = _whole(variable) if storage else None
         _restore_class(variable)
         del variable._frostline
