@@ -330,3 +330,177 @@ def test_a_model_of_half_precision_is_saved_after_a_change(tmp_path):
         [value(slot) for slot in loaded.optimizer.variables],
         [value(slot) for slot in model.optimizer.variables],
     )
+
+
+def build_of(kind):
+    """How an optimizer of a user's own may keep a slot for each weight."""
+
+    def build(self, variables):
+        keras.optimizers.SGD.build(self, variables)
+        make = self.add_variable_from_reference
+        if kind == "two without a name":
+            self.first, self.second = [make(v) for v in variables], [make(v) for v in variables]
+        elif kind == "a list of dictionaries":
+            self.own = [{"m": make(v, "m")} for v in variables]
+        elif kind == "a dictionary by key":
+            self.own = {self._var_key(v): make(v, "m") for v in variables}
+        elif kind == "variables of no reference":
+            self.own = [self.add_variable(shape=v.shape, name="m") for v in variables]
+        elif kind == "plain variables":
+            self.own = [keras.Variable(np.zeros(v.shape, "float32")) for v in variables]
+        elif kind == "an attribute each":
+            for place, variable in enumerate(variables):
+                setattr(self, f"own_{place}", make(variable, "m"))
+        elif kind == "a dictionary of no reference":
+            self.own = {v.path: self.add_variable(shape=v.shape, name="m") for v in variables}
+        elif kind == "one for all":
+            self.own = self.add_variable((sum(int(np.prod(v.shape)) for v in variables),))
+        elif kind == "arrays":
+            self.own = [np.zeros(v.shape) for v in variables]
+        elif kind == "an object":
+            self.own = type("Own", (), {})()
+            self.own.slots = [make(v, "m") for v in variables]
+        elif kind == "made later":
+            self.own = {}
+
+    return build
+
+
+FOLLOWING = [
+    "two without a name",
+    "a list of dictionaries",
+    "a dictionary by key",
+    "variables of no reference",
+    "plain variables",
+    "an attribute each",
+]
+REFUSED = [
+    "a dictionary of no reference",
+    "one for all",
+    "arrays",
+    "an object",
+    "made later",
+]
+
+
+def of_own(kind):
+    """An optimizer for two layers of one path, and its slots filled: 10 and more."""
+    layers = [keras.layers.Dense(3, use_bias=False, name="twin") for _ in range(2)]
+    for layer in layers:
+        layer.build((None, 3))
+    optimizer = type("Own", (keras.optimizers.SGD,), {"build": build_of(kind)})(0.1)
+    optimizer.build([layer.kernel for layer in layers])
+    if kind == "made later":
+        slot = optimizer.add_variable_from_reference(layers[1].kernel, "m")
+        optimizer.own[optimizer._var_key(layers[1].kernel)] = slot
+    for number, slot in enumerate(optimizer.variables[2:], 10):
+        slot.assign(slot * 0 + number)
+    return layers, optimizer
+
+
+@pytest.mark.parametrize("kind", FOLLOWING)
+def test_slots_are_found_however_an_optimizer_keeps_them(kind):
+    (first, second), optimizer = of_own(kind)
+    numbers = [slot.numpy().flat[0] for slot in optimizer.variables[2:]]
+    attributes = set(vars(optimizer))
+    fl.freeze(first, "kernel", fl.at[0])
+    slots = optimizer.variables[2:]
+    assert [slot.numpy().flat[0] for slot in slots] == numbers
+    assert sorted(tuple(s.shape) for s in slots) == sorted([(2, 3), (3, 3)] * (len(slots) // 2))
+    if kind == "two without a name":
+        assert [float(s.numpy().flat[0]) for s in (*optimizer.first, *optimizer.second)] == numbers
+    fl.freeze(first)
+    assert len(optimizer.variables) == 2 + len(slots) // 2
+    assert {float(slot.numpy().flat[0]) for slot in optimizer.variables[2:]} < set(numbers)
+    fl.unfreeze(first)
+    assert set(vars(optimizer)) - attributes == {"_frostline_known"}
+    fl.unfreeze(second)
+    optimizer.apply([keras.ops.ones((3, 3))] * 2, [first.kernel, second.kernel])
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_an_optimizer_whose_state_would_be_lost_is_refused(kind):
+    (first, _), optimizer = of_own(kind)
+    before = [(id(slot), slot.numpy().tobytes()) for slot in optimizer.variables]
+    with pytest.raises(fl.UnsupportedError, match="can not follow a freeze"):
+        fl.freeze(first, "kernel", fl.at[0])
+    assert [(id(slot), slot.numpy().tobytes()) for slot in optimizer.variables] == before
+    assert not fl.is_frozen(first.kernel)
+
+
+def test_an_optimizer_that_did_without_a_weight_does_not_take_it_in():
+    first, second, third = (keras.layers.Dense(4, name=name) for name in "abc")
+    model = keras.Sequential([keras.Input((6,)), first, second, third])
+    before = keras.optimizers.Adam(0.1)
+    before.build(third.trainable_variables)
+    slots = list(map(id, before.variables))
+    fl.freeze(first)
+    during = keras.optimizers.Adam(0.1)
+    during.build(second.trainable_variables)
+    fl.unfreeze(model)
+    assert list(map(id, before.variables)) == slots
+    assert [id(v) for v in during._trainable_variables] == list(map(id, second.weights))
+
+
+@pytest.mark.filterwarnings("ignore:The model does not have any trainable")
+def test_a_model_of_which_nothing_trained_at_first():
+    model = two()
+    fl.freeze(model)
+    model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=BACKEND == "jax")
+    model.fit(X, Y, verbose=0)
+    for weight, moves in (("head/*", [0, 0, 1, 1]), ("body/kernel", [1, 0, 1, 1])):
+        fl.unfreeze(model, weight)
+        before = values(model)
+        model.fit(X, Y, verbose=0)
+        moved = [(a != b).any() for a, b in zip(before, values(model), strict=True)]
+        assert moved == list(map(bool, moves))
+
+
+class Unregistered(keras.optimizers.schedules.LearningRateSchedule):
+    def __call__(self, step):
+        return 0.01
+
+
+RATES = {"function": lambda: 0.01, "schedule": Unregistered()}
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("rate", RATES.values(), ids=RATES)
+def test_a_learning_rate_that_no_config_holds(rate, scaled):
+    model = two()
+    optimizer = keras.optimizers.Adam(rate)
+    compile_for_test(model, keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer)
+    model.train_on_batch(X, Y)
+    fl.freeze(model, "body/kernel", fl.at[0])
+    assert optimizer._learning_rate is rate
+    before = values(model)
+    model.train_on_batch(X, Y)
+    assert_same_bits(values(model)[0][0], before[0][0])
+    assert (values(model)[0][1:] != before[0][1:]).any()
+
+
+@pytest.mark.parametrize("told", ["name", "before", "after"])
+def test_what_is_excluded_from_decay_stays_so(told):
+    model = dense_layers(body=6, head=3)
+    kernel = model.layers[0].kernel
+    optimizer = keras.optimizers.AdamW(0.1, weight_decay=0.5)
+    if told == "after":
+        fl.freeze(model, "body/kernel", fl.at[0])
+    # PyTorch and JAX look at the last part of a name.
+    name = "body/kernel" if BACKEND == "tensorflow" else "kernel"
+    optimizer.exclude_from_weight_decay(
+        **({"var_names": [name]} if told == "name" else {"var_list": [kernel]})
+    )
+    optimizer.build(model.trainable_variables)
+    for change in (
+        lambda: fl.freeze(model, "body/kernel", fl.at[1]),
+        lambda: fl.freeze(model, "body/kernel"),
+        lambda: fl.unfreeze(model),
+    ):
+        before, others = value(kernel), value(model.layers[1].bias)
+        model.layers[1].bias.assign(others + 1)
+        variables = model.trainable_variables
+        optimizer.apply([keras.ops.zeros(v.shape) for v in variables], variables)
+        assert_same_bits(value(kernel), before)
+        assert (value(model.layers[1].bias) != others + 1).all()
+        change()

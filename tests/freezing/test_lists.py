@@ -86,3 +86,49 @@ def test_a_checkpoint_of_another_freeze_is_refused(kind, tmp_path):
     with pytest.raises(AssertionError, match="frozen_"):
         status.assert_existing_objects_matched()
     assert_all_same_bits([values(first)[2]], [before])
+
+
+def fitted(where):
+    model = net()
+    if where is not None:
+        fl.freeze(model, "head/kernel", where)
+    model.compile(keras.optimizers.Adam(0.1), "mse")
+    model.optimizer.build(model.trainable_variables)
+    for number, slot in enumerate(model.optimizer.variables):
+        slot.assign(slot + number)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "read"),
+    [
+        (fl.at[0], fl.at[0], True),
+        (fl.at[0], fl.at[1], False),
+        (None, fl.at[0], False),
+        (fl.at[0], None, False),
+        (None, None, True),
+    ],
+    ids=["same", "another", "plain-into-frozen", "frozen-into-plain", "plain"],
+)
+def test_a_weight_file_with_the_state_of_an_optimizer(first, second, read, tmp_path):
+    one, other = fitted(first), fitted(second)
+    one.optimizer.iterations.assign(41)
+    one.save_weights(tmp_path / "net.weights.h5")
+    before = [slot.numpy() for slot in other.optimizer.variables]
+    if read:
+        other.load_weights(tmp_path / "net.weights.h5")
+        before = [slot.numpy() for slot in one.optimizer.variables]
+    else:
+        with pytest.warns(fl.RestoreWarning, match="of another freeze and was not read"):
+            other.load_weights(tmp_path / "net.weights.h5")
+    assert_all_same_bits(values(other), values(one))
+    assert_all_same_bits([slot.numpy() for slot in other.optimizer.variables], before)
+
+
+def test_a_tree_of_what_trains_alone_is_refused():
+    first, second = pair("block")
+    for model in (first, second):
+        model.compile("adam", "mse")
+    tree = second.get_state_tree("numpy_array")
+    with pytest.raises(fl.RestoreError, match="with another freeze"):
+        first.set_state_tree({"trainable_variables": tree["trainable_variables"]})

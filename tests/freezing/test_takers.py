@@ -194,3 +194,31 @@ def test_a_tied_head_that_is_added_to_a_frozen_table():
     model.fit(np.full((4, 5), 9), np.ones((4, 5)), verbose=0)
     moved = (value(table.embeddings) != before).any(axis=1)
     assert np.flatnonzero(moved).tolist() == [8, 9]
+
+
+class Several(keras.layers.Layer):
+    """Holds weights of other layers in a list."""
+
+    def __init__(self, held):
+        super().__init__()
+        self.held = list(held)
+
+
+@pytest.mark.parametrize("first", ["frozen", "taken"])
+def test_a_weight_that_is_given_back_is_listed_no_more(first):
+    layer, other = source(frozen=False), source(frozen=False)
+    if first == "frozen":
+        fl.freeze(layer, "kernel", fl.at[0])
+    taker = Several([layer.kernel, other.kernel])
+    if first == "taken":
+        fl.freeze(layer, "kernel", fl.at[0])
+    assert len(taker.variables) == 3
+    taker.held.pop(0)
+    assert [v is other.kernel for v in taker.variables] == [True]
+    taker.held += [layer.kernel]
+    taker.held.append(layer.kernel)
+    assert len(taker.variables) == 3
+    fl.unfreeze(layer)
+    assert [id(v) for v in taker.variables] == [id(other.kernel), id(layer.kernel)]
+    taker.held.clear()
+    assert taker.variables == []

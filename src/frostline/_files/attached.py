@@ -30,7 +30,7 @@ def attached(path: Path) -> Iterator[tuple[str, list[np.ndarray]]]:
         for name, group in hdf5.items():
             own = group.get(_OWN) if name != _OWN else None
             if own:
-                yield name, [_value(own[key]) for key in sorted(own, key=natural)]
+                yield name, [_value(own[key]) for key in sorted(own, key=natural) if key.isdigit()]
 
 
 def compiled_with(path: Path) -> str | None:

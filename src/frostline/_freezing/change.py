@@ -13,6 +13,7 @@ from frostline._backends.current import backend
 from frostline._console import each
 from frostline._errors import UnsupportedError
 from frostline._freezing.lists import watch_lists
+from frostline._freezing.optimizer_files import watch_optimizer_files
 from frostline._weights.tree import Layer
 from frostline._weights.view import (
     apply_plan,
@@ -111,6 +112,7 @@ def changed(
     lists = [(layer, [list(own) for own in _keras.own_lists(layer)]) for layer in holders]
     _keras.watch_takers(made_of, refresh)
     watch_lists()
+    watch_optimizer_files()
     given_back: list[Callable[[], None]] = []
     try:
         for change in each(doing, changes):

@@ -273,7 +273,7 @@ def _keys(variable: Any) -> tuple[Any, Any]:
 def _exclusions(found: Mapping[str, Any], changes: Sequence[PlanChange]) -> dict[str, Any]:
     """What `exclude_from_weight_decay` was told of a weight holds for its trainable part."""
     if _keras.EXCLUSIONS not in found:
-        return {_keras.EXCLUSIONS_CACHE: {}}
+        return {_keras.EXCLUSIONS_CACHE: {}} if _keras.EXCLUSIONS_CACHE in found else {}
     told = found[_keras.EXCLUSIONS]
     keys = {_keras.variable_key(tracked(c.variable)[0]) for c in changes if c.key in told}
     return {_keras.EXCLUSIONS: {*told, *keys}, _keras.EXCLUSIONS_CACHE: {}}

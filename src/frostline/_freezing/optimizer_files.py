@@ -1,0 +1,65 @@
+"""The state of optimizers in files: which freeze it is of.
+
+Keras numbers the variables of an optimizer in a file, and so does not see that a slot of some
+entries is read into that of others. What is frozen by parts is told beside them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+
+from frostline import _keras
+from frostline._arrays.plan import fingerprint
+from frostline._errors import RestoreWarning, warn
+
+_TOLD = "frostline"
+
+
+def watch_optimizer_files() -> None:
+    """Have optimizers tell in a file of which freeze their state is, and look at it."""
+    for name, around in (("save_own_variables", _save), ("load_own_variables", _load)):
+        _keras.wrap(_keras.told_by(name), name, around)
+
+
+def _freeze_of(optimizer: Any) -> int | None:
+    """A number for how the variables of an optimizer are divided, None where none of them is."""
+    plans = [
+        f"{place} {fingerprint(view._frostline.plan)}"
+        for place, variable in enumerate(_keras.optimized(optimizer))
+        if (view := getattr(variable, "_frostline_view", None)) is not None
+    ]
+    return zlib.crc32(" ".join(plans).encode()) if plans else None
+
+
+def _save(method: Any, optimizer: Any, store: Any) -> None:
+    method(optimizer, store)
+    told = _freeze_of(optimizer)
+    if told is not None:
+        store[_TOLD] = np.asarray(told, dtype="int64")
+
+
+def _load(method: Any, optimizer: Any, store: Any) -> None:
+    keys = list(store.keys())
+    told = int(np.asarray(store[_TOLD])) if _TOLD in keys else None
+    values = {key: store[key] for key in keys if key != _TOLD}
+    wanted = _freeze_of(optimizer)
+    if told == wanted or (told is None and _fit(optimizer, values)):
+        method(optimizer, values)
+    else:
+        warn(
+            f"{optimizer.name}: the state of the optimizer in the file is of another freeze and "
+            f"was not read; got a file of {'no' if told is None else 'another'} freeze. Its slots "
+            "stay as they are. To have its state, freeze the model as it was before you load it.",
+            RestoreWarning,
+        )
+
+
+def _fit(optimizer: Any, values: dict[str, Any]) -> bool:
+    """Whether a file from before freezes were told, or one of a plain model, is of this one."""
+    shapes = [tuple(variable.shape) for variable in optimizer.variables]
+    return len(shapes) != len(values) or all(
+        tuple(np.shape(values[str(place)])) == shape for place, shape in enumerate(shapes)
+    )
