@@ -11,6 +11,7 @@ import pytest
 
 import frostline as fl
 from helpers import (
+    OLD_TENSORFLOW,
     array,
     assert_all_same_bits,
     assert_same_bits,
@@ -481,6 +482,24 @@ def test_an_exported_model_computes_the_same(tmp_path):
 
 
 if keras.backend.backend() == "tensorflow":
+
+    @pytest.mark.skipif(OLD_TENSORFLOW, reason="Keras 3.12 has no such format")
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+    def test_a_model_exported_to_litert_computes_the_same(tmp_path):
+        import tensorflow as tf
+
+        model = dense_layers(hidden=5, more=4, out=3)
+        fl.freeze(model, "hidden/kernel", fl.at[:, ::2])
+        fl.freeze(model, "more/kernel", fl.at[[0, 1], [1, 0]])
+        fl.freeze(model, "out/*")
+        path, row = tmp_path / "model.tflite", X[:1, 0]
+        model.export(path, format="litert", verbose=False)
+        interpreter = tf.lite.Interpreter(str(path))
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], row)
+        interpreter.invoke()
+        found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        np.testing.assert_allclose(found, array(model(row)), rtol=1e-5, atol=1e-6)
 
     def test_a_checkpoint_of_tensorflow_restores_a_partly_frozen_weight(tmp_path):
         import tensorflow as tf
