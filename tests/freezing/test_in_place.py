@@ -1,5 +1,7 @@
 """Optimizers after a change of a freeze: the same objects, with other slots for what changed."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -358,8 +360,7 @@ def build_of(kind):
         elif kind == "arrays":
             self.own = [np.zeros(v.shape) for v in variables]
         elif kind == "an object":
-            self.own = type("Own", (), {})()
-            self.own.slots = [make(v, "m") for v in variables]
+            self.own = types.SimpleNamespace(slots=[make(v, "m") for v in variables])
         elif kind == "made later":
             self.own = {}
 
@@ -504,3 +505,17 @@ def test_what_is_excluded_from_decay_stays_so(told):
         assert_same_bits(value(kernel), before)
         assert (value(model.layers[1].bias) != others + 1).all()
         change()
+
+
+def test_a_schedule_follows_every_change():
+    model = two()
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.01, 10, 0.9)
+    compile_for_test(model, keras.optimizers.Adam(schedule))
+    model.train_on_batch(X, Y)
+    names = [slot.path for slot in model.optimizer.variables]
+    for change in CHANGES:
+        change(model)
+        if model.trainable_variables:
+            model.train_on_batch(X, Y)
+    assert [slot.path for slot in model.optimizer.variables] == names
+    assert model.optimizer._learning_rate is schedule

@@ -119,7 +119,7 @@ def test_a_weight_file_with_the_state_of_an_optimizer(first, second, read, tmp_p
         other.load_weights(tmp_path / "net.weights.h5")
         before = [slot.numpy() for slot in one.optimizer.variables]
     else:
-        with pytest.warns(fl.RestoreWarning, match="of another freeze and was not read"):
+        with pytest.warns(fl.RestoreWarning, match="has slots for other entries and was not read"):
             other.load_weights(tmp_path / "net.weights.h5")
     assert_all_same_bits(values(other), values(one))
     assert_all_same_bits([slot.numpy() for slot in other.optimizer.variables], before)

@@ -1,6 +1,7 @@
 """A `tf.function` of the user's own that a change leaves behind is warned of, nothing else is."""
 
 import gc
+import re
 
 import keras
 import numpy as np
@@ -66,9 +67,8 @@ if BACKEND == "tensorflow":
             fl.freeze(model, "entries/kernel", where)
         assert len(caught) == 1
         assert caught[0].filename == __file__
-        text = rf"^{kernel.path}: a tf.function was traced .* {effect}; got step with 1 such"
-        with pytest.raises(UserWarning, match=text):
-            raise caught[0].message
+        text = rf"^{kernel.path}: a tf.function was traced .* {effect}; got step with this weight"
+        assert re.search(text, str(caught[0].message))
         # What the warning says to do is what helps.
         step = tf.function(step.python_function)
         before = value(kernel)
@@ -102,7 +102,7 @@ if BACKEND == "tensorflow":
     def test_one_warning_counts_all_weights_of_a_function():
         model = small()
         step, other = traced(model), traced(model)
-        with pytest.warns(UserWarning, match="got step with 3 such weights") as caught:
+        with pytest.warns(UserWarning, match="got step with this weight and 2 more") as caught:
             fl.freeze(model, "*/kernel", fl.at[0])
         assert len(caught) == 2
         del step, other
@@ -114,7 +114,7 @@ if BACKEND == "tensorflow":
         fl.freeze(model, "whole/*")
         np.testing.assert_allclose(function(X), model(X), rtol=1e-4, atol=1e-6)
         fl.unfreeze(model)
-        with pytest.warns(UserWarning, match="got Sequential with 1 such"):
+        with pytest.warns(UserWarning, match="got Sequential with this weight"):
             fl.freeze(model, "whole/bias", fl.at[0])
 
     def test_a_method_under_tf_function_is_warned_of():
@@ -126,7 +126,7 @@ if BACKEND == "tensorflow":
         model = keras.Sequential([keras.Input((6,)), Own(3, name="own")])
         model.compile("sgd", "mse")
         model.fit(X, Y, verbose=0)
-        with pytest.warns(UserWarning, match="got call with 1 such"):
+        with pytest.warns(UserWarning, match="got call with this weight"):
             fl.freeze(model, "own/kernel", fl.at[0])
 
     def test_a_step_that_loops_and_calls_others_is_looked_through():
@@ -189,7 +189,7 @@ if BACKEND == "tensorflow":
         del step
 
     def test_what_tensorflow_keeps_private():
-        read, written = tf.Variable(1.0), tf.Variable(2.0)
+        read, written = tf.Variable(tf.constant(1.0)), tf.Variable(tf.constant(2.0))
 
         @tf.function
         def function(x):
@@ -236,7 +236,7 @@ for call in (
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         call()
-    assert ["got step with 1 such" in str(one.message) for one in caught] == [True], caught
+    assert ["got step with this weight" in str(one.message) for one in caught] == [True], caught
     step = tf.function(step.python_function)
 """
 

@@ -283,3 +283,25 @@ def test_embedding_gradient_is_whole():
     # The first step of Adam is the learning rate, whatever the gradient.
     np.testing.assert_allclose(abs(value(table) - before)[3], 0.1, rtol=1e-3)
     assert_same_bits(value(table)[[0, 1, 2, 4, 5]], before[[0, 1, 2, 4, 5]])
+
+
+def test_a_constraint_and_a_penalty_that_are_set_on_a_divided_weight():
+    model = dense_layers(hidden=4, out=3)
+    kernel = model.layers[0].kernel
+    fl.freeze(model, "hidden/kernel", fl.at[0])
+    before = value(kernel)
+    kernel.constraint = keras.constraints.NonNeg()
+    kernel.regularizer = keras.regularizers.L2(10.0)
+    compile_for_test(model)
+    model.train_on_batch(*data(8, 6))
+    assert_same_bits(value(kernel)[0], before[0])
+    assert (value(kernel)[1:] >= 0).all()
+    assert len(model.losses) == 1
+    kernel.constraint = kernel.regularizer = None
+    kernel.assign(-keras.ops.ones((6, 4)))
+    compile_for_test(model)
+    model.train_on_batch(*data(8, 6))
+    assert (value(kernel)[1:] < 0).all()
+    assert model.losses == []
+    fl.unfreeze(model)
+    assert kernel.constraint is None

@@ -91,8 +91,9 @@ def _warn_of_native(native: list[tuple[str, str]]) -> None:
     if not native:
         return
     kind, path = native[0]
+    more = f", and {len(native) - 1} more weights" if len(native) > 1 else ""
     warn(
         f"{path}: a native optimizer was made before this change and would train nothing of "
-        f"this weight; got {kind} with {len(native)} such parameters. Make it again now: "
-        f"`{kind}(model.parameters(), ...)`.",
+        f"this weight; got {kind} of torch.optim{more}. Make it again now: "
+        f"`{kind}(model.parameters(), ...)`."
     )

@@ -49,10 +49,16 @@ def _load(method: Any, optimizer: Any, store: Any) -> None:
     if told == wanted or (told is None and _fit(optimizer, values)):
         method(optimizer, values)
     else:
+        if told is None:
+            got, do = "of a model with nothing frozen in part", "unfreeze this one"
+        elif wanted is None:
+            got, do = "of a model that is frozen in part", "freeze this one as it was"
+        else:
+            got, do = "of another freeze", "freeze this one as it was"
         warn(
-            f"{optimizer.name}: the state of the optimizer in the file is of another freeze and "
-            f"was not read; got a file of {'no' if told is None else 'another'} freeze. Its slots "
-            "stay as they are. To have its state, freeze the model as it was before you load it.",
+            f"{optimizer.name}: the state of the optimizer in the file has slots for other entries "
+            f"and was not read; got a file {got}. The weights were. To have the state too, {do}, "
+            "load the file, then freeze as you like.",
             RestoreWarning,
         )
 

@@ -167,12 +167,15 @@ class _Build:
 
     def _adopt(self) -> None:
         """Put what the optimizer keeps in the place of what its copy made of that."""
-        order, taken = list(_keras.slots(self.new)), {}
+        order, taken, given_up = list(_keras.slots(self.new)), {}, set()
         for name, value in list(vars(self.new).items()):
             kept = vars(self.old).get(name)
             if name in _keras.BUILT or kept is None or self._is_slot(value):
                 continue
-            if isinstance(value, keras.Variable) and isinstance(kept, keras.Variable):
+            if isinstance(value, keras.Variable) and not isinstance(kept, keras.Variable):
+                given_up.add(id(value))  # the rate of the copy, in the place of a schedule
+                setattr(self.new, name, kept)
+            elif isinstance(value, keras.Variable):
                 if len(value.shape) and name not in self.before:
                     raise UnsupportedError(self._refusal(f"one variable {name} for all weights"))
                 taken[id(value)] = kept
@@ -183,7 +186,7 @@ class _Build:
                 setattr(self.new, name, [*kept, *value[len(kept) :]])
             elif self._was_built(name, value) and not name.startswith(_keras.TRACKABLE):
                 setattr(self.new, name, self._with_kept(value, kept, taken))
-        order = [taken.get(id(slot), slot) for slot in order]
+        order = [taken.get(id(slot), slot) for slot in order if id(slot) not in given_up]
         order += [v for v in vars(self.old).values() if isinstance(v, keras.Variable)]
         whose = {id(slot) for slot in self.were.values()}
         order = [slot for slot in order if self._is_slot(slot) or id(slot) not in whose]

@@ -79,10 +79,11 @@ def warn_of_stale(stale: Sequence[Stale]) -> None:
     gc.collect()
     for one in stale:
         if one.function() is not None:
+            more = f" and {one.count - 1} more" if one.count > 1 else ""
             warn(
                 f"{one.path}: a tf.function was traced before this change and {one.effect}; got "
-                f"{one.name} with {one.count} such weights. Make it again now: "
-                f"`{one.name} = tf.function({one.name}.python_function)`.",
+                f"{one.name} with this weight{more}. Make it again now, from its own Python "
+                f"function: `tf.function({one.name}.python_function)`."
             )
 
 

@@ -48,6 +48,8 @@ class View:
     """Mixin: a variable of the full shape that puts its two parts together when it is read."""
 
     _frostline: Parts[SplitPlan]
+    _constraint: Any
+    _regularizer: Any
 
     @property
     def value(self) -> Any:
@@ -71,6 +73,30 @@ class View:
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._frostline.trainable.trainable = value
+
+    # Set on the weight while it is divided, these hold for the part that trains.
+    @property
+    def constraint(self) -> Any:
+        return self._constraint
+
+    @constraint.setter
+    def constraint(self, value: Any) -> None:
+        keras.Variable.constraint.fset(self, value)  # type: ignore[attr-defined]
+        self._tell_part()
+
+    @property
+    def regularizer(self) -> Any:
+        return self._regularizer
+
+    @regularizer.setter
+    def regularizer(self, value: Any) -> None:
+        keras.Variable.regularizer.fset(self, value)  # type: ignore[attr-defined]
+        self._tell_part()
+
+    def _tell_part(self) -> None:
+        part = self._frostline.trainable
+        part.regularizer = None if self.regularizer is None else WholeRegularizer(self)
+        part.constraint = None if self.constraint is None else WholeConstraint(self)
 
     def assign(self, value: Any) -> Any:
         """Write the whole weight, the frozen part too.
@@ -99,7 +125,7 @@ class View:
 
     def _read(self) -> Parts[SplitPlan]:
         parts = self._frostline
-        if self.constraint is not None:  # type: ignore[attr-defined]
+        if self.constraint is not None:
             backend.remember(parts.frozen, parts.frozen.value)
         return parts
 
@@ -277,10 +303,7 @@ def _become_view(variable: Any, parts: Parts[SplitPlan]) -> None:
     variable._frostline = parts
     variable.__dict__.pop("_value", None)
     _swap_class(variable, View)
-    if variable.regularizer is not None:
-        parts.trainable.regularizer = WholeRegularizer(variable)
-    if variable.constraint is not None:
-        parts.trainable.constraint = WholeConstraint(variable)
+    variable._tell_part()
 
 
 def _become_frozen(variable: Any) -> None:
