@@ -691,7 +691,7 @@ def test_a_failure_half_way_changes_nothing(tuned, monkeypatch, fails):
 
         monkeypatch.setattr(ModelWeight, "write", failing)
     else:
-        monkeypatch.setattr("frostline.deltas.apply_plans", lambda model, plans: 1 / 0)
+        monkeypatch.setattr("frostline.deltas.plans_applied", lambda model, plans: 1 / 0)
     with pytest.raises((MemoryError, ZeroDivisionError)):
         fl.apply_delta(base, delta, freeze=True)
     assert_all_same_bits(everything_in(base), before)

@@ -59,6 +59,10 @@ KINDS = {
 }
 
 
+if not hasattr(keras.optimizers, "MultiOptimizer"):  # Keras 3.12
+    KINDS = {kind: make for kind, make in KINDS.items() if "map" not in kind and "func" not in kind}
+
+
 def all_of(optimizer):
     return [optimizer, *(one for inner in inner_optimizers(optimizer) for one in all_of(inner))]
 
@@ -112,7 +116,7 @@ def originals(model):
     return [layer_weight for layer in model.layers for layer_weight in (layer.kernel, layer.bias)]
 
 
-@pytest.mark.parametrize("kind", ["sgd", "loss-scale", "map", "function"])
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() & {"sgd", "loss-scale", "map", "function"}))
 def test_a_rate_turned_down_through_a_handle_is_obeyed(kind):
     model = two()
     compile_for_test(model, KINDS[kind]())
@@ -171,7 +175,7 @@ def test_an_optimizer_of_a_users_own():
         assert "assign" not in vars(slot)
 
 
-@pytest.mark.parametrize("kind", ["adamw", "loss-scale", "function"])
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() & {"adamw", "loss-scale", "function"}))
 @pytest.mark.parametrize("through", ["layer", "model"])
 def test_one_built_while_a_weight_was_wholly_frozen_takes_it_in(kind, through):
     model = two()

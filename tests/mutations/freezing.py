@@ -354,8 +354,8 @@ MUTATIONS = [
         name="state of an optimizer is read into another freeze",
         invariant=5,
         file="_freezing/optimizer_files.py",
-        old="    if told == wanted or (told is None and _fit(optimizer, values)):",
-        new="    if told == wanted or _fit(optimizer, values):",
+        old="    if told == wanted or differ or (told is None and _fit(optimizer, values)):",
+        new="    if told == wanted or differ or _fit(optimizer, values):",
         tests=("freezing/test_lists.py::test_a_weight_file_with_the_state_of_an_optimizer",),
     ),
     Mutation(

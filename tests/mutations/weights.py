@@ -65,7 +65,7 @@ MUTATIONS = [
     Mutation(
         name="a constraint sees the trainable part alone",
         invariant=2,
-        file="_weights/view.py",
+        file="_weights/penalties.py",
         old="        return split.take_trainable(parts.plan, self.view.constraint(whole))",
         new="        del whole\n        return self.view.constraint(part)",
         tests=(
@@ -75,7 +75,7 @@ MUTATIONS = [
     Mutation(
         name="a regularizer sees the trainable part alone",
         invariant=2,
-        file="_weights/view.py",
+        file="_weights/penalties.py",
         old=(
             "        return self.view.regularizer("
             "split.merge(parts.plan, _tensor(part), parts.frozen.value))"

@@ -56,7 +56,7 @@ def copy_of(optimizer: Any) -> Any:
 
 
 def _copied(optimizer: Any) -> Any:
-    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+    if isinstance(optimizer, _keras.SEVERAL):
         return _copy_of_several(optimizer)
     try:
         config = _keras.config_without_rate(optimizer)

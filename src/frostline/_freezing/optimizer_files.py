@@ -14,6 +14,7 @@ import numpy as np
 from frostline import _keras
 from frostline._arrays.plan import fingerprint
 from frostline._errors import RestoreWarning, warn
+from frostline._freezing.resuming import TOLD
 
 _TOLD = "frostline"
 
@@ -46,9 +47,12 @@ def _load(method: Any, optimizer: Any, store: Any) -> None:
     told = int(np.asarray(store[_TOLD])) if _TOLD in keys else None
     values = {key: store[key] for key in keys if key != _TOLD}
     wanted = _freeze_of(optimizer)
-    if told == wanted or (told is None and _fit(optimizer, values)):
+    said = optimizer.__dict__.pop(TOLD, False)
+    # Keras sees for itself that the number differs, and says so.
+    differ = len(values) != len(optimizer.variables)
+    if told == wanted or differ or (told is None and _fit(optimizer, values)):
         method(optimizer, values)
-    else:
+    elif not said:
         if told is None:
             got, do = "of a model with nothing frozen in part", "unfreeze this one"
         elif wanted is None:
@@ -66,6 +70,4 @@ def _load(method: Any, optimizer: Any, store: Any) -> None:
 def _fit(optimizer: Any, values: dict[str, Any]) -> bool:
     """Whether a file from before freezes were told, or one of a plain model, is of this one."""
     shapes = [tuple(variable.shape) for variable in optimizer.variables]
-    return len(shapes) != len(values) or all(
-        tuple(np.shape(values[str(place)])) == shape for place, shape in enumerate(shapes)
-    )
+    return all(tuple(np.shape(values[str(place)])) == shape for place, shape in enumerate(shapes))

@@ -16,6 +16,9 @@ from frostline._arrays.stored import StoredOptimizer
 from frostline._backends.current import backend
 from frostline._errors import RestoreWarning, warn
 
+TOLD = "_frostline_told"
+"""The attribute of an optimizer of which was said that its state does not come back."""
+
 _EXPECTED = "_frostline_optimizers"
 _COMPILED = "_frostline_compiled"
 
@@ -72,6 +75,8 @@ def warn_of_lost_optimizers(layer: Any) -> None:
     for name, saved in stored.items():
         one = getattr(layer, name, None)
         if wanted == saved["compiled"] and not _comes_back(one, saved):
+            if one is not None:
+                one.__dict__[TOLD] = True
             warn(_told(layer, name, one, saved), RestoreWarning)
 
 

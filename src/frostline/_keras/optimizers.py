@@ -51,11 +51,14 @@ TRACKABLE = "_self_"
 # What the base class notes of the variables that an optimizer was built for.
 BUILT = ("built", "_variables", "_tracker", "_trainable_variables", "_trainable_variables_indices")
 
+# `MultiOptimizer`, which Keras 3.12 does not have.
+SEVERAL: Any = getattr(keras.optimizers, "MultiOptimizer", ())
+
 # The list of the optimizers inside a `MultiOptimizer`, public as `optimizers` but not to be set.
 INNER = "_inner_optimizers"
 
 
-def chosen(optimizer: keras.optimizers.MultiOptimizer, variable: Any) -> Any:
+def chosen(optimizer: Any, variable: Any) -> Any:
     """The inner optimizer that the user's map or function gives a variable."""
     return optimizer._optimizer_map(variable)
 

@@ -19,6 +19,7 @@ from frostline._arrays.plan import Plan, SplitPlan, WholePlan
 from frostline._backends.current import backend
 from frostline._weights import split
 from frostline._weights.parts import Parts, make_parts
+from frostline._weights.penalties import WholeConstraint, WholeRegularizer
 
 _reads = threading.local()
 
@@ -128,29 +129,6 @@ class View:
         if self.constraint is not None:
             backend.remember(parts.frozen, parts.frozen.value)
         return parts
-
-
-class WholeRegularizer(keras.regularizers.Regularizer):
-    """The penalty of the whole weight, as before; its gradient reaches the trainable part."""
-
-    def __init__(self, view: Any) -> None:
-        self.view = view
-
-    def __call__(self, part: Any) -> Any:
-        parts = self.view._frostline
-        return self.view.regularizer(split.merge(parts.plan, _tensor(part), parts.frozen.value))
-
-
-class WholeConstraint(keras.constraints.Constraint):
-    """Evaluated on the whole weight; only the trainable part of the result is kept."""
-
-    def __init__(self, view: Any) -> None:
-        self.view = view
-
-    def __call__(self, part: Any) -> Any:
-        parts, part = self.view._frostline, _tensor(part)
-        whole = split.merge(parts.plan, part, backend.recall(parts.frozen, part))
-        return split.take_trainable(parts.plan, self.view.constraint(whole))
 
 
 def plan_of(variable: Any) -> Plan | None:
@@ -280,11 +258,6 @@ def release(keys: Sequence[Any]) -> None:
     """End what `hold` began."""
     for key in keys:
         _reads.held.pop(key, None)
-
-
-def _tensor(part: Any) -> Any:
-    # On TensorFlow `ops.convert_to_tensor` hands a Keras variable back as it is.
-    return part.value if isinstance(part, keras.Variable) else part
 
 
 def _key(view: View) -> tuple[Any, ...]:

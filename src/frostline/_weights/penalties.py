@@ -1,0 +1,38 @@
+"""Penalties and constraints of a divided weight: on the whole of it, for the part that trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from frostline._backends.current import backend
+from frostline._weights import split
+
+
+class WholeRegularizer(keras.regularizers.Regularizer):
+    """The penalty of the whole weight, as before; its gradient reaches the trainable part."""
+
+    def __init__(self, view: Any) -> None:
+        self.view = view
+
+    def __call__(self, part: Any) -> Any:
+        parts = self.view._frostline
+        return self.view.regularizer(split.merge(parts.plan, _tensor(part), parts.frozen.value))
+
+
+class WholeConstraint(keras.constraints.Constraint):
+    """Evaluated on the whole weight; only the trainable part of the result is kept."""
+
+    def __init__(self, view: Any) -> None:
+        self.view = view
+
+    def __call__(self, part: Any) -> Any:
+        parts, part = self.view._frostline, _tensor(part)
+        whole = split.merge(parts.plan, part, backend.recall(parts.frozen, part))
+        return split.take_trainable(parts.plan, self.view.constraint(whole))
+
+
+def _tensor(part: Any) -> Any:
+    # On TensorFlow `ops.convert_to_tensor` hands a Keras variable back as it is.
+    return part.value if isinstance(part, keras.Variable) else part
