@@ -89,6 +89,7 @@ def test_all_that_a_handle_may_be_of_stays_the_same_object(kind):
     ]
     head = {id(slot): slot for slot in model.optimizer.variables if "head_" in slot.path}
     order = [v.path for v in model.trainable_variables]
+    names = [slot.name for slot in model.optimizer.variables]
     for place, change in enumerate(CHANGES):
         change(model)
         assert [id(one) for one in all_of(model.optimizer)] == list(map(id, optimizers))
@@ -106,6 +107,7 @@ def test_all_that_a_handle_may_be_of_stays_the_same_object(kind):
             for weight, start, mask in zip(originals(model), before, masks, strict=True):
                 assert_same_bits(value(weight), start, mask)
     assert [v.path for v in model.trainable_variables] == order
+    assert [slot.name for slot in model.optimizer.variables] == names
     before = values(model)
     model.train_on_batch(X, Y)
     model.train_on_batch(X, Y)
