@@ -59,8 +59,9 @@ KINDS = {
 }
 
 
-if not hasattr(keras.optimizers, "MultiOptimizer"):  # Keras 3.12
-    KINDS = {kind: make for kind, make in KINDS.items() if "map" not in kind and "func" not in kind}
+if not hasattr(keras.optimizers, "MultiOptimizer"):  # nor the other, in Keras 3.12
+    NEWER = {"schedule-free", "map", "function", "loss-scale-of-a-function"}
+    KINDS = {kind: make for kind, make in KINDS.items() if kind not in NEWER}
 
 
 def all_of(optimizer):
