@@ -154,7 +154,7 @@ def test_averages_are_those_of_the_optimizer():
     optimizer = keras.optimizers.SGD(0.0, use_ema=True)
     variables = [keras.Variable(np.ones(2, "float32")), keras.Variable(np.zeros(2, "float32"))]
     optimizer.build(variables)
-    found = _keras.averages([optimizer])
+    found = _keras.averages(optimizer)
     assert [v is w for (v, _), w in zip(found, variables, strict=True)] == [True, True]
     optimizer.apply([keras.ops.zeros(2)] * 2)
     assert [keras.ops.convert_to_numpy(average.value).sum() for _, average in found] == [2, 0]
@@ -168,7 +168,7 @@ def test_live_objects_are_found():
     assert any(optimizer is model.optimizer for optimizer in _keras.built_optimizers(living))
     listed = _keras.optimized(model.optimizer)
     assert [v is w for v, w in zip(listed, model.trainable_variables, strict=True)] == [True] * 4
-    assert not _keras.averages([model.optimizer])
+    assert not _keras.averages(model.optimizer)
     key = _keras.variable_key(listed[0])
     assert key == model.optimizer._var_key(listed[0])
     model.optimizer.exclude_from_weight_decay(var_list=listed[:1])

@@ -59,17 +59,14 @@ def plans_applied(
         living = _living()
     given_up = [change.listed[0] for change in changes if change.replaces_trained]
     _warn_of_native(backend.native_optimizers(given_up, living))
-    layers, optimizers = (
-        _keras.constructed_layers(living),
-        outermost(_keras.built_optimizers(living)),
-    )
+    layers = _keras.constructed_layers(living)
+    optimizers = outermost(_keras.built_optimizers(living))
     owned = slots_by_reference(optimizers, changes)
-    around = sublayers(target)
     with (
         changed(changes, layers, refresh_classes, doing) as affected,
         followed(affected, changes, optimizers, owned),
     ):
-        refresh_classes(around)
+        update_parents(target)
         yield
 
 

@@ -30,6 +30,11 @@ def inner_optimizers(optimizer: Any) -> list[Any]:
     return [single] if single is not None else list(getattr(optimizer, "optimizers", ()))
 
 
+def all_inside(optimizer: Any) -> list[Any]:
+    """An optimizer and all optimizers inside it, in an order that a copy has too."""
+    return [optimizer, *(one for i in inner_optimizers(optimizer) for one in all_inside(i))]
+
+
 def original(variable: Any) -> Any:
     """The variable that a layer always had, for one that it lists now."""
     return getattr(variable, "_frostline_view", variable)

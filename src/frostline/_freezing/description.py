@@ -71,12 +71,15 @@ def find_described(
     fault = ""
     for weight in described:
         variable, exists = _variable(layer, weight, routes)
-        plan = plan_from_config(weight["plan"])
         if variable is None and not exists:
             missing.append(weight)
-        elif variable is None or variable.name != weight["name"]:
+            continue
+        if variable is None or variable.name != weight["name"]:
             fault = fault or f"no {weight['path']} where it was"
-        elif tuple(variable.shape) != plan.shape:
+            continue
+        # Unpacked once: a layer looks again each time that a weight is made.
+        plan = plan_from_config(weight["plan"])
+        if tuple(variable.shape) != plan.shape:
             shapes = f"another shape, {tuple(variable.shape)} and not {plan.shape}"
             fault = fault or f"{weight['path']} has {shapes}"
         else:

@@ -11,7 +11,7 @@ from frostline import _keras
 from frostline._backends.current import backend
 from frostline._errors import UnsupportedError
 from frostline._freezing.change import PlanChange
-from frostline._freezing.copies import copy_of, inner_optimizers
+from frostline._freezing.copies import all_inside, copy_of, inner_optimizers
 
 Owned: TypeAlias = dict[int, dict[Any, Any]]
 """For each optimizer, by its id, which slot is whose."""
@@ -28,16 +28,12 @@ def slots_by_reference(optimizers: Iterable[Any], changes: Sequence[PlanChange])
         for optimizer in optimizers:
             if any(id(variable) in changing for variable in _keras.optimized(optimizer)):
                 with backend.creating(optimizer.variables[0]):
-                    for one in _all_inside(optimizer):
+                    for one in all_inside(optimizer):
                         owned[id(one)] = replayed(one)
     except BaseException:
         let_go(optimizers)
         raise
     return owned
-
-
-def _all_inside(optimizer: Any) -> list[Any]:
-    return [optimizer, *(one for i in inner_optimizers(optimizer) for one in _all_inside(i))]
 
 
 def replayed(optimizer: Any) -> dict[Any, Any]:

@@ -11,7 +11,7 @@ of its attributes, and costs what changes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,12 +20,12 @@ import keras
 from keras import ops
 
 from frostline import _keras
-from frostline._arrays.plan import Plan, SplitPlan, WholePlan
+from frostline._arrays.plan import WholePlan
 from frostline._backends.current import backend
 from frostline._errors import UnsupportedError
 from frostline._freezing.change import PlanChange
 from frostline._freezing.containers import CONTAINERS, content, flat, holds
-from frostline._freezing.copies import KNOWN, copy_of, inner_optimizers, known, original
+from frostline._freezing.copies import KNOWN, all_inside, copy_of, known, original
 from frostline._freezing.replay import Owned, handed, keep, refusal, replayed
 from frostline._weights import split
 from frostline._weights.view import tracked
@@ -75,7 +75,7 @@ def rebuilt(
     # The first variable of an optimizer counts its steps, and lives where its slots do.
     with backend.creating(optimizer.variables[0]):
         fresh = copy_of(optimizer)
-        pairs = list(_pairs(optimizer, fresh))
+        pairs = zip(all_inside(optimizer), all_inside(fresh), strict=True)
         made = [
             _Build(old, new, changes, owned[id(old)] if id(old) in owned else replayed(old))
             for old, new in pairs
@@ -89,12 +89,6 @@ def rebuilt(
     return found
 
 
-def _pairs(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:
-    yield old, new
-    for inner in zip(inner_optimizers(old), inner_optimizers(new), strict=True):
-        yield from _pairs(*inner)
-
-
 class _Build:
     """One optimizer and its copy, while that is built."""
 
@@ -103,6 +97,7 @@ class _Build:
     ) -> None:
         self.old, self.new, self.changes = old, new, changes
         self.were = were  # the slots of the optimizer, by what asked for them
+        self.whose = {id(slot) for slot in were.values()}
         self.change_of = {id(tracked(change.variable)[0]): change for change in changes}
         self.places = {id(one): place for place, one in enumerate(_keras.optimized(old))}
         self.before = {name: (value, content(value)) for name, value in vars(new).items()}
@@ -138,10 +133,9 @@ class _Build:
         self._adopt()
         self._carry()
         new, found = vars(self.new), dict(vars(self.old))
-        whose = {id(slot) for slot in self.were.values()}
         for name, value in vars(self.old).items():
             variables = [id(one) for one in flat(value)]
-            mine = not whose.isdisjoint(variables) or (variables and not self.new.built)
+            mine = not self.whose.isdisjoint(variables) or (variables and not self.new.built)
             if name not in new and mine:
                 del found[name]
         for name, value in new.items():
@@ -188,8 +182,7 @@ class _Build:
                 setattr(self.new, name, self._with_kept(value, kept, taken))
         order = [taken.get(id(slot), slot) for slot in order if id(slot) not in given_up]
         order += [v for v in vars(self.old).values() if isinstance(v, keras.Variable)]
-        whose = {id(slot) for slot in self.were.values()}
-        order = [slot for slot in order if self._is_slot(slot) or id(slot) not in whose]
+        order = [slot for slot in order if self._is_slot(slot) or id(slot) not in self.whose]
         _keras.set_slots(self.new, list({id(slot): slot for slot in order}.values()))
 
     def _with_kept(self, value: Any, kept: Any, taken: dict[int, Any]) -> Any:
@@ -222,7 +215,7 @@ class _Build:
 
     def _carry(self) -> None:
         """Fill the slots of what has changed from those that it had."""
-        for variable, average in _keras.averages([self.new]):
+        for variable, average in _keras.averages(self.new):
             if id(average) not in self.kept or not backend.is_alive(average):
                 # Made as zeros, which only the very first step of all replaces by the weight. A
                 # copy, since JAX takes the memory of both away in one step. One whose memory is
@@ -259,10 +252,10 @@ class _Build:
     def _is_of_one_going(self, slot: Any) -> bool:
         going = {self.places.get(id(change.listed[0])) for change in self.changes}
         return any(
-            len(value) == len(self.places) and any(one is slot and i in going for i, one in places)
+            one is slot and place in going
             for value in vars(self.old).values()
-            if isinstance(value, list | tuple)
-            for places in [list(enumerate(value))]
+            if isinstance(value, list | tuple) and len(value) == len(self.places)
+            for place, one in enumerate(value)
         )
 
     def _refusal(self, got: str) -> str:
@@ -284,14 +277,11 @@ def _exclusions(found: Mapping[str, Any], changes: Sequence[PlanChange]) -> dict
 
 def _carried(change: PlanChange, slot: Any, new: Any) -> Any:
     """A slot of the old trainable part, for the new one; thawed entries keep what `new` has."""
-    before, after = _splitting(change.before), _splitting(change.after)
+    # A wholly frozen variable has slots only where somebody built an optimizer for it by hand.
+    before = None if isinstance(change.before, WholePlan) else change.before
+    after = change.split
     whole = slot
     if before is not None:
         start = new if after is None else split.scatter_trainable(after, new)
         whole = split.merge(before, slot, split.take_frozen(before, start))
     return whole if after is None else split.take_trainable(after, whole)
-
-
-def _splitting(plan: Plan | None) -> SplitPlan | None:
-    # A wholly frozen variable has slots only where somebody built an optimizer for it by hand.
-    return None if isinstance(plan, WholePlan) else plan

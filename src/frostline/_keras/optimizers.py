@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -81,16 +81,11 @@ def told_by(name: str) -> type:
     return next(kind for kind in keras.optimizers.Optimizer.__mro__ if name in vars(kind))
 
 
-def averages(optimizers: Iterable[keras.optimizers.Optimizer]) -> list[tuple[Any, Any]]:
+def averages(optimizer: keras.optimizers.Optimizer) -> list[tuple[Any, Any]]:
     """Variables and their running averages (`use_ema=True`), which no public list tells apart."""
-    return [
-        (variable, average)
-        for one in optimizers
-        for variable, average in zip(
-            optimized(one), getattr(one, "_model_variables_moving_average", ()), strict=False
-        )
-        if average is not None
-    ]
+    found = getattr(optimizer, "_model_variables_moving_average", ())
+    pairs = zip(optimized(optimizer), found, strict=False)
+    return [(variable, average) for variable, average in pairs if average is not None]
 
 
 # What `exclude_from_weight_decay` leaves on an optimizer; no config holds it. The first is a set of
