@@ -21,6 +21,7 @@ from frostline._errors import (
 )
 from frostline._freezing.contexts import frozen, thawed
 from frostline._freezing.verbs import Change, Changes, freeze, frozen_mask, is_frozen, unfreeze
+from frostline._selections.choosing import changed, largest, n_of_m, smallest
 from frostline._selections.simple import Selection, at, everything, mask, nothing, zeros
 from frostline._selections.structure import heads, tokens, units
 from frostline._stock import Split, find_splits, from_stock, merge_stock, to_stock
@@ -66,6 +67,7 @@ __all__ = [
     "apply_delta",
     "at",
     "callbacks",
+    "changed",
     "everything",
     "extract_delta",
     "find_splits",
@@ -75,14 +77,17 @@ __all__ = [
     "frozen_mask",
     "heads",
     "is_frozen",
+    "largest",
     "load_delta",
     "mask",
     "merge_stock",
+    "n_of_m",
     "nothing",
     "plot",
     "plot_drift",
     "remove_delta",
     "report",
+    "smallest",
     "snapshot",
     "summary",
     "thawed",

@@ -13,7 +13,8 @@ from frostline._selections.weight import Weight
 
 pytestmark = pytest.mark.once
 
-NAMES = ("at", "everything", "nothing", "zeros", "units", "tokens", "heads")
+CHOICES = ("smallest", "largest", "n_of_m")
+NAMES = ("at", "everything", "nothing", "zeros", "units", "tokens", "heads", *CHOICES)
 NAMESPACE = {
     "__builtins__": {"range": range, "slice": slice},
     "fl": fl,
@@ -43,7 +44,11 @@ numbers = st.one_of(
 )
 parts = st.builds("{}({})".format, st.sampled_from(["units", "tokens", "heads"]), numbers)
 words = st.sampled_from(["everything", "nothing", "zeros", "fl.zeros", "fl.at[0]"])
-atoms = st.one_of(rows, words, parts)
+amounts = st.sampled_from(["0.5", "3", "1.0", "1e-05", "0.25"])
+rules = st.sampled_from(["", ", scope='model'", ", of=(2, 3)", ', of="rows", reduce="max"'])
+ranks = st.builds("{}({}{})".format, st.sampled_from(["smallest", "fl.largest"]), amounts, rules)
+patterns = st.sampled_from(["n_of_m(2, 3)", "n_of_m(1, 2, axis=0, by='random', seed=3)"])
+atoms = st.one_of(rows, words, parts, ranks, patterns)
 texts = st.recursive(
     atoms,
     lambda inside: st.one_of(
@@ -103,7 +108,19 @@ def test_any_other_text_is_one_error_that_says_where(text):
         ("at[0", r"expected ']' at position 4; got the end"),
         ("at[0] + at[1]", r"expected &, \| or the end at position 6; got '\+ at\[1\]'"),
         ("at[0] and at[1]", r"expected &, \| or the end at position 6; got 'and at\[1\]'"),
-        ("at[0.5]", r"expected '\]' at position 4; got '\.5\]'"),
+        ("at[0.5]", r"expected an integer, .* at position 3; got '0\.5\]'"),
+        (
+            "smallest()",
+            r"position 0: smallest: missing .* got 'smallest\(\)'. Use .*smallest\(0.9\)",
+        ),
+        ("zeros | n_of_m(2)", "position 8: n_of_m: missing a required argument: 'm'"),
+        ("smallest(0.5, part=1)", "unexpected keyword argument 'part'"),
+        ("smallest(0.5, scope=model)", "expected a number, a text in quotes .* position 20"),
+        ("smallest(n=1, 2)", "expected name=value after name=value at position 14"),
+        ("smallest(1, of='rows', of='rows')", "expected of= once at position 23"),
+        ("largest(0.5", r"expected '\)' at position 11; got the end"),
+        ("smallest(1e999)", "smallest: n is a share, .* got n=inf"),
+        ("smallest(1, of=(1, 2.0))", "expected an integer at position 19"),
         ("at[[1, True]]", "expected a list of integers alone or of booleans alone"),
         ("at[..., ...]", r"at position 0: at: an index holds at most one `\.\.\.`"),
         ("zeros | at[::0]", "at position 8: at: the step of a slice must not be zero"),

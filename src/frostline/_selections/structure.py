@@ -18,6 +18,7 @@ from frostline._errors import SelectionError
 from frostline._selections.algebra import Selection
 from frostline._selections.heads import head_axis
 from frostline._selections.index import Array, Slice, out_of_range, parse_item, shorten, to_numpy
+from frostline._selections.parts import Parts
 from frostline._selections.weight import Weight
 
 _LISTED = 8  # longer lists of numbers in equal steps are shown as a range
@@ -75,17 +76,6 @@ class _Numbered(Selection):
         return f"{self._name}({item})"
 
 
-def _repeat_along(weight: Weight, axes: tuple[int, ...], picked: np.ndarray) -> np.ndarray:
-    """Lays `picked` along `axes` of the weight, repeated until it fills them, and broadcasts it."""
-    sizes = [weight.shape[axis] for axis in axes]
-    total = math.prod(sizes)
-    along = np.tile(picked, total // max(picked.size, 1)).reshape(sizes)
-    rank = len(weight.shape)
-    here = {axis % rank for axis in axes}
-    shape = [size if axis in here else 1 for axis, size in enumerate(weight.shape)]
-    return np.array(np.broadcast_to(along.reshape(shape), weight.shape))
-
-
 class Units(_Numbered):
     """Selects output units of a layer, whatever its class: neurons, filters, channels, features.
 
@@ -119,47 +109,8 @@ class Units(_Numbered):
     _part: ClassVar[str] = "unit"
 
     def mask(self, weight: Weight) -> np.ndarray | None:
-        layer: Any = weight.owner
-        stock = stock_of(layer)
-        if stock.product == "normalize" and len(weight.shape) != 1:
-            raise weight.error(
-                "the features of a normalization over several axes have no single number",
-                repr(self),
-                "Use fl.at[...].",
-            )
-        if not stock.product:
-            others = ("EinsumDense", "ConvLSTMCell")
-            known = sorted(n for n, s in CATALOGUE.items() if s.product and n not in others)
-            raise weight.error(
-                f"fl.units does not know where the units of {type(layer).__name__} are",
-                repr(self),
-                f"Use fl.at[...]. Known are {', '.join(known)}, EinsumDense and ConvLSTM layers.",
-            )
-        own = stock.axes(weight.name)
-        axes = tuple(place - len(own) for place, axis in enumerate(own) if axis.outputs)
-        if stock.product == "einsum":
-            axes = self._einsum_axes(weight, layer)
-        if not axes:
-            return None
-        count = math.prod(weight.shape[axis] for axis in axes)
-        if stock.product == "recurrent":  # all units once for each gate
-            count = getattr(layer, stock.axes("kernel")[-1].size)
-        return _repeat_along(weight, axes, self._pick(weight, count))
-
-    def _einsum_axes(self, weight: Weight, layer: Any) -> tuple[int, ...]:
-        """Reads the axes off the equation: units are what only kernel and output share."""
-        if weight.name not in ("kernel", "bias"):
-            return ()
-        equation = Equation.parse(layer.equation)
-        count = len(equation.produced)
-        if count != 1:
-            raise weight.error(
-                f"the kernel of {layer.equation} has {count} axes of output units, not one",
-                repr(self),
-                "Use fl.heads(...) in an attention layer, or fl.at[...].",
-            )
-        axis = equation.axis(equation.produced, weight.name, layer.bias_axes)
-        return () if axis is None else (axis,)
+        parts = unit_parts(weight, repr(self))
+        return None if parts is None else parts.mask(weight, self._pick(weight, parts.count))
 
 
 class Tokens(_Numbered):
@@ -191,7 +142,8 @@ class Tokens(_Numbered):
         if TOKEN not in axes:
             return None
         axis = axes.index(TOKEN) - len(axes)
-        return _repeat_along(weight, (axis,), self._pick(weight, weight.shape[axis]))
+        parts = Parts((axis,), weight.shape[axis])
+        return parts.mask(weight, self._pick(weight, parts.count))
 
 
 class Heads(_Numbered):
@@ -228,13 +180,70 @@ class Heads(_Numbered):
     _part: ClassVar[str] = "head"
 
     def mask(self, weight: Weight) -> np.ndarray | None:
-        heads = head_axis(weight, repr(self))
-        if heads is None:
-            return None
-        picked = self._pick(weight, heads.queries)
-        if heads.count != heads.queries:
-            picked = np.all(picked.reshape(heads.count, -1), axis=1)
-        return _repeat_along(weight, (heads.axis,), picked)
+        parts = head_parts(weight, repr(self))
+        return None if parts is None else parts.mask(weight, self._pick(weight, parts.count))
+
+
+def unit_parts(weight: Weight, got: str) -> Parts | None:
+    """Where the output units of its layer are in a weight; None for a weight that has none.
+
+    Raises:
+    SelectionError: That is not known. `got` is the selection, for the message.
+    """
+    layer: Any = weight.owner
+    stock = stock_of(layer)
+    if stock.product == "normalize" and len(weight.shape) != 1:
+        raise weight.error(
+            "the features of a normalization over several axes have no single number",
+            got,
+            "Use fl.at[...].",
+        )
+    if not stock.product:
+        others = ("EinsumDense", "ConvLSTMCell")
+        known = sorted(n for n, s in CATALOGUE.items() if s.product and n not in others)
+        raise weight.error(
+            f"fl.units does not know where the units of {type(layer).__name__} are",
+            got,
+            f"Use fl.at[...]. Known are {', '.join(known)}, EinsumDense and ConvLSTM layers.",
+        )
+    own = stock.axes(weight.name)
+    axes = tuple(place - len(own) for place, axis in enumerate(own) if axis.outputs)
+    if stock.product == "einsum":
+        axes = _einsum_axes(weight, layer, got)
+    if not axes:
+        return None
+    count = math.prod(weight.shape[axis] for axis in axes)
+    if stock.product == "recurrent":  # all units once for each gate
+        count = getattr(layer, stock.axes("kernel")[-1].size)
+    return Parts(axes, count)
+
+
+def _einsum_axes(weight: Weight, layer: Any, got: str) -> tuple[int, ...]:
+    """Reads the axes off the equation: units are what only kernel and output share."""
+    if weight.name not in ("kernel", "bias"):
+        return ()
+    equation = Equation.parse(layer.equation)
+    count = len(equation.produced)
+    if count != 1:
+        raise weight.error(
+            f"the kernel of {layer.equation} has {count} axes of output units, not one",
+            got,
+            "Use fl.heads(...) in an attention layer, or fl.at[...].",
+        )
+    axis = equation.axis(equation.produced, weight.name, layer.bias_axes)
+    return () if axis is None else (axis,)
+
+
+def head_parts(weight: Weight, got: str) -> Parts | None:
+    """Where the attention heads of the layer around its own are in a weight; None for no heads.
+
+    Raises:
+        SelectionError: That is not known. `got` is the selection, for the message.
+    """
+    heads = head_axis(weight, got)
+    if heads is None:
+        return None
+    return Parts((heads.axis,), heads.queries, heads.queries // heads.count)
 
 
 units = Units

@@ -7,30 +7,40 @@ line holds. The grammar, with what binds tighter further down:
     both:      one ("&" one)*
     one:       "~" one | "(" selection ")" | "everything" | "nothing" | "zeros"
                | "at" "[" index "]" | ("units" | "tokens" | "heads") "(" part ")"
+               | ("smallest" | "largest" | "n_of_m") "(" argument ("," argument)* [","] ")"
+    argument:  [name "="] (integer | number | text in quotes | "(" integer ("," integer)* [","] ")")
     index:     "()" | item ("," item)* [","]
     item:      part | "..." | [integer] ":" [integer] [":" [integer]]
     part:      integer | list | "range" "(" integers ")" | "slice" "(" integers or None ")"
 
-A list is one of integers or of booleans, or of such lists. Each name may begin with `fl.`.
+A list is one of integers or of booleans, or of such lists. Each selection may begin with `fl.`.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any, NoReturn
 
 from frostline._errors import SelectionError
-from frostline._selections import simple, structure
+from frostline._selections import choosing, simple, structure
 from frostline._selections.algebra import Selection
 
-_TOKEN = re.compile(r"\s*(?:(?P<name>(?:fl\.)?[A-Za-z_]+)|(?P<number>[0-9]+)|(?P<sign>\.\.\.|\S))")
+_TOKEN = re.compile(
+    r"\s*(?:(?P<name>(?:fl\.)?[A-Za-z_]+)"
+    r"|(?P<float>[0-9]+(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+))"
+    r"|(?P<number>[0-9]+)|(?P<text>'\w*'|\"\w*\")|(?P<sign>\.\.\.|\S))"
+)
 _LONGEST = 100_000  # characters
 _DEEPEST = 100  # parentheses, brackets and ~ inside one another
 _MOST = 300  # selections in one: each is a level of what is made of them
 _LARGEST = 10**8  # of the positions of a range, which are counted out
 _DIGITS = 18  # of a number, which has to fit in 64 bits
 _PARTS = ("units", "tokens", "heads")
-_WORDS = ("at[...]", "everything", "nothing", "zeros", *(f"{name}(...)" for name in _PARTS))
+_EXAMPLES = {"smallest": "smallest(0.9)", "largest": "largest(0.1)", "n_of_m": "n_of_m(2, 4)"}
+_CHOICES = tuple(_EXAMPLES)
+_CALLED = (*_PARTS, *_CHOICES)
+_WORDS = ("at[...]", "everything", "nothing", "zeros", *(f"{name}(...)" for name in _CALLED))
 
 
 def parse_selection(text: str) -> Selection:
@@ -141,6 +151,9 @@ class _Parser:
             numbers = self._part()
             self._expect(")")
             selection = self._made(getattr(structure, name), numbers, place)
+        elif self._kind == "name" and name in _CHOICES:
+            self._next()
+            selection = self._chosen(name, place)
         else:
             self._fail(f"a selection ({', '.join(_WORDS)}, ~ or a parenthesis)")
         self._depth -= 1
@@ -151,6 +164,48 @@ class _Parser:
             return make(argument)
         except SelectionError as error:
             raise SelectionError(f"where: at position {place}: {error}") from None
+
+    def _chosen(self, name: str, place: int) -> Selection:
+        self._expect("(")
+        values: list[Any] = []
+        named: dict[str, Any] = {}
+        while self._word != ")":
+            here, word, kind = self._place, self._word, self._kind
+            if kind == "name":
+                self._next()
+                self._expect("=")
+                if word in named:
+                    self._fail(f"{word}= once", here)
+                named[word] = self._value()
+            elif named:
+                self._fail("name=value after name=value")
+            else:
+                values.append(self._value())
+            if not self._take(","):
+                break
+        self._expect(")")
+        make = getattr(choosing, name)
+        try:
+            inspect.signature(make).bind(*values, **named)
+        except TypeError as error:
+            raise SelectionError(
+                f"where: at position {place}: {name}: {error}; got "
+                f"{self._text[place : self._place][:40]!r}. Use for example {_EXAMPLES[name]!r}."
+            ) from None
+        return self._made(lambda given: make(*values, **given), named, place)
+
+    def _value(self) -> Any:
+        word, kind = self._word, self._kind
+        if kind in ("float", "text"):
+            self._next()
+            return float(word) if kind == "float" else word[1:-1]
+        if not self._take("("):
+            return self._integer("a number, a text in quotes or a tuple of integers")
+        sizes = [self._integer()]
+        while self._take(",") and self._word != ")":
+            sizes.append(self._integer())
+        self._expect(")")
+        return tuple(sizes)
 
     def _index(self) -> Any:
         if self._take("("):

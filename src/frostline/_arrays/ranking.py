@@ -1,0 +1,129 @@
+"""The k smallest of many arrays, found piece by piece: no array is sorted, copied or joined.
+
+Scores become unsigned integers of the same order, and the k-th smallest is found 16 bits at a time
+by counting, a radix selection: exact, in one pass over the scores for each 16 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+PIECE = 1 << 17  # scores at once: their keys and counts stay in a cache
+
+_DIGIT = 16  # bits
+_HALVES = ("bfloat16", "float16", "float32", "int8", "uint8", "int16", "uint16", "bool")
+
+
+def key_bits(dtype: np.dtype) -> int | None:
+    """How many bits a key for scores of this dtype has, None for a dtype without an order.
+
+    >>> key_bits(np.dtype("float32")), key_bits(np.dtype("int64")), key_bits(np.dtype("complex64"))
+    (32, 64, None)
+    """
+    if dtype.name in _HALVES or dtype.name.startswith("float8"):
+        return 32
+    return 64 if dtype.kind in "fiu" and dtype.itemsize <= 8 else None
+
+
+def sort_keys(scores: np.ndarray, bits: int, *, largest: bool, magnitude: bool) -> np.ndarray:
+    """Unsigned integers in the order of scores: the smaller, the earlier.
+
+    Args:
+        scores: Real numbers of any shape and layout.
+        bits: 32 or 64, at least `key_bits` of the dtype.
+        largest: Whether the largest score comes first.
+        magnitude: Whether absolute values are compared.
+
+    Returns:
+        A flat array in C order. NaN comes last either way, and `-0.0` equals `0.0`.
+
+    >>> sort_keys(np.float32([np.nan, 2, -0.0, 0]), 32, largest=False, magnitude=False).argsort()
+    array([2, 3, 1, 0])
+    """
+    number, word = (np.float32, np.uint32) if bits == 32 else (np.float64, np.uint64)
+    values = np.ascontiguousarray(scores, number).reshape(-1)
+    sign, infinite = word(1 << (bits - 1)), np.array(np.inf, number).view(word)
+    if magnitude:
+        keys = values.view(word) & ~sign
+        if not largest:
+            # What is above infinity is not a number.
+            return np.minimum(keys, infinite + word(1), out=keys)
+        missing = keys > infinite
+        np.subtract(infinite, keys, out=keys)
+    else:
+        keys = (values + number(0)).view(word)  # -0.0 + 0.0 is 0.0
+        missing = np.isnan(values)
+        # The bits of a negative number run backwards.
+        keys ^= np.where(keys & sign, ~word(0), sign)
+        if largest:
+            np.invert(keys, out=keys)
+    keys[missing] = ~word(0)
+    return keys
+
+
+Keys = Callable[[], Iterable[np.ndarray]]
+"""Gives the keys of one array, in order, piece by piece; may be called again."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a ranking of keys is cut: what is below `prefix` is taken, and some of what equals it.
+
+    Attributes:
+        shift: How many of the lowest bits of a key do not matter.
+        prefix: The other bits of the key at the cut.
+        ties: How many of the keys that equal it are taken.
+        tied: How many there are.
+    """
+
+    shift: int
+    prefix: int
+    ties: int
+    tied: int
+
+    def below(self, keys: np.ndarray) -> np.ndarray:
+        """Which keys are taken whatever equals them."""
+        return (keys >> keys.dtype.type(self.shift)) < keys.dtype.type(self.prefix)
+
+    def equal(self, keys: np.ndarray) -> np.ndarray:
+        """Which keys are at the cut."""
+        return (keys >> keys.dtype.type(self.shift)) == keys.dtype.type(self.prefix)
+
+
+def find_cut(arrays: Sequence[Keys], count: int, bits: int) -> Cut:
+    """Where to cut so that exactly `count` keys of all arrays are taken.
+
+    Args:
+        arrays: Each gives its keys, of `bits` bits.
+        count: At least 1, and at most as many as there are keys.
+        bits: 32 or 64.
+
+    >>> find_cut([lambda: [np.uint32([3, 1])], lambda: [np.uint32([1, 9])]], 1, 32)
+    Cut(shift=0, prefix=1, ties=1, tied=2)
+    """
+    prefix = 0
+    for shift in range(bits - _DIGIT, -1, -_DIGIT):
+        counts = np.zeros(1 << _DIGIT, np.int64)
+        for keys in arrays:
+            for piece in keys():
+                counts += _digits(piece, shift, bits, prefix)
+        below = np.cumsum(counts)
+        digit = int(np.searchsorted(below, count))
+        count -= int(below[digit - 1]) if digit else 0
+        prefix = prefix << _DIGIT | digit
+        tied = int(counts[digit])
+        if shift == 0 or count == tied:
+            return Cut(shift, prefix, count, tied)
+    raise AssertionError("the last pass returns")
+
+
+def _digits(keys: np.ndarray, shift: int, bits: int, prefix: int) -> np.ndarray:
+    """How often each 16-bit number stands at `shift`, in keys that begin with `prefix`."""
+    word = keys.dtype.type
+    if shift + _DIGIT < bits:
+        keys = keys[(keys >> word(shift + _DIGIT)) == word(prefix)]
+    digits = (keys >> word(shift)) & word((1 << _DIGIT) - 1)
+    return np.bincount(digits.astype(np.intp), minlength=1 << _DIGIT)

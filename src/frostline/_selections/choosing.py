@@ -1,0 +1,233 @@
+"""Choosing entries by what they hold: `smallest`, `largest`, `n_of_m`, `changed`."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from frostline._errors import SelectionError
+from frostline._selections.algebra import Selection
+from frostline._selections.differing import Differing
+from frostline._selections.groups import checked_of, checked_reduce
+from frostline._selections.index import shorten
+from frostline._selections.patterned import Patterned
+from frostline._selections.ranked import Ranked
+from frostline._selections.scored import Given, checked_by, checked_seed
+
+By: TypeAlias = "Literal['magnitude', 'random'] | Mapping[str, Any] | Callable[[np.ndarray], Any]"
+Scope: TypeAlias = Literal["weight", "layer", "model"]
+Of: TypeAlias = "Literal['entries', 'rows', 'columns', 'units', 'heads'] | tuple[int, ...]"
+Reduce: TypeAlias = "Literal['mean', 'sum', 'min', 'max'] | Callable[..., Any]"
+
+_SCOPES = ("weight", "layer", "model")
+
+
+def smallest(
+    n: int | float,
+    *,
+    by: By = "magnitude",
+    scope: Scope = "weight",
+    of: Of = "entries",
+    reduce: Reduce = "mean",
+    seed: int = 0,
+) -> Selection:
+    """Select the entries with the smallest scores, exactly so many.
+
+    Equal scores go to the weight that comes first in the model, then to the smaller flat index.
+    NaN comes last. Entries count whether they are frozen or not, and a shared weight counts once.
+
+    Args:
+        n: How many: a share (a float above 0 and up to 1.0, rounded to the nearest number) or a
+            number (an int from 0 on), of what `of` says, in each `scope`.
+        by: What is compared: `"magnitude"` (the absolute value), `"random"`, a mapping from paths
+            to arrays of the weights' shapes such as `fl.scores` gives, or a function from the value
+            (a read-only array) to an array of the same shape. Only magnitudes are absolute values.
+        scope: Where the `n` are counted: in each `"weight"`, in each `"layer"`, or in the
+            `"model"`, which means all weights that the call gives this selection to.
+        of: What is selected: `"entries"`; `"rows"` (along the first axis) or `"columns"` (along the
+            last); `"units"` or `"heads"` as in `fl.units` and `fl.heads`, with scope layer or model
+            as a whole, in all weights of their layer; or blocks of a shape such as `(4, 4)` along
+            the last axes.
+        reduce: How the scores of such a group become one: `"mean"`, `"sum"`, `"min"`, `"max"`, or a
+            function `reduce(array, axis)` like `np.median`.
+        seed: Makes `"random"` repeatable. Weights draw one by one, in the order of the model.
+
+    Returns:
+        A selection. It is evaluated when it is used, once: weights that change later change
+        nothing about it.
+
+    Raises:
+        SelectionError: An argument is of another kind. When used: `n` is more than there are, a
+            weight has no scores, blocks do not divide it, or where its units or heads are is not
+            known.
+
+    Examples:
+        >>> import keras, numpy as np, frostline as fl
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 2))
+        >>> layer.kernel.assign(np.array([[1, -5, 2], [-3, 4, 0]])) is None
+        False
+        >>> _ = fl.freeze(layer, "kernel", fl.smallest(0.5))
+        >>> fl.frozen_mask(layer.kernel).tolist()
+        [[True, False, True], [False, False, True]]
+        >>> fl.smallest(1, of="columns", scope="model")
+        smallest(1, scope='model', of='columns')
+    """
+    return _ranked("smallest", n, by, scope, of, reduce, seed)
+
+
+def largest(
+    n: int | float,
+    *,
+    by: By = "magnitude",
+    scope: Scope = "weight",
+    of: Of = "entries",
+    reduce: Reduce = "mean",
+    seed: int = 0,
+) -> Selection:
+    """Select the entries with the largest scores, exactly so many.
+
+    Args:
+        n: How many, as in `smallest`.
+        by: What is compared, as in `smallest`.
+        scope: Where the `n` are counted, as in `smallest`.
+        of: What is selected, as in `smallest`.
+        reduce: How the scores of a group become one, as in `smallest`.
+        seed: Makes `"random"` repeatable, as in `smallest`.
+
+    Returns:
+        A selection. Equal scores go to the weight that comes first in the model, then to the
+        smaller flat index, and NaN comes last: so this is not always the complement of `smallest`.
+
+    Raises:
+        SelectionError: As for `smallest`.
+
+    Examples:
+        >>> import keras, numpy as np, frostline as fl
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 2))
+        >>> importance = {"kernel": np.array([[1, 5, 2], [3, 4, 0]])}
+        >>> fl.train_only(layer, "kernel", fl.largest(2, by=importance))
+        kernel: 2 of 6 entries train
+        everything else is frozen: 1 weight, 3 entries
+    """
+    return _ranked("largest", n, by, scope, of, reduce, seed)
+
+
+def n_of_m(n: int, m: int, *, by: By = "magnitude", axis: int = -1, seed: int = 0) -> Selection:
+    """Select the `n` smallest of every `m` consecutive entries along an axis, for N:M sparsity.
+
+    Equal scores go to the smaller index. NaN comes last.
+
+    Args:
+        n: How many of them, an integer from 0 to `m`.
+        m: How many entries are compared with one another.
+        by: What is compared, as in `smallest`.
+        axis: The axis that they are consecutive along. Hardware for 2:4 sparsity wants the axis of
+            the inputs, which is axis 0 of the kernel of a `Dense`.
+        seed: Makes `"random"` repeatable, as in `smallest`.
+
+    Raises:
+        SelectionError: An argument is of another kind. When used: the weight has no such axis, or
+            `m` does not divide its length.
+
+    References:
+        Mishra et al. 2021, "Accelerating sparse deep neural networks", arXiv:2104.08378.
+
+    Examples:
+        >>> import keras, numpy as np, frostline as fl
+        >>> layer = keras.layers.Dense(1)
+        >>> layer.build((None, 4))
+        >>> layer.kernel.assign(np.array([[3], [-1], [2], [4]])) is None
+        False
+        >>> _ = fl.freeze(layer, "kernel", fl.n_of_m(2, 4, axis=0))
+        >>> fl.frozen_mask(layer.kernel)[:, 0].tolist()
+        [False, True, True, False]
+    """
+    number, every = _integer(n), _integer(m)
+    if number is None or every is None or not 0 <= number <= every or every < 1:
+        raise SelectionError(
+            f"n_of_m: n entries of every m, two integers with 0 <= n <= m; got n={n!r}, m={m!r}. "
+            "Use for example fl.n_of_m(2, 4)."
+        )
+    along = _integer(axis)
+    if along is None:
+        raise SelectionError(f"n_of_m: an axis is an integer; got axis={axis!r}. Use axis=-1.")
+    return Patterned(number, every, checked_by(by, "n_of_m"), along, checked_seed(seed, "n_of_m"))
+
+
+def changed(before: Mapping[str, Any], *, tolerance: float | None = None) -> Selection:
+    """Select the entries that differ from those of a snapshot.
+
+    Args:
+        before: A mapping from paths to arrays of the weights' shapes and dtypes, as `fl.snapshot`
+            gives it.
+        tolerance: How far an entry may move without being selected: |now - before|, a number from
+            0 on. By default each entry of which a bit differs is selected, also where `0.0` became
+            `-0.0`. NaN that stays NaN has not moved.
+
+    Raises:
+        SelectionError: An argument is of another kind. When used: `before` lacks a weight, or
+            holds one of another shape or dtype.
+
+    Examples:
+        >>> import keras, frostline as fl
+        >>> layer = keras.layers.Dense(2)
+        >>> layer.build((None, 2))
+        >>> before = fl.snapshot(layer)
+        >>> layer.kernel.assign(layer.kernel + [[0.0, 1.0], [0.0, 0.0]]) is None
+        False
+        >>> fl.freeze(layer, "kernel", ~fl.changed(before))
+        kernel: 3 entries changed, 3 of 4 frozen
+    """
+    if not isinstance(before, Mapping):
+        raise SelectionError(
+            "changed: a mapping from paths to arrays; got "
+            f"before={type(before).__name__}. Take `before = fl.snapshot(model)` before training."
+        )
+    if tolerance is not None and not (_is_number(tolerance) and tolerance >= 0):
+        raise SelectionError(
+            f"changed: a tolerance is a number from 0 on; got tolerance={tolerance!r}. "
+            "Leave it out to compare bits."
+        )
+    return Differing(Given(before), None if tolerance is None else float(tolerance))
+
+
+def _ranked(name: str, n: Any, by: Any, scope: Any, of: Any, reduce: Any, seed: Any) -> Selection:
+    count = _integer(n)
+    share = float(n) if count is None and _is_number(n) else None
+    if not (0 < share <= 1 if share is not None else count is not None and count >= 0):
+        raise SelectionError(
+            f"{name}: n is a share, a float above 0 and up to 1.0, or a number, an int from 0 on; "
+            f"got n={shorten(repr(n))}. Use for example 0.9 for nine tenths."
+        )
+    if scope not in _SCOPES:
+        raise SelectionError(
+            f"{name}: the scope is {', '.join(map(repr, _SCOPES))}; got "
+            f"scope={shorten(repr(scope))}. Use 'model' for one threshold over all weights."
+        )
+    return Ranked(
+        n=share if count is None else count,  # pyright: ignore[reportArgumentType]  # checked above
+        largest=name == "largest",
+        by=checked_by(by, name),
+        scope=scope,
+        of=checked_of(of, name),
+        reduce=checked_reduce(reduce, name),
+        seed=checked_seed(seed, name),
+    )
+
+
+def _integer(value: Any) -> int | None:
+    if isinstance(value, bool | np.bool_):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float | int | np.floating | np.integer) and not isinstance(value, bool)

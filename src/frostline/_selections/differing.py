@@ -1,0 +1,51 @@
+"""Entries that differ from an earlier state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from frostline._arrays.bits import differ
+from frostline._arrays.ranking import PIECE
+from frostline._selections.algebra import Selection
+from frostline._selections.scored import Given
+from frostline._selections.weight import Weight
+
+
+@dataclass(frozen=True, repr=False)
+class Differing(Selection):
+    """Entries that differ from given ones, in a bit or by more than a tolerance."""
+
+    before: Given
+    tolerance: float | None
+
+    def mask(self, weight: Weight) -> np.ndarray:
+        before, now = self.before.find(weight, "before"), np.asarray(weight.read())
+        if before.dtype.kind == "V" and before.dtype.itemsize == now.dtype.itemsize:
+            before = before.view(now.dtype)  # a file of NumPy knows no bfloat16
+        if before.dtype != now.dtype:
+            raise weight.error(
+                "the array in `before` must have the dtype of the weight",
+                f"an array of dtype {before.dtype}",
+                "Take `before = fl.snapshot(model)` from the same model.",
+            )
+        if self.tolerance is None:
+            return np.asarray(differ(np.ascontiguousarray(before), np.ascontiguousarray(now)))
+        return self._moved(before, now)
+
+    def _moved(self, before: np.ndarray, now: np.ndarray) -> np.ndarray:
+        assert self.tolerance is not None
+        one, other = (np.ascontiguousarray(array).reshape(-1) for array in (before, now))
+        moved = np.empty(one.size, bool)
+        for start in range(0, one.size, PIECE):
+            piece = slice(start, start + PIECE)
+            was, here = one[piece].astype(np.float64), other[piece].astype(np.float64)
+            with np.errstate(invalid="ignore"):  # infinity less infinity
+                stays = np.abs(here - was) <= self.tolerance
+            moved[piece] = ~(stays | (was == here) | (np.isnan(was) & np.isnan(here)))
+        return moved.reshape(now.shape)
+
+    def __repr__(self) -> str:
+        told = "" if self.tolerance is None else f", tolerance={self.tolerance!r}"
+        return f"changed({self.before!r}{told})"

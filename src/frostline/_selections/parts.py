@@ -1,0 +1,88 @@
+"""The numbered parts of a weight: positions along some axes, which may be shared or repeated."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from frostline._selections.weight import Weight
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where parts `0 .. count` are in a weight.
+
+    Attributes:
+        axes: The axes that they run along; together in C order, once or several times over (the
+            units of a recurrent cell come once for each gate).
+        count: How many parts there are.
+        readers: How many consecutive parts share a position: query heads that read one key/value
+            head. It is selected when all of them are.
+    """
+
+    axes: tuple[int, ...]
+    count: int
+    readers: int = 1
+
+    def mask(self, weight: Weight, picked: np.ndarray) -> np.ndarray:
+        """The entries of the parts picked, a boolean array `(count,)`, in the weight's shape."""
+        if self.readers > 1:
+            picked = np.all(picked.reshape(-1, self.readers), axis=1)
+        sizes = [weight.shape[axis] for axis in self.axes]
+        along = np.tile(picked, math.prod(sizes) // max(picked.size, 1)).reshape(sizes)
+        rank = len(weight.shape)
+        here = {axis % rank for axis in self.axes}
+        shape = [size if axis in here else 1 for axis, size in enumerate(weight.shape)]
+        return np.array(np.broadcast_to(along.reshape(shape), weight.shape))
+
+    def matrix(self, scores: np.ndarray) -> np.ndarray:
+        """The scores of each part, `(count, entries of a part)`."""
+        rank = scores.ndim
+        here = sorted(axis % rank for axis in self.axes)
+        front = np.moveaxis(scores, here, range(len(here)))
+        positions = self.count // self.readers
+        repeats = math.prod(front.shape[: len(here)]) // max(positions, 1)
+        each = math.prod(front.shape[len(here) :])
+        rows = front.reshape(repeats, positions, each).swapaxes(0, 1)
+        return np.repeat(rows.reshape(positions, repeats * each), self.readers, axis=0)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Equal blocks along the last axes of a weight, numbered in C order.
+
+    Attributes:
+        shape: The shape of the weight.
+        block: The shape of a block, along its last axes.
+    """
+
+    shape: tuple[int, ...]
+    block: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """How many blocks there are."""
+        return math.prod(self._numbers)
+
+    @property
+    def _numbers(self) -> tuple[int, ...]:
+        """How many blocks there are along each axis."""
+        block = (1,) * (len(self.shape) - len(self.block)) + self.block
+        return tuple(n // size for n, size in zip(self.shape, block, strict=True))
+
+    def mask(self, weight: Weight, picked: np.ndarray) -> np.ndarray:
+        """The entries of the blocks picked, a boolean array `(count,)`, in the weight's shape."""
+        mask = picked.reshape(self._numbers)
+        for axis, size in enumerate(self.block, len(self.shape) - len(self.block)):
+            mask = np.repeat(mask, size, axis=axis)
+        return mask
+
+    def matrix(self, scores: np.ndarray) -> np.ndarray:
+        """The scores of each block, `(count, entries of a block)`."""
+        rank = len(self.shape)
+        block = (1,) * (rank - len(self.block)) + self.block
+        split = [n for pair in zip(self._numbers, block, strict=True) for n in pair]
+        order = (*range(0, 2 * rank, 2), *range(1, 2 * rank, 2))
+        return scores.reshape(split).transpose(order).reshape(self.count, math.prod(block))

@@ -1,0 +1,211 @@
+"""Selections by rank: the smallest or largest entries, or groups of entries, of some weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from frostline._arrays.ranking import Cut, Keys, find_cut, sort_keys
+from frostline._selections.algebra import Selection
+from frostline._selections.groups import REDUCTIONS, parts_by
+from frostline._selections.scored import Given, Scored, shown
+from frostline._selections.weight import Weight
+
+
+@dataclass(frozen=True, repr=False)
+class Ranked(Selection):
+    """The first of the entries, or groups of entries, in the order of their scores."""
+
+    n: int | float
+    largest: bool
+    by: str | Given | Callable[[np.ndarray], Any]
+    scope: str
+    of: str | tuple[int, ...]
+    reduce: str | Callable[..., Any]
+    seed: int
+
+    def mask(self, weight: Weight) -> np.ndarray | None:
+        return self.among([weight]).mask(weight)
+
+    def among(self, weights: Sequence[Weight]) -> Selection:
+        return Among(self, tuple(weights))
+
+    def __repr__(self) -> str:
+        named = {name: getattr(self, name) for name in ("by", "scope", "of", "reduce", "seed")}
+        return f"{'largest' if self.largest else 'smallest'}({shown(self.n, **named)})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Among(Selection):
+    """A ranking for the weights of one call, which share its places by `scope`."""
+
+    ranking: Ranked
+    weights: tuple[Weight, ...]
+
+    def mask(self, weight: Weight) -> np.ndarray | None:
+        place = next(i for i, one in enumerate(self.weights) if one is weight)
+        return next((pool.mask(place) for pool in self._pools if place in pool.places), None)
+
+    @cached_property
+    def _pools(self) -> list[_Pool]:
+        of, scope = self.ranking.of, self.ranking.scope
+        contests: dict[Any, _Contest] = {}
+        pools: dict[Any, _Pool] = {}
+        for place, weight in enumerate(self.weights):
+            parts = None
+            if of != "entries":
+                parts = parts_by(of, weight, repr(self.ranking))
+                if parts is None:
+                    continue
+            # The heads of an attention layer are in the projections that it is made of.
+            layers = weight.layers[:-1] if of == "heads" else weight.layers
+            layer = id(layers[-1]) if layers else None
+            pool = {"weight": place, "layer": layer, "model": None}[scope]
+            # A unit or a head is one thing in all weights of its layer.
+            whole = of in ("units", "heads") and scope != "weight"
+            contest = layer if whole else place
+            if contest not in contests:
+                contests[contest] = _Contest(self.ranking)
+                pools.setdefault(pool, _Pool(self.ranking)).contests.append(contests[contest])
+            seed = (self.ranking.seed, place)
+            scored = Scored(weight, self.ranking.by, seed, repr(self.ranking))
+            contests[contest].add(place, scored, parts)
+        return list(pools.values())
+
+    def __repr__(self) -> str:
+        return repr(self.ranking)
+
+
+class _Contest:
+    """The entries of one weight that are ranked; or the parts of one, or of those of one layer."""
+
+    def __init__(self, ranking: Ranked) -> None:
+        self._ranking = ranking
+        self.members: dict[int, tuple[Scored, Any]] = {}
+
+    def add(self, place: int, scored: Scored, parts: Any) -> None:
+        self.members[place] = (scored, parts)
+        counts = {one.count for _, one in self.members.values() if one is not None}
+        if len(counts) > 1:
+            raise scored.weight.error(
+                f"the weights of its layer differ in how many {self._ranking.of} they have",
+                f"{self._ranking!r} with {' and '.join(map(str, sorted(counts)))}",
+                "Rank them one by one, scope='weight'.",
+            )
+
+    @property
+    def first(self) -> Scored:
+        return next(iter(self.members.values()))[0]
+
+    @property
+    def size(self) -> int:
+        """How many there are to choose from."""
+        scored, parts = next(iter(self.members.values()))
+        return math.prod(scored.weight.shape) if parts is None else parts.count
+
+    @property
+    def bits(self) -> int:
+        return self.first.bits if self._ranking.of == "entries" else 64
+
+    def keys(self, bits: int) -> Keys:
+        largest = self._ranking.largest
+        if self._ranking.of == "entries":
+            return self.first.keys(bits, largest=largest)
+        return lambda: [sort_keys(self._scores, bits, largest=largest, magnitude=False)]
+
+    @cached_property
+    def _scores(self) -> np.ndarray:
+        rows = [scored.rows(parts) for scored, parts in self.members.values()]
+        every = rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
+        reduce = self._ranking.reduce
+        if every.shape[1] == 0:
+            return np.zeros(len(every))
+        scores = np.asarray((REDUCTIONS[reduce] if isinstance(reduce, str) else reduce)(every, 1))
+        if scores.shape != (len(every),):
+            raise self.first.weight.error(
+                "`reduce` must return a score for each row",
+                f"an array of shape {scores.shape} for one of shape {every.shape}",
+                "Take a function like np.mean, which is called as reduce(array, 1).",
+            )
+        return scores
+
+    def mask(self, place: int, picked: np.ndarray) -> np.ndarray:
+        scored, parts = self.members[place]
+        if parts is None:
+            return picked.reshape(scored.weight.shape)
+        return parts.mask(scored.weight, picked)
+
+
+class _Pool:
+    """What competes for the same places."""
+
+    def __init__(self, ranking: Ranked) -> None:
+        self._ranking = ranking
+        self.contests: list[_Contest] = []
+
+    @cached_property
+    def places(self) -> set[int]:
+        return {place for contest in self.contests for place in contest.members}
+
+    def mask(self, place: int) -> np.ndarray:
+        which = next(i for i, contest in enumerate(self.contests) if place in contest.members)
+        contest = self.contests[which]
+        if self._count in (0, self._size):
+            return contest.mask(place, np.full(contest.size, self._count > 0))
+        picked = np.empty(contest.size, bool)
+        left = self._ties[which]
+        start = 0
+        for keys in contest.keys(self._bits)():
+            piece = picked[start : start + keys.size]
+            piece[:] = self._cut.below(keys)
+            if left:
+                equal = np.flatnonzero(self._cut.equal(keys))[:left]
+                piece[equal] = True
+                left -= equal.size
+            start += keys.size
+        return contest.mask(place, picked)
+
+    @cached_property
+    def _size(self) -> int:
+        return sum(contest.size for contest in self.contests)
+
+    @cached_property
+    def _count(self) -> int:
+        n = self._ranking.n
+        count = round(n * self._size) if isinstance(n, float) else n
+        if count > self._size:
+            raise self.contests[0].first.weight.error(
+                f"there are only {self._size:,} {_named(self._ranking.of)} to choose from",
+                f"{self._ranking!r}",
+                "Use a smaller number, or a share such as 0.5.",
+            )
+        return count
+
+    @cached_property
+    def _bits(self) -> int:
+        return max(contest.bits for contest in self.contests)
+
+    @cached_property
+    def _cut(self) -> Cut:
+        return find_cut([one.keys(self._bits) for one in self.contests], self._count, self._bits)
+
+    @cached_property
+    def _ties(self) -> list[int]:
+        """How many of each contest's scores that equal the cut are taken: the first ones."""
+        if self._cut.ties == self._cut.tied:
+            return [contest.size for contest in self.contests]
+        left, taken = self._cut.ties, []
+        for contest in self.contests:
+            equal = sum(np.count_nonzero(self._cut.equal(k)) for k in contest.keys(self._bits)())
+            taken.append(min(left, int(equal)))
+            left -= taken[-1]
+        return taken
+
+
+def _named(of: str | tuple[int, ...]) -> str:
+    return of if isinstance(of, str) else f"blocks of {of}"

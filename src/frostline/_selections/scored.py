@@ -1,0 +1,205 @@
+"""What a ranking compares: magnitudes, given scores, a function of the value, or chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from frostline._arrays.ranking import PIECE, Keys, key_bits, sort_keys
+from frostline._errors import SelectionError
+from frostline._selections.index import shorten
+from frostline._selections.weight import Weight
+
+_BY = ("magnitude", "random")
+_LISTED = 3  # paths in a message
+
+
+class Given:
+    """Arrays of scores by path, which compare by what they hold.
+
+    Args:
+        arrays: A mapping from paths to arrays, which are neither copied nor changed.
+    """
+
+    def __init__(self, arrays: Mapping[Any, Any]) -> None:
+        self.arrays = dict(arrays)
+
+    def find(self, weight: Weight, argument: str) -> np.ndarray:
+        """The array for a weight.
+
+        Raises:
+            SelectionError: There is none, or it has another shape. `argument` is its name.
+        """
+        key = weight.key_in(self.arrays)
+        if key is None:
+            listed = ", ".join(map(repr, list(self.arrays)[:_LISTED]))
+            raise weight.error(
+                f"`{argument}` has no array for this weight",
+                f"{argument} for {len(self.arrays)} weights ({listed}"
+                f"{', ...' * (len(self.arrays) > _LISTED)})",
+                f"Name only weights that have one, `list({argument})`.",
+            )
+        array = np.asarray(self.arrays[key])
+        if array.shape != weight.shape:
+            raise weight.error(
+                f"the array in `{argument}` must have the shape of the weight",
+                f"an array of shape {array.shape}",
+                f"Make it an array of shape {weight.shape}.",
+            )
+        return array
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Given) or self.arrays.keys() != other.arrays.keys():
+            return False
+        pairs = ((np.asarray(one), np.asarray(other.arrays[k])) for k, one in self.arrays.items())
+        return all(one is two or _equal(one, two) for one, two in pairs)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.arrays))
+
+    def __repr__(self) -> str:
+        count = len(self.arrays)
+        return f"<{count} array{'s' * (count != 1)}>"
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    same = one.shape == other.shape and one.dtype == other.dtype
+    return same and bool(np.all((one == other) | ((one != one) & (other != other))))
+
+
+def checked_by(by: Any, name: str) -> Any:
+    """What `by` stands for: one of its words, `Given` scores, or a function.
+
+    Raises:
+        SelectionError: It is none of these. `name` is the selection, for the message.
+    """
+    if isinstance(by, Mapping):
+        if not by:
+            raise SelectionError(
+                f"{name}: a mapping from paths to scores; got by={by!r}. Use fl.scores(...)."
+            )
+        return Given(by)
+    if callable(by) or (isinstance(by, str) and by in _BY):
+        return by
+    raise SelectionError(
+        f"{name}: scores are 'magnitude', 'random', a mapping from paths to arrays, or a function "
+        f"of the value; got by={shorten(repr(by))}. Scores from data are made first: "
+        "`by=fl.scores(model, x, y, by='fisher')`."
+    )
+
+
+_USUAL = {
+    "by": "magnitude", "scope": "weight", "of": "entries", "reduce": "mean", "seed": 0, "axis": -1
+}  # fmt: skip
+
+
+def shown(*numbers: int | float, **named: Any) -> str:
+    """The arguments of a selection by scores, without those that have their usual value.
+
+    >>> shown(2, 4, by="random", axis=-1)
+    "2, 4, by='random'"
+    """
+    said = [repr(number) for number in numbers]
+    for name, value in named.items():
+        if value != _USUAL[name]:
+            said.append(f"{name}={getattr(value, '__qualname__', None) or repr(value)}")
+    return ", ".join(said)
+
+
+def checked_seed(seed: Any, name: str) -> int:
+    """A seed, an integer that is not negative.
+
+    Raises:
+        SelectionError: It is something else. `name` is the selection, for the message.
+    """
+    if isinstance(seed, int | np.integer) and not isinstance(seed, bool) and seed >= 0:
+        return int(seed)
+    raise SelectionError(f"{name}: a seed is an integer from 0 on; got seed={seed!r}. Use seed=0.")
+
+
+class Scored:
+    """The scores of one weight in a ranking.
+
+    Args:
+        weight: The weight.
+        by: How its entries are scored, as `checked_by` gives it.
+        seed: Of the random numbers, with the weight's place among those of the ranking.
+        got: The selection, for messages.
+    """
+
+    def __init__(self, weight: Weight, by: Any, seed: tuple[int, int], got: str) -> None:
+        self.weight = weight
+        self._by = by
+        self._seed = seed
+        self._got = got
+
+    @property
+    def bits(self) -> int:
+        """How many bits the key of a score needs."""
+        if self._by == "random":
+            return 32
+        dtype = np.dtype(self.scores.dtype)
+        bits = key_bits(dtype)
+        if bits is None:
+            raise self.weight.error(
+                "scores must be real numbers", f"{self._got} of dtype {dtype}", "Use fl.at[...]."
+            )
+        return bits
+
+    @property
+    def scores(self) -> np.ndarray:
+        """The array that is compared; where that is by magnitude, its absolute values are."""
+        if self._by == "magnitude":
+            return np.asarray(self.weight.read())
+        return self._held
+
+    @cached_property
+    def _held(self) -> np.ndarray:
+        # Once: a function may give something else the next time.
+        if isinstance(self._by, Given):
+            return self._by.find(self.weight, "by")
+        value = np.array(self.weight.read())
+        value.setflags(write=False)
+        try:
+            scores = np.asarray(self._by(value))
+        except Exception as error:
+            error.add_note(f"while scoring the entries of {self.weight.path}")
+            raise
+        if scores.shape != self.weight.shape:
+            raise self.weight.error(
+                "`by` must return an array of the weight's shape",
+                f"an array of shape {scores.shape}",
+                f"Return a score for each entry, shape {self.weight.shape}.",
+            )
+        return scores
+
+    def keys(self, bits: int, *, largest: bool) -> Keys:
+        """The sort keys of the entries."""
+        if self._by == "random":
+            return self._random
+        magnitude = self._by == "magnitude"
+
+        def keys() -> Iterator[np.ndarray]:
+            flat = np.ascontiguousarray(self.scores).reshape(-1)
+            for start in range(0, flat.size, PIECE):
+                piece = flat[start : start + PIECE]
+                yield sort_keys(piece, bits, largest=largest, magnitude=magnitude)
+
+        return keys
+
+    def rows(self, parts: Any) -> np.ndarray:
+        """The scores of the parts of the weight, `(count, entries of a part)`."""
+        if self._by == "random":
+            return np.random.default_rng(self._seed).random((parts.count, 1))
+        # A score per part is computed in full precision.
+        rows = parts.matrix(self.scores).astype(np.float64)
+        return np.abs(rows, out=rows) if self._by == "magnitude" else rows
+
+    def _random(self) -> Iterator[np.ndarray]:
+        random = np.random.default_rng(self._seed)
+        size = int(np.prod(self.weight.shape, dtype=np.int64))
+        for start in range(0, size, PIECE):
+            yield random.integers(0, 1 << 32, min(PIECE, size - start), np.uint32)
