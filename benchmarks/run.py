@@ -56,7 +56,7 @@ def main() -> int:
     text = markdown(results)
     print(text)
     if not options.only and options.backends == list(BACKENDS):
-        (DOCS / "benchmarks.md").write_text(_head() + text + _freezing())
+        (DOCS / "benchmarks.md").write_text(_head() + text + _freezing() + _choosing())
         figure(results, DOCS / "benchmarks.png")
     return 0
 
@@ -77,6 +77,15 @@ def _freezing() -> str:
         if not (backend == "tensorflow" and jit)
     }
     return "\n".join([(HERE / "freezing.md").read_text(), *table(found), ""])
+
+
+def _choosing() -> str:
+    """The section on thresholds over a whole model."""
+    from benchmarks.choosing import table
+
+    backends = {title: name for title, (name, _) in BACKENDS.items() if title != "TensorFlow, XLA"}
+    found = {title: on_backend(name, "benchmarks.choosing") for title, name in backends.items()}
+    return "\n".join([(HERE / "choosing.md").read_text(), *table(found), ""])
 
 
 def _here(task: str, jit: str, rest: str):

@@ -84,13 +84,27 @@ class Cut:
     ties: int
     tied: int
 
-    def below(self, keys: np.ndarray) -> np.ndarray:
-        """Which keys are taken whatever equals them."""
-        return (keys >> keys.dtype.type(self.shift)) < keys.dtype.type(self.prefix)
+    def take(self, keys: np.ndarray, ties: int, out: np.ndarray) -> int:
+        """Say in `out` which keys are taken, of those at the cut the first `ties`.
 
-    def equal(self, keys: np.ndarray) -> np.ndarray:
-        """Which keys are at the cut."""
-        return (keys >> keys.dtype.type(self.shift)) == keys.dtype.type(self.prefix)
+        Returns:
+            How many ties are left for the keys that come after these.
+        """
+        begins, word = self._begins(keys), keys.dtype.type
+        if self.ties == self.tied:
+            np.less_equal(begins, word(self.prefix), out=out)
+            return ties
+        np.less(begins, word(self.prefix), out=out)
+        equal = np.flatnonzero(begins == word(self.prefix))[:ties] if ties else []
+        out[equal] = True
+        return ties - len(equal)
+
+    def equal(self, keys: np.ndarray) -> int:
+        """How many keys are at the cut."""
+        return int(np.count_nonzero(self._begins(keys) == keys.dtype.type(self.prefix)))
+
+    def _begins(self, keys: np.ndarray) -> np.ndarray:
+        return keys >> keys.dtype.type(self.shift) if self.shift else keys
 
 
 def find_cut(arrays: Sequence[Keys], count: int, bits: int) -> Cut:
@@ -123,7 +137,7 @@ def find_cut(arrays: Sequence[Keys], count: int, bits: int) -> Cut:
 def _digits(keys: np.ndarray, shift: int, bits: int, prefix: int) -> np.ndarray:
     """How often each 16-bit number stands at `shift`, in keys that begin with `prefix`."""
     word = keys.dtype.type
+    digits = keys >> word(shift) if shift else keys
     if shift + _DIGIT < bits:
-        keys = keys[(keys >> word(shift + _DIGIT)) == word(prefix)]
-    digits = (keys >> word(shift)) & word((1 << _DIGIT) - 1)
+        digits = digits[(digits >> word(_DIGIT)) == word(prefix)] & word((1 << _DIGIT) - 1)
     return np.bincount(digits.astype(np.intp), minlength=1 << _DIGIT)

@@ -158,16 +158,11 @@ class _Pool:
         if self._count in (0, self._size):
             return contest.mask(place, np.full(contest.size, self._count > 0))
         picked = np.empty(contest.size, bool)
-        left = self._ties[which]
-        start = 0
+        left, start = self._left(which), 0
         for keys in contest.keys(self._bits)():
-            piece = picked[start : start + keys.size]
-            piece[:] = self._cut.below(keys)
-            if left:
-                equal = np.flatnonzero(self._cut.equal(keys))[:left]
-                piece[equal] = True
-                left -= equal.size
+            left = self._cut.take(keys, left, picked[start : start + keys.size])
             start += keys.size
+        self._ties_left[which + 1] = left
         return contest.mask(place, picked)
 
     @cached_property
@@ -195,16 +190,19 @@ class _Pool:
         return find_cut([one.keys(self._bits) for one in self.contests], self._count, self._bits)
 
     @cached_property
-    def _ties(self) -> list[int]:
-        """How many of each contest's scores that equal the cut are taken: the first ones."""
+    def _ties_left(self) -> dict[int, int]:
+        return {0: self._cut.ties}
+
+    def _left(self, which: int) -> int:
+        """How many of the scores that equal the cut are taken from this contest on."""
         if self._cut.ties == self._cut.tied:
-            return [contest.size for contest in self.contests]
-        left, taken = self._cut.ties, []
-        for contest in self.contests:
-            equal = sum(np.count_nonzero(self._cut.equal(k)) for k in contest.keys(self._bits)())
-            taken.append(min(left, int(equal)))
-            left -= taken[-1]
-        return taken
+            return 0  # all of them are
+        # Known without counting where the masks are asked for in order.
+        known = max(place for place in self._ties_left if place <= which)
+        left = self._ties_left[known]
+        for contest in self.contests[known:which]:
+            left -= min(left, sum(map(self._cut.equal, contest.keys(self._bits)())))
+        return left
 
 
 def _named(of: str | tuple[int, ...]) -> str:
