@@ -1,9 +1,11 @@
 """Selections without a framework: masks, algebra, printed forms, messages."""
 
 import copy
+import dataclasses
 import functools
 import operator
 import pickle
+from dataclasses import dataclass
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
@@ -600,3 +602,36 @@ def test_errors_are_of_the_package_and_builtin():
 def test_only_boolean_arrays_combine_with_a_selection(array, combine):
     with pytest.raises(SelectionError, match=r"only boolean arrays combine.*fl\.at\[array\]"):
         combine(at[0], np.array(array))
+
+
+@dataclass(frozen=True)
+class LastPath(Selection):
+    """Selects all of the last of the weights that it is asked for together."""
+
+    last: str = ""
+
+    def among(self, weights):
+        return LastPath(max(one.path for one in weights))
+
+    def mask(self, weight):
+        return np.full(weight.shape, weight.path == self.last)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda s: s, [False, True]),
+        (lambda s: ~s, [True, False]),
+        (lambda s: s & everything, [False, True]),
+        (lambda s: nothing | ~s, [True, False]),
+    ],
+    ids=["alone", "not", "and", "or"],
+)
+def test_a_selection_may_see_all_weights_of_a_call(make, expected):
+    both = [dataclasses.replace(weight(), path=path) for path in ("a", "b")]
+    selection = make(LastPath()).among(both)
+    assert [bool(masked(selection, one).all()) for one in both] == expected
+
+
+def test_other_selections_are_the_same_whatever_weights_are_beside():
+    assert (at[0] | ~zeros & everything).among([weight()]) == at[0] | ~zeros & everything

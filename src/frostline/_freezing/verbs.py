@@ -200,13 +200,15 @@ def _change(target: Any, weights: Any, where: Any, *, freezing: bool) -> Changes
     said_nothing = []
     matched = select(target, found, weights)
     selects = False
+    named = set(map(id, matched))
+    chosen = selection.among([asked(weight) for weight in found if id(weight) in named])
     for weight in each("selecting", matched):
         before = plan_of(weight.variable)
         if selection is everything:
             after = WholePlan(tuple(weight.variable.shape)) if freezing else None
             selects = True
         else:
-            mask = selection.mask(asked(weight))
+            mask = chosen.mask(asked(weight))
             if mask is None:
                 said_nothing.append(weight)
                 continue

@@ -10,7 +10,7 @@ import binascii
 import math
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn
 
@@ -60,6 +60,17 @@ class Selection(ABC):
             SelectionError: The selection does not fit the weight.
         """
 
+    def among(self, weights: Sequence[Weight]) -> Selection:
+        """The selection for one call of a verb, which asks for the masks of all these weights.
+
+        Only a selection that compares entries of several weights returns another one than itself.
+
+        Args:
+            weights: All weights that the call applies this selection to, in the model's order.
+        """
+        del weights
+        return self
+
     def __and__(self, other: Any) -> Selection:
         other = operand(other)
         return NotImplemented if other is None else And(self, other)
@@ -108,6 +119,9 @@ class And(Selection):
             return None
         return np.asarray(left & right)  # NumPy turns arrays without axes into scalars
 
+    def among(self, weights: Sequence[Weight]) -> Selection:
+        return And(self.left.among(weights), self.right.among(weights))
+
     def __repr__(self) -> str:
         return f"{self.left._shown(2)} & {self.right._shown(3)}"
 
@@ -126,6 +140,9 @@ class Or(Selection):
             return right if left is None else left
         return np.asarray(left | right)
 
+    def among(self, weights: Sequence[Weight]) -> Selection:
+        return Or(self.left.among(weights), self.right.among(weights))
+
     def __repr__(self) -> str:
         return f"{self.left._shown(1)} | {self.right._shown(2)}"
 
@@ -140,6 +157,9 @@ class Not(Selection):
     def mask(self, weight: Weight) -> np.ndarray | None:
         mask = self.operand.mask(weight)
         return None if mask is None else np.asarray(~mask)
+
+    def among(self, weights: Sequence[Weight]) -> Selection:
+        return Not(self.operand.among(weights))
 
     def __repr__(self) -> str:
         return f"~{self.operand._shown(3)}"
