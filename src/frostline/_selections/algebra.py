@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 from frostline._errors import SelectionError
-from frostline._selections.index import shorten
+from frostline._selections.index import described, in_message, shorten, shown
 from frostline._selections.weight import Weight
 
 _LISTED = 64  # a mask of more entries is shown packed
@@ -89,7 +89,7 @@ class Selection(ABC):
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refused, for who writes `fl.zeros()`."""
-        raise SelectionError(f"{shorten(repr(self))}: a selection is not called. Pass it as it is.")
+        raise SelectionError(f"{shown(self)}: a selection is not called. Pass it as it is.")
 
     def __invert__(self) -> Selection:
         return Not(self)
@@ -97,7 +97,7 @@ class Selection(ABC):
     def __bool__(self) -> bool:
         # `a and b` would silently be `b`, and `not a` would be `False`.
         raise SelectionError(
-            f"{shorten(repr(self))}: a selection is neither true nor false. "
+            f"{shown(self)}: a selection is neither true nor false. "
             "Use &, | and ~ instead of and, or and not."
         )
 
@@ -254,6 +254,8 @@ class Mask(Selection):
         return self._array()
 
     def __repr__(self) -> str:
+        if in_message():
+            return described(self._array())
         if 0 < math.prod(self.shape) <= _LISTED or self.shape == (0,):
             return f"mask({self._array().tolist()})"
         data = base64.b64encode(zlib.compress(self.bits, 9)).decode("ascii")
