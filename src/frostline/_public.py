@@ -19,8 +19,10 @@ from frostline._errors import (
     TargetError,
     UnsupportedError,
 )
+from frostline._freezing.changes import Change, Changes
 from frostline._freezing.contexts import frozen, thawed
-from frostline._freezing.verbs import Change, Changes, freeze, frozen_mask, is_frozen, unfreeze
+from frostline._freezing.questions import frozen_mask, is_frozen
+from frostline._freezing.verbs import freeze, train_only, unfreeze
 from frostline._selections.simple import Selection, at, everything, mask, nothing, zeros
 from frostline._selections.structure import heads, tokens, units
 from frostline._stock import Split, find_splits, from_stock, merge_stock, to_stock
@@ -88,6 +90,7 @@ __all__ = [
     "thawed",
     "to_stock",
     "tokens",
+    "train_only",
     "unfreeze",
     "units",
     "zeros",
