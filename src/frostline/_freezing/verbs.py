@@ -260,7 +260,7 @@ def _refuse_awaited(target: Any) -> None:
             raise NotBuiltError(
                 f"{layer.name}: its freeze, made from a config or a file, waits for weights that "
                 f"do not exist yet; got {len(waiting)} of them, {waiting[0]['path']} first. Call "
-                "the model once on data, then unfreeze it."
+                "the model once on data, then do this again."
             )
 
 
