@@ -14,7 +14,7 @@ import numpy as np
 
 import frostline as fl
 from benchmarks.measure import peak_beyond
-from frostline._freezing.verbs import asked
+from frostline._freezing.request import asked
 from frostline._weights.tree import unique, weights_of
 
 SHAPES = ((10_000, 4_000), (10_000, 3_000), (6_000, 3_000), (4_000, 3_000))
@@ -36,7 +36,7 @@ def measured() -> dict[str, float]:
     model = keras.Sequential([_layer(rows, columns) for rows, columns in SHAPES])
     weights = [asked(found) for found in unique(weights_of(model))]
     count = round(0.9 * ENTRIES)
-    joined = np.concatenate([np.abs(weight.read()).ravel() for weight in weights])
+    joined = [np.concatenate([np.abs(weight.read()).ravel() for weight in weights])]
     masks: list[np.ndarray | None] = []
 
     def select() -> None:
@@ -44,7 +44,7 @@ def measured() -> dict[str, float]:
         masks[:] = [selection.mask(weight) for weight in weights]
 
     calls: dict[str, Callable[[], object]] = {
-        "partition": lambda: np.partition(joined, count - 1),
+        "partition": lambda: np.partition(joined[0], count - 1),
         "smallest": select,
     }
     seconds: dict[str, list[float]] = {name: [] for name in calls}
@@ -55,13 +55,13 @@ def measured() -> dict[str, float]:
             calls[name]()
             if turn:
                 seconds[name].append(time.perf_counter() - start)
-    limit = np.partition(joined, count - 1)[count - 1]
+    limit = np.partition(joined[0], count - 1)[count - 1]
     assert sum(int(mask.sum()) for mask in masks if mask is not None) == count
     assert all(
         np.abs(weight.read())[mask].max() <= limit
         for weight, mask in zip(weights, masks, strict=True)
     )
-    del joined, limit
+    joined.clear()
     masks.clear()
     peak = peak_beyond(select)
     found = {name: statistics.median(values) for name, values in seconds.items()}

@@ -72,7 +72,7 @@ class FileError(FrostlineError, ValueError):
 
 
 class EmptySelectionWarning(UserWarning):
-    """`freeze` or `unfreeze` changes nothing: the selection holds no entry of the weights named."""
+    """A selection holds no entry of the weights that it was given for."""
 
 
 class RestoreWarning(UserWarning):

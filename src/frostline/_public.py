@@ -19,8 +19,10 @@ from frostline._errors import (
     TargetError,
     UnsupportedError,
 )
+from frostline._freezing.changes import Change, Changes
 from frostline._freezing.contexts import frozen, thawed
-from frostline._freezing.verbs import Change, Changes, freeze, frozen_mask, is_frozen, unfreeze
+from frostline._freezing.questions import frozen_mask, is_frozen
+from frostline._freezing.verbs import freeze, train_only, unfreeze
 from frostline._selections.choosing import changed, largest, n_of_m, smallest
 from frostline._selections.simple import Selection, at, everything, mask, nothing, zeros
 from frostline._selections.structure import heads, tokens, units
@@ -93,6 +95,7 @@ __all__ = [
     "thawed",
     "to_stock",
     "tokens",
+    "train_only",
     "unfreeze",
     "units",
     "zeros",

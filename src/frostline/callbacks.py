@@ -41,7 +41,8 @@ class FreezeSchedule(keras.callbacks.Callback):
 
     Args:
         actions: For an epoch, counted from 0, a callable that is given the model, or a list of
-            them to call in turn. What they return is not looked at.
+            them to call in turn: `fl.freeze`, `fl.unfreeze` and `fl.train_only` of the model, with
+            all that these take. The results are ignored.
 
     Raises:
         ScheduleError: `actions` is not of that form.
@@ -132,9 +133,10 @@ def gradual_unfreezing(
         model: The built model that will be trained.
         every: Epochs between one group and the next.
         order: `"top_down"` begins with the last group, `"bottom_up"` with the first.
-        groups: For each group the weights in it, as the second argument of `freeze`, from the
-            input to the output. One group for each layer by default, a nested model taken apart.
-            Weights in no group are left as they are.
+        groups: For each group the weights in it, as the second argument of `freeze` (but no
+            mapping: a group is made of whole weights), from the input to the output. One group for
+            each layer by default, a nested model taken apart. Weights in no group are left as they
+            are.
 
     Returns:
         A `FreezeSchedule`, for `fit(..., callbacks=[schedule])`.

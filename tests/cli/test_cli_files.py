@@ -279,6 +279,29 @@ def test_freeze_writes_what_freeze_in_python_does(tmp_path, plain):
     assert invoke("diff", plain, out).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "smallest(0.9, scope='model')",
+        "~largest(3, of='rows')",
+        "n_of_m(1, 2) & at[0]",
+        "smallest(0.5, by='random', seed=7)",
+    ],
+)
+def test_freeze_by_a_rule_is_that_of_python(tmp_path, plain, rule):
+    out = tmp_path / "out.keras"
+    result = invoke("freeze", plain, "--weights", "*/kernel", "--where", rule, "-o", out)
+    assert result.exit_code == 0, result.output
+    model = keras.saving.load_model(plain)
+    names = {name: getattr(fl, name) for name in ("smallest", "largest", "n_of_m", "at")}
+    changes = fl.freeze(model, "*/kernel", eval(rule, names))
+    assert result.stdout.startswith(f"{changes}\n")
+    loaded = keras.saving.load_model(out)
+    for path in ("hidden", "out"):
+        masks = [fl.frozen_mask(one.get_layer(path).kernel) for one in (model, loaded)]
+        np.testing.assert_array_equal(*masks)
+
+
 @pytest.mark.once(False)
 def test_freeze_keeps_the_optimizer(tmp_path):
     model = small()

@@ -266,10 +266,56 @@ MUTATIONS = [
         name="weights before the one that fails stay changed",
         invariant=6,
         file="_freezing/verbs.py",
-        old="            plans.append((weight.variable, after))",
-        new="            apply_plans([(weight.variable, after)])",
+        old="            self.plans.append((weight.variable, after))",
+        new="            apply_plans(weight.owner, [(weight.variable, after)])",
         tests=(
             "freezing/test_messages.py::test_bad_input_changes_nothing[second weight too small-freeze]",
+        ),
+    ),
+    Mutation(
+        name="what `train_only` does not name goes on training",
+        invariant=1,
+        file="_freezing/verbs.py",
+        old="    for weight in rest:\n        draft.add_whole(weight)\n",
+        new="    for weight in rest[1:]:\n        draft.add_whole(weight)\n",
+        tests=(
+            "freezing/test_train_only.py::test_one_step_moves_only_what_is_named[whole weight-nothing]",
+        ),
+    ),
+    Mutation(
+        name="`train_only` trains the entries that are not named",
+        invariant=2,
+        file="_freezing/verbs.py",
+        old="    return plan_from_mask(np.asarray(~picked.mask))",
+        new="    return plan_from_mask(np.asarray(picked.mask))",
+        tests=("freezing/test_train_only.py::test_one_step_moves_only_what_is_named[rows-part]",),
+    ),
+    Mutation(
+        name="a weight that trains and cannot be frozen is passed over",
+        invariant=1,
+        file="_freezing/verbs.py",
+        old="            if weight.variable.trainable:\n                raise",
+        new="            if not weight.path:\n                raise",
+        tests=(
+            "freezing/test_train_only.py::test_what_cannot_be_frozen_is_an_error_if_it_would_have_to_be",
+        ),
+    ),
+    Mutation(
+        name="of the entries of a mapping for one weight the last holds",
+        invariant=1,
+        file="_freezing/request.py",
+        old="union = mask if union is None else np.asarray(union | mask)",
+        new="union = mask",
+        tests=("freezing/test_mappings.py::test_freeze_and_unfreeze[sum]",),
+    ),
+    Mutation(
+        name="equal selections of a mapping do not see each other's weights",
+        invariant=1,
+        file="_freezing/request.py",
+        old="            if group.selection == selection:",
+        new="            if not group.weights:",
+        tests=(
+            "freezing/test_mappings.py::test_a_selection_sees_all_weights_that_it_is_given_for[equal in a mapping]",
         ),
     ),
     Mutation(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from frostline._errors import SelectionError
-from frostline._freezing import verbs
+from frostline._freezing import request
 from frostline._selections import structure
 from frostline._selections.algebra import Selection
 from frostline._selections.simple import at, everything
@@ -32,7 +32,7 @@ HAS_GATE = "use_gate" in inspect.signature(layers.MultiHeadAttention.__init__).p
 
 def asked(variable: Any, path: str, *owners: Any) -> Weight:
     """What a selection is told about `variable`."""
-    return verbs.asked(Found(path, variable, owners))
+    return request.asked(Found(path, variable, owners))
 
 
 def masks(layer: Any, selection: Selection) -> dict[str, np.ndarray | None]:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from frostline._freezing.apply import apply_plans
-from frostline._freezing.verbs import Changes, freeze, unfreeze
+from frostline._freezing.changes import Changes
+from frostline._freezing.verbs import freeze, unfreeze
 from frostline._weights.tree import unique, weights_of
 from frostline._weights.view import plan_of
 
@@ -16,13 +17,13 @@ from frostline._weights.view import plan_of
 def frozen(target: Any, weights: Any = "*", where: Any = None) -> Iterator[Changes]:
     """Freeze a part of `target` for the length of a `with` block.
 
-    When the block is left, by an exception too, all of `target` is frozen as it was before:
-    whatever was frozen or unfrozen inside is undone. Values that training moved stay moved, and
-    entries that train again have optimizer slots like those of a new optimizer.
+    At the end of the block, after an exception too, all of `target` is frozen as before: every
+    `freeze`, `unfreeze` and `train_only` inside is undone. Values that training moved stay moved,
+    and entries that train again have optimizer slots like those of a new optimizer.
 
     Args:
         target: A built layer or model, as for `freeze`.
-        weights: Which weights, as for `freeze`.
+        weights: Which weights, as for `freeze`; a mapping from these to selections too.
         where: Which entries, as for `freeze`.
 
     Yields:
@@ -38,6 +39,10 @@ def frozen(target: Any, weights: Any = "*", where: Any = None) -> Iterator[Chang
         >>> with fl.frozen(layer, "kernel", fl.at[0]) as changes:
         ...     print(changes)
         kernel: 3 entries changed, 3 of 12 frozen
+        >>> with fl.frozen(layer, {"kernel": fl.at[0], "bias": fl.at[:2]}) as changes:
+        ...     print(changes)
+        kernel: 3 entries changed, 3 of 12 frozen
+        bias: 2 entries changed, 2 of 3 frozen
         >>> fl.is_frozen(layer.kernel)
         False
     """
@@ -47,14 +52,14 @@ def frozen(target: Any, weights: Any = "*", where: Any = None) -> Iterator[Chang
 
 @contextmanager
 def thawed(target: Any, weights: Any = "*", where: Any = None) -> Iterator[Changes]:
-    """Give frozen entries of `target` back to training for the length of a `with` block.
+    """Let frozen entries of `target` train for the length of a `with` block.
 
-    When the block is left, by an exception too, all of `target` is frozen as it was before:
-    whatever was frozen or unfrozen inside is undone. Values that training moved stay moved.
+    At the end of the block, after an exception too, all of `target` is frozen as before: every
+    `freeze`, `unfreeze` and `train_only` inside is undone. Values that training moved stay moved.
 
     Args:
         target: A built layer or model, as for `unfreeze`.
-        weights: Which weights, as for `unfreeze`.
+        weights: Which weights, as for `unfreeze`; a mapping from these to selections too.
         where: Which entries, as for `unfreeze`.
 
     Yields:
@@ -68,7 +73,7 @@ def thawed(target: Any, weights: Any = "*", where: Any = None) -> Iterator[Chang
         >>> layer = keras.layers.Dense(3)
         >>> layer.build((None, 4))
         >>> _ = fl.freeze(layer, "kernel", fl.at[0])
-        >>> with fl.thawed(layer):
+        >>> with fl.thawed(layer, {"kernel": fl.at[0]}):
         ...     print(fl.is_frozen(layer.kernel))
         False
         >>> fl.is_frozen(layer.kernel)

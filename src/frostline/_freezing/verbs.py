@@ -1,82 +1,49 @@
-"""The verbs: freeze and unfreeze, and the questions is_frozen and frozen_mask."""
+"""The verbs: freeze, unfreeze and train_only."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
-from frostline import _keras
 from frostline._arrays.plan import Plan, WholePlan, plan_from_mask
-from frostline._console import each
-from frostline._errors import (
-    EmptySelectionWarning,
-    NotBuiltError,
-    SelectionError,
-    TargetError,
-    UnsupportedError,
-    warn,
-)
+from frostline._errors import NotBuiltError, UnsupportedError, warn
 from frostline._freezing.apply import apply_plans
+from frostline._freezing.changes import (
+    Change,
+    Changes,
+    TrainOnlyChanges,
+    change_of,
+    size_of,
+    state_of,
+)
 from frostline._freezing.description import AWAITED
-from frostline._selections.algebra import Selection
-from frostline._selections.simple import as_selection, everything, nothing
-from frostline._selections.weight import Weight
-from frostline._weights.tree import Found, select, sublayers, weights_of
+from frostline._freezing.request import Picked, Request
+from frostline._weights.tree import Found, sublayers, unique, weights_of
 from frostline._weights.view import plan_of
-
-
-@dataclass(frozen=True)
-class Change:
-    """What a call did to one weight.
-
-    Attributes:
-        path: The path of the weight below the target.
-        entries: How many of its entries this call froze or unfroze.
-        frozen: How many are frozen now.
-        size: How many there are.
-    """
-
-    path: str
-    entries: int
-    frozen: int
-    size: int
-
-
-class Changes(tuple[Change, ...]):
-    """What a call changed, one `Change` a weight; empty where all was so already."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        if not self:
-            return "nothing changed"
-        return "\n".join(
-            f"{c.path}: {c.entries:,} {'entry' if c.entries == 1 else 'entries'} changed, "
-            f"{c.frozen:,} of {c.size:,} frozen"
-            for c in self
-        )
 
 
 def freeze(target: Any, weights: Any = "*", where: Any = None) -> Changes:
     """Freeze a part of the weights of a layer or model, in place.
 
-    What is frozen is in no trainable variable any more: no optimizer, weight decay, momentum,
-    clipping, averaging or loop can move it. Freezing changes no bit of any weight, and no output
-    but by a rounding where a fast path adds in another order; it adds to what is frozen already,
-    and returns what it changed.
+    Frozen entries are in no trainable variable: no optimizer, weight decay, momentum, clipping,
+    averaging or loop can move them. Freezing changes no bit of any weight, and outputs at most by
+    rounding, where a fast path adds in another order. `freeze` adds to what is frozen already.
 
     Args:
         target: A built layer or model of any kind: Sequential, functional, subclassed, nested.
         weights: A glob on the path of a weight below `target` (`"kernel"`, `"hidden/kernel"`,
             `"*/bias"`; `*` crosses slashes), a compiled regex (searched in the path), a variable,
-            or a list of these. Everything below `target` by default.
+            or a list of these. Everything below `target` by default. Or a mapping from a glob or
+            regex to what `where` takes: `{"tokens/embeddings": mask, "head/*": fl.units([0])}`.
+            Entries of a mapping that match the same weight add up. Keras variables have no hash,
+            so they cannot be its keys.
         where: The entries to freeze: a selection (`fl.at[0, :]`, `fl.units([0, 1])`), a NumPy
             index expression, a boolean array of the weight's shape (True = frozen), or a
             `callable(array) -> boolean array`. The whole variable by default: it then does not
-            train whatever `layer.trainable` says, until it is unfrozen.
+            train whatever `layer.trainable` says, until you unfreeze it. Not with a mapping.
 
     Returns:
         A sequence with a `Change` for each weight that changed.
@@ -84,17 +51,16 @@ def freeze(target: Any, weights: Any = "*", where: Any = None) -> Changes:
     Raises:
         TargetError: `target` is not a layer or model.
         NotBuiltError: `target` has no weights yet.
-        PathError: No weight, or an ambiguous one, is named by `weights`.
-        SelectionError: `where` does not fit a weight.
-        UnsupportedError: A weight can not be divided (quantized, or with LoRA).
+        PathError: `weights` names no weight, or is ambiguous.
+        SelectionError: `where` does not fit a weight, or is given together with a mapping.
+        UnsupportedError: A weight cannot be frozen (quantized, or with LoRA).
 
-    After any of these the model is as it was. A selection that holds no entry of any weight named
-    changes nothing and warns.
+    After any of these the model is unchanged. A selection without any entry of the named weights
+    changes nothing and warns, unless it is a boolean array or a function.
 
     Note:
-        Only weights that an optimizer trains can be frozen. The moving statistics of a
-        `BatchNormalization` are updated by the layer itself; freezing its `gamma` and `beta`
-        leaves them as they are.
+        Only weights that an optimizer trains can be frozen. A `BatchNormalization` updates its
+        moving statistics itself, even if its `gamma` and `beta` are frozen.
 
     Examples:
         >>> import keras, frostline as fl
@@ -103,26 +69,31 @@ def freeze(target: Any, weights: Any = "*", where: Any = None) -> Changes:
         hidden/kernel: 3 entries changed, 3 of 12 frozen
         >>> [tuple(v.shape) for v in model.trainable_variables]
         [(3, 3), (3,)]
+        >>> fl.freeze(model, {"*/kernel": fl.at[1], "*/bias": [True, False, False]})
+        hidden/kernel: 3 entries changed, 6 of 12 frozen
+        hidden/bias: 1 entry changed, 1 of 3 frozen
     """
-    return _change(target, weights, where, freezing=True)
+    return _change(target, weights, where, "freeze", _frozen_too)
 
 
 def unfreeze(target: Any, weights: Any = "*", where: Any = None) -> Changes:
-    """Give frozen entries back to training, in place.
+    """Let frozen entries train again, in place.
 
     Changes no bit of any weight. A variable without frozen entries is its stock class again, and
     so is a layer without frozen weights; both stay the same objects.
 
     Args:
         target: A layer or model, as for `freeze`.
-        weights: Which weights, as for `freeze`. Everything below `target` by default.
+        weights: Which weights, as for `freeze`; a mapping too. Everything below `target` by
+            default.
         where: The entries to unfreeze, as for `freeze`. All by default.
 
     Returns:
         A sequence with a `Change` for each weight that changed.
 
     Raises:
-        TargetError, NotBuiltError, PathError, SelectionError: As for `freeze`.
+        TargetError, PathError, SelectionError: As for `freeze`.
+        NotBuiltError: As for `freeze`; or a loaded freeze waits for weights that do not exist yet.
 
     Examples:
         >>> import keras, frostline as fl
@@ -131,108 +102,154 @@ def unfreeze(target: Any, weights: Any = "*", where: Any = None) -> Changes:
         >>> _ = fl.freeze(layer, "kernel")
         >>> fl.unfreeze(layer, "kernel", fl.at[:, 0])
         kernel: 4 entries changed, 8 of 12 frozen
+        >>> fl.unfreeze(layer, {"kernel": fl.at[:, 1], "bias": None})
+        kernel: 4 entries changed, 4 of 12 frozen
         >>> fl.unfreeze(layer)
-        kernel: 8 entries changed, 0 of 12 frozen
+        kernel: 4 entries changed, 0 of 12 frozen
         >>> type(layer) is keras.layers.Dense
         True
     """
-    return _change(target, weights, where, freezing=False)
+    return _change(target, weights, where, "unfreeze", _thawed)
 
 
-def is_frozen(variable: Any) -> bool:
-    """Whether any entry of a variable is frozen.
+def train_only(target: Any, weights: Any, where: Any = None) -> Changes:
+    """Train these weights, or entries of them, and freeze everything else below `target`.
 
-    Args:
-        variable: A variable of a layer, `layer.kernel`.
-
-    Examples:
-        >>> import keras, frostline as fl
-        >>> layer = keras.layers.Dense(3)
-        >>> layer.build((None, 4))
-        >>> _ = fl.freeze(layer, "bias")
-        >>> fl.is_frozen(layer.bias), fl.is_frozen(layer.kernel)
-        (True, False)
-    """
-    return plan_of(_variable(variable, "is_frozen")) is not None
-
-
-def frozen_mask(variable: Any) -> np.ndarray:
-    """A boolean array of the variable's shape, True where frozen.
-
-    It says what this library froze. A layer with `trainable = False` trains nothing either, and
-    none of it is frozen in this sense.
+    What was frozen before does not matter: named entries are unfrozen, all others are frozen.
+    Changes no bit of any weight. The slots of an optimizer are kept for all that goes on training.
 
     Args:
-        variable: A variable of a layer, `layer.kernel`.
+        target: A layer or model, as for `freeze`.
+        weights: Which weights train, as for `freeze`; a mapping too.
+        where: The entries that train, in any form that `freeze` takes; in a boolean array True
+            means that the entry trains. All by default. A named weight to which the selection does
+            not apply, such as a bias for `fl.tokens`, is frozen.
 
     Returns:
-        A new boolean array of `variable.shape`.
+        A sequence with a `Change` for each weight that changed. It prints what trains now, whether
+        or not anything changed.
 
     Raises:
-        TargetError: Not a variable.
+        TargetError, PathError, SelectionError: As for `freeze`.
+        NotBuiltError: As for `unfreeze`.
+        UnsupportedError: A weight that trains and is not named cannot be frozen (quantized, or with
+            LoRA), or one that is named cannot be frozen in part.
+
+    Note:
+        `trainable` of layers stays as you set it. A warning says if a named weight does not train
+        because its layer has `trainable=False`. Weights that cannot be frozen and do not train
+        anyway, such as the kernel under LoRA, are left alone.
 
     Examples:
         >>> import keras, frostline as fl
-        >>> layer = keras.layers.Dense(2)
-        >>> layer.build((None, 2))
-        >>> _ = fl.freeze(layer, "kernel", fl.at[:, 0])
-        >>> fl.frozen_mask(layer.kernel)
-        array([[ True, False],
-               [ True, False]])
+        >>> layers = [keras.layers.Dense(3, name="hidden"), keras.layers.Dense(2, name="out")]
+        >>> model = keras.Sequential([keras.Input((4,)), *layers])
+        >>> fl.train_only(model, "hidden/kernel", fl.at[0])
+        hidden/kernel: 3 of 12 entries train
+        everything else is frozen: 3 weights, 11 entries
+        >>> fl.train_only(model, {"out/*": fl.units(1)})
+        out/kernel: 3 of 6 entries train
+        out/bias: 1 of 2 entries train
+        everything else is frozen: 2 weights, 15 entries
     """
-    plan = plan_of(_variable(variable, "frozen_mask"))
-    return np.zeros(tuple(variable.shape), dtype=bool) if plan is None else plan.mask()
-
-
-def _change(target: Any, weights: Any, where: Any, *, freezing: bool) -> Changes:
     found = weights_of(target)
-    if isinstance(weights, Selection):
-        first = "target" if where is None else f"target, {_named(where)}"
-        raise SelectionError(
-            "weights: a selection of entries is the third argument; got "
-            f"weights={weights!r}. Write `fl.freeze({first}, where=selection)`."
-        )
-    selection = as_selection(where)
-    if not freezing:
-        _refuse_awaited(target)
-    plans = []
-    changes = []
-    said_nothing = []
-    matched = select(target, found, weights)
-    selects = False
-    named = set(map(id, matched))
-    asked_of = {id(weight): asked(weight) for weight in found if id(weight) in named}
-    chosen = selection.among(list(asked_of.values()))
-    for weight in each("selecting", matched):
-        before = plan_of(weight.variable)
-        if selection is everything:
-            after = WholePlan(tuple(weight.variable.shape)) if freezing else None
-            selects = True
+    _refuse_awaited(target)
+    request, draft = Request(target, found, weights, where, "train_only"), _Draft()
+    named = []
+    for picked in request.picked():
+        after = _all_but(picked)
+        if picked.whole or picked.mask is not None:
+            draft.add(picked.weight, after)
         else:
-            mask = chosen.mask(asked_of[id(weight)])
-            if mask is None:
-                said_nothing.append(weight)
-                continue
-            after = combined(before, mask, freezing=freezing)
-            selects = selects or bool(mask.any()) or mask.size == 0
+            draft.add_whole(picked.weight)
+        named.append((picked.weight, after))
+    request.check("Nothing trains now.")
+    rest = [w for w in unique(found) if id(w.variable) not in request.named]
+    for weight in rest:
+        draft.add_whole(weight)
+    _warn_of_idle([weight for weight, after in named if not isinstance(after, WholePlan)])
+    apply_plans(target, draft.plans, doing="freezing")
+    states = [state_of(weight, after) for weight, after in named]
+    return TrainOnlyChanges(draft.changes, states, map(size_of, rest))
+
+
+class _Draft:
+    """The plans of a call, and what they change, before anything is changed."""
+
+    def __init__(self) -> None:
+        self.plans: list[tuple[Any, Plan | None]] = []
+        self.changes: list[Change] = []
+
+    def add(self, weight: Found, after: Plan | None, do: str = "") -> None:
+        before = plan_of(weight.variable)
         if after != before:
-            refuse_unsupported(weight, divides=after is not None and after.kind != "whole")
-            plans.append((weight.variable, after))
-            changes.append(_report(weight, before, after))
-    if len(said_nothing) == len(matched):
-        raise SelectionError(
-            f"{matched[0].path}: this selection says nothing about any of the weights named; "
-            f"got where={selection!r} (layer {type(matched[0].owner).__name__}). "
-            "Select entries by position: `fl.at[...]`."
-        )
-    if not selects and selection is not nothing:
-        warn(
-            f"{matched[0].path}: this selection holds no entry of the weights named; got "
-            f"where={selection!r}. Nothing changed.",
-            EmptySelectionWarning,
-        )
-    apply_plans(target, plans, doing="freezing" if freezing else "unfreezing")
-    return Changes(changes)
+            refuse_unsupported(weight, divides=after is not None and after.kind != "whole", do=do)
+            self.plans.append((weight.variable, after))
+            self.changes.append(change_of(weight, before, after))
+
+    def add_whole(self, weight: Found) -> None:
+        """Freeze the whole weight, unless it cannot be frozen and does not train anyway."""
+        do = f"Let it train too: `fl.train_only(model, [..., {weight.path!r}])`."
+        try:
+            self.add(weight, WholePlan(tuple(weight.variable.shape)), do)
+        except UnsupportedError:
+            if weight.variable.trainable:
+                raise
+
+
+def _change(
+    target: Any,
+    weights: Any,
+    where: Any,
+    verb: str,
+    plan: Callable[[Plan | None, Picked], Plan | None],
+) -> Changes:
+    found = weights_of(target)
+    if verb == "unfreeze":
+        _refuse_awaited(target)
+    request, draft = Request(target, found, weights, where, verb), _Draft()
+    for picked in request.picked():
+        if picked.whole or picked.mask is not None:
+            draft.add(picked.weight, plan(plan_of(picked.weight.variable), picked))
+    request.check("Nothing changed.")
+    apply_plans(target, draft.plans, doing=f"{verb[:-1]}ing")
+    return Changes(draft.changes)
+
+
+def _frozen_too(before: Plan | None, picked: Picked) -> Plan | None:
+    if picked.mask is None or picked.whole:
+        return WholePlan(tuple(picked.weight.variable.shape))
+    return combined(before, picked.mask, freezing=True)
+
+
+def _thawed(before: Plan | None, picked: Picked) -> Plan | None:
+    if picked.mask is None or picked.whole:
+        return None
+    return combined(before, picked.mask, freezing=False)
+
+
+def _all_but(picked: Picked) -> Plan | None:
+    """The plan that lets the picked entries train alone."""
+    if picked.whole:
+        return None
+    if picked.mask is None:
+        return WholePlan(tuple(picked.weight.variable.shape))
+    return plan_from_mask(np.asarray(~picked.mask))
+
+
+def _warn_of_idle(named: list[Found]) -> None:
+    """The warning for weights that do not train although nothing of ours keeps them from it."""
+    idle = [w for w in named if not w.layer_trainable and not _replaced(w.owner)]
+    if not idle:
+        return
+    weight, others = idle[0], len(idle) - 1
+    off = next((layer for layer in weight.layers if not layer.trainable), None)
+    name = "variable" if off is None else off.name
+    more = f", and {others} more {'weight' if others == 1 else 'weights'} like it" if others else ""
+    warn(
+        f"{weight.path}: named to train, but does not train; got {name}.trainable=False{more}. "
+        f"Set `trainable = True` on the {'variable' if off is None else 'layer'}."
+    )
 
 
 def _refuse_awaited(target: Any) -> None:
@@ -243,27 +260,8 @@ def _refuse_awaited(target: Any) -> None:
             raise NotBuiltError(
                 f"{layer.name}: its freeze, made from a config or a file, waits for weights that "
                 f"do not exist yet; got {len(waiting)} of them, {waiting[0]['path']} first. Call "
-                "the model once on data, then unfreeze it."
+                "the model once on data, then do this again."
             )
-
-
-def _named(weights: Any) -> str:
-    return repr(weights) if isinstance(weights, str) else "weights"
-
-
-def asked(weight: Found) -> Weight:
-    """A weight as selections see it, without its framework."""
-    variable = weight.variable
-    return Weight(
-        path=weight.path,
-        name=variable.name,
-        shape=tuple(variable.shape),
-        dtype=str(variable.dtype),
-        read=lambda: keras.ops.convert_to_numpy(variable.value),
-        layers=weight.layers,
-        children=_keras.children,
-        names=weight.names,
-    )
 
 
 def combined(before: Plan | None, mask: np.ndarray, *, freezing: bool) -> Plan | None:
@@ -274,14 +272,8 @@ def combined(before: Plan | None, mask: np.ndarray, *, freezing: bool) -> Plan |
     return plan_from_mask(frozen | mask if freezing else frozen & ~mask)
 
 
-def _report(weight: Found, before: Plan | None, after: Plan | None) -> Change:
-    was, now = (0 if plan is None else plan.frozen_count for plan in (before, after))
-    size = int(np.prod(tuple(weight.variable.shape), dtype=np.int64))
-    return Change(weight.path, abs(now - was), now, size)
-
-
-def refuse_unsupported(weight: Found, *, divides: bool) -> None:
-    """The error for a weight that can not be frozen, or not in part."""
+def refuse_unsupported(weight: Found, *, divides: bool, do: str = "") -> None:
+    """The error for a weight that cannot be frozen, or not in part."""
     if keras.config.is_nnx_enabled():
         raise UnsupportedError(
             f"{weight.path}: Flax NNX variables keep their value in another place; got "
@@ -294,25 +286,18 @@ def refuse_unsupported(weight: Found, *, divides: bool) -> None:
             f"not with this variable; got layer={type(owner).__name__}. Freeze the whole "
             f"variable, `fl.freeze(model, {weight.path!r})`, or write the layer in Keras."
         )
+    state = _replaced(owner)
+    if state:
+        raise UnsupportedError(
+            f"{weight.path}: its layer computes with other weights than this one; got "
+            f"{owner.name}.{state}={getattr(owner, state)!r}. "
+            f"{do or 'Leave this layer out, or take the model as it was before that.'}"
+        )
+
+
+def _replaced(owner: Any) -> str | None:
+    """The attribute which says that a layer computes with other weights than its own."""
     for state in ("quantization_mode", "lora_enabled"):
         if getattr(owner, state, None):
-            raise UnsupportedError(
-                f"{weight.path}: its layer computes with other weights than this one; got "
-                f"{owner.name}.{state}={getattr(owner, state)!r}. "
-                "Leave this layer out, or take the model as it was before that."
-            )
-
-
-def _variable(variable: Any, question: str) -> Any:
-    if not isinstance(variable, keras.Variable):
-        raise TargetError(
-            f"variable: not a Keras variable; got variable={type(variable).__name__}. "
-            f"Pass one that a layer holds, `fl.{question}(layer.kernel)`; "
-            "`fl.summary(model)` tells of all."
-        )
-    if hasattr(variable, "_frostline_view"):
-        raise TargetError(
-            f"{variable.path}: this is one part of a divided weight; got variable=its part. "
-            f"Pass the variable that the layer holds: `fl.{question}(layer.kernel)`."
-        )
-    return variable
+            return state
+    return None

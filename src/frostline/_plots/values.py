@@ -14,7 +14,7 @@ import numpy as np
 from frostline._arrays.equation import Equation
 from frostline._catalogue import stock_of
 from frostline._errors import PlotError, SelectionError
-from frostline._freezing.verbs import asked
+from frostline._freezing.request import asked
 from frostline._plots.arrange import Arrangement, arrangement
 from frostline._plots.maps import Subject, in_pieces
 from frostline._selections.heads import head_axis

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 from frostline._errors import SelectionError
-from frostline._selections.index import shorten
+from frostline._selections.index import described, in_message, shorten, shown
 from frostline._selections.weight import Weight
 
 _LISTED = 64  # a mask of more entries is shown packed
@@ -45,6 +45,7 @@ class Selection(ABC):
 
     # How tightly the printed form binds: | is 1, & is 2, ~ is 3, anything else 4.
     _binds: ClassVar[int] = 4
+    _reads_data: ClassVar[bool] = False
     # Without this, `array | selection` would build an object array of selections.
     __array_ufunc__: ClassVar[None] = None
 
@@ -89,7 +90,7 @@ class Selection(ABC):
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refused, for who writes `fl.zeros()`."""
-        raise SelectionError(f"{shorten(repr(self))}: a selection is not called. Pass it as it is.")
+        raise SelectionError(f"{shown(self)}: a selection is not called. Pass it as it is.")
 
     def __invert__(self) -> Selection:
         return Not(self)
@@ -97,7 +98,7 @@ class Selection(ABC):
     def __bool__(self) -> bool:
         # `a and b` would silently be `b`, and `not a` would be `False`.
         raise SelectionError(
-            f"{shorten(repr(self))}: a selection is neither true nor false. "
+            f"{shown(self)}: a selection is neither true nor false. "
             "Use &, | and ~ instead of and, or and not."
         )
 
@@ -185,6 +186,7 @@ class Mask(Selection):
     """
 
     shape: tuple[int, ...]
+    _reads_data: ClassVar[bool] = True
     bits: bytes  # np.packbits of the entries in C order: immutable, an eighth of the array
 
     def __init__(self, array: Any) -> None:
@@ -254,6 +256,8 @@ class Mask(Selection):
         return self._array()
 
     def __repr__(self) -> str:
+        if in_message():
+            return described(self._array())
         if 0 < math.prod(self.shape) <= _LISTED or self.shape == (0,):
             return f"mask({self._array().tolist()})"
         data = base64.b64encode(zlib.compress(self.bits, 9)).decode("ascii")
@@ -278,6 +282,7 @@ class Where(Selection):
     """Entries that a function of the value picks; made from a callable by `as_selection`."""
 
     function: Callable[[np.ndarray], Any]
+    _reads_data: ClassVar[bool] = True
 
     def mask(self, weight: Weight) -> np.ndarray:
         value = np.array(weight.read())

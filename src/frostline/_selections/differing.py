@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ class Differing(Selection):
 
     before: Given
     tolerance: float | None
+    _reads_data: ClassVar[bool] = True
 
     def mask(self, weight: Weight) -> np.ndarray:
         before, now = self.before.find(weight, "before"), np.asarray(weight.read())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any
@@ -44,7 +45,8 @@ class Array:
     boolean: bool
 
     def __str__(self) -> str:
-        return str(self.numpy().tolist())
+        array = self.numpy()
+        return described(array) if self.boolean and in_message() else str(array.tolist())
 
     def numpy(self) -> np.ndarray:
         """The array that NumPy takes, read-only."""
@@ -53,10 +55,33 @@ class Array:
 
 Item = int | EllipsisType | Slice | Array
 
+_in_message: ContextVar[bool] = ContextVar("_in_message", default=False)
+
 
 def shorten(text: str, limit: int = 100) -> str:
     """`text` cut in the middle, for messages: an index list may hold a whole vocabulary."""
     return text if len(text) <= limit else f"{text[: limit - 40]} ... {text[-30:]}"
+
+
+def shown(value: Any) -> str:
+    """A selection, or what stands for one, as messages show it: boolean arrays are described."""
+    if isinstance(value, np.ndarray) and value.dtype == np.bool_:
+        return described(value)
+    token = _in_message.set(True)
+    try:
+        return shorten(repr(value))
+    finally:
+        _in_message.reset(token)
+
+
+def described(array: np.ndarray) -> str:
+    """A boolean array in a few words."""
+    return f"boolean array of shape {array.shape}, {np.count_nonzero(array):,} True"
+
+
+def in_message() -> bool:
+    """Whether a selection prints itself for a message, where nobody reads the text back."""
+    return _in_message.get()
 
 
 def parse(index: object) -> tuple[Item, ...]:

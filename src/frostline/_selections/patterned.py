@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from frostline._selections.algebra import Selection
-from frostline._selections.scored import Given, Scored, shown
+from frostline._selections.scored import Given, Scored, arguments
 from frostline._selections.weight import Weight
 
 _ROWS = 1 << 16  # groups that are sorted at once
@@ -24,6 +24,7 @@ class Patterned(Selection):
     by: str | Given | Callable[[np.ndarray], Any]
     axis: int
     seed: int
+    _reads_data: ClassVar[bool] = True
 
     def mask(self, weight: Weight) -> np.ndarray:
         return self.among([weight]).mask(weight)  # type: ignore[return-value]
@@ -32,7 +33,7 @@ class Patterned(Selection):
         return _Among(self, tuple(weights))
 
     def __repr__(self) -> str:
-        return f"n_of_m({shown(self.n, self.m, by=self.by, axis=self.axis, seed=self.seed)})"
+        return f"n_of_m({arguments(self.n, self.m, by=self.by, axis=self.axis, seed=self.seed)})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

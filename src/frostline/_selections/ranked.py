@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from frostline._arrays.ranking import Cut, Keys, find_cut, sort_keys
 from frostline._selections.algebra import Selection
 from frostline._selections.groups import REDUCTIONS, parts_by
-from frostline._selections.scored import Given, Scored, shown
+from frostline._selections.scored import Given, Scored, arguments
 from frostline._selections.weight import Weight
 
 
@@ -28,6 +28,7 @@ class Ranked(Selection):
     of: str | tuple[int, ...]
     reduce: str | Callable[..., Any]
     seed: int
+    _reads_data: ClassVar[bool] = True
 
     def mask(self, weight: Weight) -> np.ndarray | None:
         return self.among([weight]).mask(weight)
@@ -37,7 +38,7 @@ class Ranked(Selection):
 
     def __repr__(self) -> str:
         named = {name: getattr(self, name) for name in ("by", "scope", "of", "reduce", "seed")}
-        return f"{'largest' if self.largest else 'smallest'}({shown(self.n, **named)})"
+        return f"{'largest' if self.largest else 'smallest'}({arguments(self.n, **named)})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

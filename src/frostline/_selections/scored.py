@@ -96,10 +96,10 @@ _USUAL = {
 }  # fmt: skip
 
 
-def shown(*numbers: int | float, **named: Any) -> str:
+def arguments(*numbers: int | float, **named: Any) -> str:
     """The arguments of a selection by scores, without those that have their usual value.
 
-    >>> shown(2, 4, by="random", axis=-1)
+    >>> arguments(2, 4, by="random", axis=-1)
     "2, 4, by='random'"
     """
     said = [repr(number) for number in numbers]

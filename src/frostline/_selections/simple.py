@@ -8,8 +8,17 @@ from typing import Any, NoReturn
 import numpy as np
 
 from frostline._errors import SelectionError
-from frostline._selections.algebra import Mask, Selection, operand
-from frostline._selections.index import Item, broken_rule, parse, shorten, show, to_numpy
+from frostline._selections.algebra import And, Mask, Not, Or, Selection, operand
+from frostline._selections.index import (
+    Array,
+    Item,
+    broken_rule,
+    parse,
+    shorten,
+    show,
+    shown,
+    to_numpy,
+)
 from frostline._selections.weight import Weight
 
 
@@ -73,7 +82,7 @@ class At(Selection):
         broken = broken_rule(self.items, weight.shape)
         if broken is not None:
             rule, do = broken
-            raise weight.error(rule, repr(self), do)
+            raise weight.error(rule, shown(self), do)
         mask = np.zeros(weight.shape, bool)
         mask[to_numpy(self.items)] = True
         return mask
@@ -148,6 +157,22 @@ def as_selection(where: Any) -> Selection:
         f"to a mask; got where={shorten(repr(where))} ({type(where).__name__}). "
         "Use for example fl.at[0, :] or fl.mask(array != 0)."
     )
+
+
+def holds_data(selection: Selection) -> bool:
+    """Whether a selection holds data or reads it: a boolean array, a function, a rank.
+
+    Such data may well pick no entry of one weight of many, where a written index that picks none is
+    a slip.
+    """
+    match selection:
+        case At(items=items):
+            return any(isinstance(item, Array) and item.boolean for item in items)
+        case And(left=left, right=right) | Or(left=left, right=right):
+            return holds_data(left) or holds_data(right)
+        case Not(operand=inner):
+            return holds_data(inner)
+    return selection._reads_data
 
 
 def _from_array(where: Any) -> Selection:

@@ -130,7 +130,7 @@ class Tokens(_Numbered):
         >>> import keras, frostline as fl
         >>> layer = keras.layers.Embedding(4, 2)
         >>> layer.build()
-        >>> _ = fl.freeze(layer, "embeddings", ~fl.tokens([3]))
+        >>> _ = fl.train_only(layer, "embeddings", fl.tokens([3]))
         >>> fl.frozen_mask(layer.embeddings).tolist()
         [[True, True], [True, True], [True, True], [False, False]]
     """

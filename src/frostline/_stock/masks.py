@@ -9,7 +9,7 @@ import numpy as np
 
 from frostline._arrays.plan import AxisPlan, EntriesPlan, plan_from_mask
 from frostline._errors import UnsupportedError
-from frostline._freezing.verbs import frozen_mask
+from frostline._freezing.questions import frozen_mask
 from frostline._stock.pieces import value
 
 Coarsen = bool | Literal["more", "less"]

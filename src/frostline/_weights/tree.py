@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -110,12 +110,12 @@ def read_value(weight: Found) -> np.ndarray:
 
 def select(target: Layer, found: Sequence[Found], patterns: Any) -> list[Found]:
     """The weights that `patterns` name: a glob, a regex, a variable, or a list of these."""
+    if isinstance(patterns, (list, tuple, Mapping)) and not patterns:
+        raise PathError(
+            f"{target.name}: no weight named; got weights={patterns!r}. "
+            "Write `'*'` to take all of them."
+        )
     if isinstance(patterns, (list, tuple)):
-        if not patterns:
-            raise PathError(
-                f"{target.name}: no weight named; got weights={patterns!r}. "
-                "Leave `weights` out to take all of them."
-            )
         chosen = [weight for pattern in patterns for weight in _matching(target, found, pattern)]
     else:
         chosen = _matching(target, found, patterns)

@@ -1,0 +1,176 @@
+"""What the arguments of a verb ask for: weights, and the entries of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from frostline import _keras
+from frostline._console import each
+from frostline._errors import EmptySelectionWarning, SelectionError, warn
+from frostline._selections.algebra import Selection
+from frostline._selections.index import shown
+from frostline._selections.simple import as_selection, everything, holds_data, nothing
+from frostline._selections.weight import Weight
+from frostline._weights.tree import Found, select
+
+
+class Picked(NamedTuple):
+    """The entries of a weight that a call names: all, those of a mask, or None: nothing said."""
+
+    weight: Found
+    whole: bool
+    mask: np.ndarray | None
+
+
+@dataclass(eq=False)
+class _Group:
+    """The weights of a call that have the same selection, in the order named."""
+
+    selection: Selection
+    weights: dict[int, Found] = field(default_factory=dict)
+    says: bool = False
+    selects: bool = False
+
+    def rank(self, found: Sequence[Found]) -> None:
+        """Let the selection compare all its weights, which it is given in the model's order."""
+        places = {id(weight): place for place, weight in enumerate(found)}
+        ordered = sorted(self.weights.values(), key=lambda weight: places[id(weight)])
+        self._asked = {id(weight.variable): asked(weight) for weight in ordered}
+        self._ranked = self.selection.among(list(self._asked.values()))
+
+    def mask(self, key: int) -> np.ndarray | None:
+        mask = self._ranked.mask(self._asked[key])
+        if mask is not None:
+            self.says = True
+            self.selects = self.selects or bool(mask.any()) or mask.size == 0
+        return mask
+
+
+class Request:
+    """The weights and entries that a call names; all its errors come before anything is changed.
+
+    Args:
+        target: The layer or model of the call.
+        found: The weights below it.
+        weights: The second argument of the call.
+        where: The third argument.
+        verb: Name of the function that was called, for messages.
+
+    Raises:
+        PathError: No weight, or an ambiguous one, is named.
+        SelectionError: `where` is no selection, or is given beside a mapping.
+    """
+
+    def __init__(
+        self, target: Any, found: Sequence[Found], weights: Any, where: Any, verb: str
+    ) -> None:
+        self._groups: list[_Group] = []
+        self.named: dict[int, Found] = {}
+        for names, selection in _pairs(weights, where, verb) or [(weights, nothing)]:
+            group = self._group(selection)
+            for weight in select(target, found, names):
+                group.weights.setdefault(id(weight.variable), weight)
+                self.named.setdefault(id(weight.variable), weight)
+        for group in self._groups:
+            group.rank(found)
+
+    def _group(self, selection: Selection) -> _Group:
+        # Compared and not hashed: a callable need not have a hash.
+        for group in self._groups:
+            if group.selection == selection:
+                return group
+        self._groups.append(_Group(selection))
+        return self._groups[-1]
+
+    def picked(self) -> Iterator[Picked]:
+        """The entries of each weight; what several selections pick of one weight adds up."""
+        for key, weight in each("selecting", self.named.items()):
+            whole, union = False, None
+            for group in self._groups:
+                if key not in group.weights:
+                    continue
+                if group.selection is everything:
+                    whole = group.says = group.selects = True
+                    continue
+                mask = group.mask(key)
+                if mask is not None:
+                    union = mask if union is None else np.asarray(union | mask)
+            yield Picked(weight, whole, union)
+
+    def check(self, outcome: str) -> None:
+        """The error for a selection that fits no weight, the warning for one that picks nothing.
+
+        Call it after `picked` has gone through all weights.
+
+        Args:
+            outcome: What a call does that picks nothing at all, for the warning.
+        """
+        for group in self._groups:
+            first = next(iter(group.weights.values()))
+            if not group.says:
+                raise SelectionError(
+                    f"{first.path}: this selection says nothing about any of the weights named; "
+                    f"got where={shown(group.selection)} (layer {type(first.owner).__name__}). "
+                    "Select entries by position: `fl.at[...]`."
+                )
+        if any(group.selects for group in self._groups):
+            outcome = "This entry of the mapping has no effect."
+        for group in self._groups:
+            if group.selects or group.selection is nothing or holds_data(group.selection):
+                continue
+            first = next(iter(group.weights.values()))
+            warn(
+                f"{first.path}: this selection holds no entry of the weights named; got "
+                f"where={shown(group.selection)}. {outcome}",
+                EmptySelectionWarning,
+            )
+
+
+def asked(weight: Found) -> Weight:
+    """A weight as selections see it, without its framework."""
+    variable = weight.variable
+    return Weight(
+        path=weight.path,
+        name=variable.name,
+        shape=tuple(variable.shape),
+        dtype=str(variable.dtype),
+        read=lambda: keras.ops.convert_to_numpy(variable.value),
+        layers=weight.layers,
+        children=_keras.children,
+        names=weight.names,
+    )
+
+
+def _pairs(weights: Any, where: Any, verb: str) -> list[tuple[Any, Selection]]:
+    """The names of weights, each with the selection that is meant for them."""
+    if isinstance(weights, Selection):
+        first = "target" if where is None else f"target, {_written(where)}"
+        raise SelectionError(
+            "weights: a selection of entries is the third argument; got "
+            f"weights={shown(weights)}. Write `fl.{verb}({first}, where=selection)`."
+        )
+    if not isinstance(weights, Mapping):
+        return [(weights, as_selection(where))]
+    if where is not None:
+        raise SelectionError(
+            "where: a mapping has the selection of each weight; got weights=mapping and "
+            f"where={shown(where)}. Write the selection in it: "
+            f"`fl.{verb}(target, {{'head/*': selection}})`."
+        )
+    pairs = []
+    for names, value in weights.items():
+        try:
+            pairs.append((names, as_selection(value)))
+        except SelectionError as error:
+            error.add_note(f"in the mapping's entry {names!r}")
+            raise
+    return pairs
+
+
+def _written(weights: Any) -> str:
+    return repr(weights) if isinstance(weights, str) else "weights"

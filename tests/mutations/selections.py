@@ -1,0 +1,94 @@
+"""Breaks of `_selections` and of the ranking that they use."""
+
+from mutations.mutation import Mutation
+
+ENTRIES = "selections/test_choosing.py::test_entries_by_magnitude"
+SIGNED = "selections/test_choosing.py::test_scores_are_compared_with_their_sign"
+GROUPS = "selections/test_choosing.py::test_groups"
+
+MUTATIONS = [
+    Mutation(
+        name="what is not a number is the largest",
+        invariant=16,
+        file="_arrays/ranking.py",
+        old="    keys[missing] = ~word(0)\n",
+        new="",
+        tests=(ENTRIES, SIGNED),
+    ),
+    Mutation(
+        name="a zero with a sign is smaller than one without",
+        invariant=16,
+        file="_arrays/ranking.py",
+        old="(values + number(0)).view(word)",
+        new="values.copy().view(word)",
+        tests=(SIGNED,),
+    ),
+    Mutation(
+        name="of equal scores the last ones are taken",
+        invariant=16,
+        file="_arrays/ranking.py",
+        old="[:ties] if ties else []",
+        new="[-ties:] if ties else []",
+        tests=(ENTRIES,),
+    ),
+    Mutation(
+        name="each weight takes all places that are left to equal scores",
+        invariant=16,
+        file="_selections/ranked.py",
+        old="        known = max(place for place in self._ties_left if place <= which)\n",
+        new="        known = which = 0\n",
+        tests=(ENTRIES, GROUPS),
+    ),
+    Mutation(
+        name="each weight has a threshold of its own",
+        invariant=16,
+        file="_selections/ranked.py",
+        old='"model": None}[scope]',
+        new='"model": place}[scope]',
+        tests=(ENTRIES,),
+    ),
+    Mutation(
+        name="half a unit is chosen",
+        invariant=16,
+        file="_selections/ranked.py",
+        old='whole = of in ("units", "heads") and scope != "weight"',
+        new="whole = False",
+        tests=(
+            "selections/test_choosing_parts.py::test_a_unit_is_one_thing_in_all_weights_of_its_layer",
+        ),
+    ),
+    Mutation(
+        name="all weights draw the same random numbers",
+        invariant=16,
+        file="_selections/ranked.py",
+        old="seed = (self.ranking.seed, place)",
+        new="seed = (self.ranking.seed, 0)",
+        tests=("selections/test_choosing.py::test_random_is_repeatable_and_even",),
+    ),
+    Mutation(
+        name="a function that scores is asked in each pass",
+        invariant=16,
+        file="_selections/scored.py",
+        old="    @cached_property\n    def _held",
+        new="    @property\n    def _held",
+        tests=("selections/test_choosing.py::test_a_function_is_asked_once",),
+    ),
+    Mutation(
+        name="a key/value head goes with the first head that reads it",
+        invariant=16,
+        file="_selections/parts.py",
+        old="picked = np.all(picked.reshape(-1, self.readers), axis=1)",
+        new="picked = np.any(picked.reshape(-1, self.readers), axis=1)",
+        tests=(
+            "selections/test_choosing_parts.py::test_a_shared_key_head_goes_with_the_last_head_that_reads_it",
+        ),
+    ),
+    Mutation(
+        name="infinity that stays has changed",
+        invariant=16,
+        file="_selections/differing.py",
+        old="stays | (was == here)",
+        new="stays",
+        tests=("selections/test_choosing.py::test_changed",),
+    ),
+]
