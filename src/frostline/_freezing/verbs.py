@@ -259,6 +259,7 @@ def asked(weight: Found) -> Weight:
         read=lambda: keras.ops.convert_to_numpy(variable.value),
         layers=weight.layers,
         children=_keras.children,
+        names=weight.names,
     )
 
 

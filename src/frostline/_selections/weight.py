@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from frostline._arrays.naming import key_in
 from frostline._errors import SelectionError
 from frostline._selections.index import shorten
 
@@ -24,6 +25,8 @@ class Weight:
         read: Gives the current value as a NumPy array. Only selections that need it call it.
         layers: Keras layers from the target down to the owner of the weight, the owner last.
         children: Gives the sublayers of a layer, one level down.
+        names: All names that a mapping may know it by, the one that counts first. Only `path` by
+            default.
     """
 
     path: str
@@ -33,11 +36,16 @@ class Weight:
     read: Callable[[], np.ndarray]
     layers: tuple[Any, ...] = ()
     children: Callable[[Any], list[Any]] = lambda layer: []
+    names: tuple[str, ...] = ()
 
     @property
     def owner(self) -> Any:
         """The layer that made it, None where it is not known."""
         return self.layers[-1] if self.layers else None
+
+    def key_in(self, mapping: Container[str]) -> str | None:
+        """The key that names it in a mapping from paths; None if there is none."""
+        return key_in(mapping, self.names or (self.path,))
 
     def error(self, rule: str, got: str, do: str) -> SelectionError:
         """A `SelectionError` about this weight, in the format of `frostline._errors`."""
