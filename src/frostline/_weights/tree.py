@@ -15,6 +15,7 @@ import numpy as np
 from frostline import _keras
 from frostline._arrays.plan import WholePlan
 from frostline._errors import NotBuiltError, PathError, TargetError
+from frostline._weights import values
 from frostline._weights.view import originals, plan_of
 
 Layer: TypeAlias = keras.layers.Layer
@@ -105,7 +106,7 @@ def weights_of(target: Any) -> list[Found]:
 
 def read_value(weight: Found) -> np.ndarray:
     """What a weight holds now, not copied if the backend can do without."""
-    return np.asarray(keras.ops.convert_to_numpy(weight.variable.value))
+    return values.read(weight.variable)
 
 
 def select(target: Layer, found: Sequence[Found], patterns: Any) -> list[Found]:
