@@ -33,8 +33,9 @@ from frostline.deltas import (
     load_delta,
     remove_delta,
 )
-from frostline.plots import plot, plot_drift, snapshot
+from frostline.plots import plot, plot_drift
 from frostline.reports import report
+from frostline.snapshots import Restored, RestoredWeight, restore, snapshot, weights
 from frostline.summaries import Row, Summary, summary
 
 __all__ = [
@@ -53,6 +54,8 @@ __all__ = [
     "ReportError",
     "RestoreError",
     "RestoreWarning",
+    "Restored",
+    "RestoredWeight",
     "Row",
     "ScheduleError",
     "Selection",
@@ -83,6 +86,7 @@ __all__ = [
     "plot_drift",
     "remove_delta",
     "report",
+    "restore",
     "snapshot",
     "summary",
     "thawed",
@@ -90,5 +94,6 @@ __all__ = [
     "tokens",
     "unfreeze",
     "units",
+    "weights",
     "zeros",
 ]
