@@ -36,8 +36,9 @@ from frostline.deltas import (
     load_delta,
     remove_delta,
 )
-from frostline.plots import plot, plot_drift, snapshot
+from frostline.plots import plot, plot_drift
 from frostline.reports import report
+from frostline.snapshots import Restored, RestoredWeight, restore, snapshot, weights
 from frostline.summaries import Row, Summary, summary
 
 __all__ = [
@@ -56,6 +57,8 @@ __all__ = [
     "ReportError",
     "RestoreError",
     "RestoreWarning",
+    "Restored",
+    "RestoredWeight",
     "Row",
     "ScheduleError",
     "Selection",
@@ -89,6 +92,7 @@ __all__ = [
     "plot_drift",
     "remove_delta",
     "report",
+    "restore",
     "smallest",
     "snapshot",
     "summary",
@@ -98,5 +102,6 @@ __all__ = [
     "train_only",
     "unfreeze",
     "units",
+    "weights",
     "zeros",
 ]

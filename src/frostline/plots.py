@@ -5,14 +5,12 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from frostline._console import each, percent
 from frostline._errors import PathError, PlotError, TargetError
 from frostline._plots import Gallery, drawing, drift_panel, frozen_panel
 from frostline._plots.values import BEFORE, pairs, subject_of
-from frostline._weights.earlier import Earlier, refuse_twice
-from frostline._weights.tree import Found, read_value, select, weights_of
+from frostline._weights.earlier import Earlier
+from frostline._weights.tree import Found, select, weights_of
 from frostline.summaries import row_of
 
 if TYPE_CHECKING:  # matplotlib is an extra, and slow to import
@@ -81,7 +79,8 @@ def plot_drift(
 
     Args:
         before: What `snapshot` gave, any mapping from paths to arrays, or another model with
-            weights of the same paths.
+            weights of the same paths. A key is a path as in `weights`, with or without the name of
+            the model before it, or the `variable.path` of Keras.
         after: A built layer or model. What is frozen in it now is what must not have moved.
         weights: Which weights of `after`, as in `freeze`.
         ax: Axes of matplotlib to draw one weight on. A new figure by default.
@@ -96,15 +95,13 @@ def plot_drift(
         TargetError: `after` is not a layer or model, `before` neither that nor a mapping, or `ax`
             no plain axes of matplotlib.
         NotBuiltError: A model has no weights yet.
-        PathError: No weight is named by `weights`, `before` lacks one, two weights have one path,
-            or several are named and there is one `ax`.
+        PathError: No weight is named by `weights`, `before` lacks one or names one twice, two
+            weights have one path, or several are named and there is one `ax`.
         PlotError: An array has another shape or dtype than its weight, or is its very memory;
             `limit` is not a positive integer.
 
     Note:
         One weight at a time is read, in blocks of rows: needed are two copies of the largest one.
-        On PyTorch Keras reads bfloat16 through float32, in which all NaNs of a sign are one: there
-        the payload of a NaN does not count.
 
     Examples:
         >>> import keras, frostline as fl
@@ -129,34 +126,6 @@ def plot_drift(
         return page.on_axes(shown[0], ax)
     title = f"{after.name}: {gallery.said}"
     return page.page(shown, title, page.notes(len(shown), len(chosen)))
-
-
-def snapshot(model: Any, weights: Any = "*") -> dict[str, np.ndarray]:
-    """Copy the weights of a layer or model as they are now, for `plot_drift` later.
-
-    Args:
-        model: A built layer or model.
-        weights: Which weights, as in `freeze`.
-
-    Returns:
-        A dictionary from the path of each weight to an array of its shape and dtype, whatever is
-        frozen of it. `numpy.savez(file, **snapshot)` keeps it, `numpy.load(file)` is one too.
-
-    Raises:
-        TargetError: `model` is not a layer or model.
-        NotBuiltError: `model` has no weights yet.
-        PathError: No weight is named by `weights`, or two different ones have one path.
-
-    Examples:
-        >>> import keras, frostline as fl
-        >>> layer = keras.layers.Dense(3)
-        >>> layer.build((None, 4))
-        >>> {path: array.shape for path, array in fl.snapshot(layer).items()}
-        {'kernel': (4, 3), 'bias': (3,)}
-    """
-    chosen = _chosen(model, weights, None)
-    refuse_twice(chosen)
-    return {weight.path: np.array(read_value(weight)) for weight in each("copying", chosen)}
 
 
 def _drawing(function: str, ax: Any, limit: Any) -> Any:

@@ -48,8 +48,8 @@ def report(
         ReportError: There is no such folder, `path` is a folder, or it can not be written.
         TargetError: `model` is not a layer or model, or `before` neither that nor a mapping.
         NotBuiltError: A model has no weights yet.
-        PathError: No weight is named by `weights`, `before` lacks one, or two weights have one
-            path.
+        PathError: No weight is named by `weights`, `before` lacks one or names one twice, or two
+            weights have one path.
         PlotError: An array of `before` has another shape or dtype than its weight, or is its very
             memory.
 

@@ -34,6 +34,7 @@ CALLS = {
     "freeze": ('fl.freeze(model, "*", lambda w: w == w)', ["selecting", "freezing"]),
     "unfreeze": ('fl.freeze(model, "a/*"); fl.unfreeze(model)', ["unfreezing"]),
     "snapshot": ("fl.snapshot(model)", ["copying"]),
+    "restore": ("fl.restore(model, fl.snapshot(model))", ["restoring"]),
     "plot": ("fl.plot(model)", ["drawing"]),
     "plot_drift": ("fl.plot_drift(fl.snapshot(model), model)", ["comparing"]),
     "stock": (

@@ -162,4 +162,47 @@ MUTATIONS = [
             "freezing/test_freeze.py::test_a_whole_variable_that_could_not_be_changed_trains_as_before",
         ),
     ),
+    Mutation(
+        name="a restore that fails keeps what it has written",
+        invariant=6,
+        file="snapshots.py",
+        old="                undo.callback(_put_back, weight.variable, np.array(now))\n",
+        new="",
+        tests=("weights/test_snapshots.py::test_a_write_that_fails_takes_back_what_was_written",),
+    ),
+    Mutation(
+        name="a restore leaves what is frozen",
+        invariant=3,
+        file="_weights/values.py",
+        old="    parts.frozen.assign(backend.from_numpy(frozen))\n",
+        new="    del frozen\n",
+        tests=("weights/test_snapshots.py::test_every_bit_comes_back_and_the_freeze_stays",),
+    ),
+    Mutation(
+        name="a snapshot of bfloat16 goes through float32",
+        invariant=3,
+        file="_backends/torch.py",
+        old="        if tensor.dtype != torch.bfloat16:\n            return super()",
+        new="        if tensor.dtype:\n            return super()",
+        tests=("weights/test_snapshots.py::test_every_bit_comes_back_and_the_freeze_stays",),
+    ),
+    Mutation(
+        name="a weight restored from memory that was overwritten",
+        invariant=3,
+        file="snapshots.py",
+        old="    return array if array.flags.owndata else np.array(array)",
+        new="    return array",
+        tests=("weights/test_snapshots.py::test_arrays_that_are_memory_of_the_weights",),
+    ),
+    Mutation(
+        name="the path of one weight taken for the other name of another",
+        invariant=3,
+        file="_arrays/naming.py",
+        old="            if rank < best:\n                known[name] = rank, [weight]",
+        new="            if False:\n                pass",
+        tests=(
+            "weights/test_snapshots.py::"
+            "test_the_path_of_one_weight_is_not_taken_for_the_other_name_of_another",
+        ),
+    ),
 ]

@@ -142,6 +142,14 @@ class Backend:
         """The value of a variable as a tensor."""
         return variable.value
 
+    def to_numpy(self, tensor: Any) -> np.ndarray:
+        """A tensor as an array with the same bits, not copied if that can be avoided."""
+        return np.asarray(ops.convert_to_numpy(tensor))
+
+    def from_numpy(self, array: np.ndarray) -> Any:
+        """What `assign` writes with the bits of an array."""
+        return array
+
     def own(self, tensor: Any) -> Any:
         """The tensor in memory that no other is a view of, in the order of its axes."""
         return tensor

@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
+import ml_dtypes
+import numpy as np
 import torch
 from keras import ops
 from torch.jit import is_tracing  # type: ignore[attr-defined]
@@ -43,6 +45,19 @@ class TorchBackend(Backend):
             # Keras fills this list when a layer is built, and again only when it is asked.
             if "_torch_params" in layer._modules:
                 layer._track_variables()
+
+    def to_numpy(self, tensor: Any) -> np.ndarray:
+        if tensor.dtype != torch.bfloat16:
+            return super().to_numpy(tensor)
+        # Keras goes through float32, which makes all NaNs of a sign one.
+        stored = tensor.detach().cpu().view(torch.int16)
+        return np.asarray(ops.convert_to_numpy(stored)).view(ml_dtypes.bfloat16)
+
+    def from_numpy(self, array: np.ndarray) -> Any:
+        if array.dtype != ml_dtypes.bfloat16:
+            return array
+        bits = np.ascontiguousarray(array).view(np.int16).reshape(array.shape)
+        return torch.from_numpy(bits.copy()).view(torch.bfloat16)
 
     def own(self, tensor: Any) -> Any:
         # A slice or a transpose is a view of the storage of another tensor.

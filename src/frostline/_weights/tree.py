@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,9 +14,13 @@ import numpy as np
 from frostline import _keras
 from frostline._arrays.plan import WholePlan
 from frostline._errors import NotBuiltError, PathError, TargetError
+from frostline._weights import values
+from frostline._weights.suggest import suggestion
 from frostline._weights.view import originals, plan_of
 
 Layer: TypeAlias = keras.layers.Layer
+
+_SHOWN = 100  # characters of a pattern in a message
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def weights_of(target: Any) -> list[Found]:
 
 def read_value(weight: Found) -> np.ndarray:
     """What a weight holds now, not copied if the backend can do without."""
-    return np.asarray(keras.ops.convert_to_numpy(weight.variable.value))
+    return values.read(weight.variable)
 
 
 def select(target: Layer, found: Sequence[Found], patterns: Any) -> list[Found]:
@@ -196,14 +199,12 @@ def _no_match(target: Layer, found: Sequence[Found], pattern: Any) -> str:
             if not any(True for _ in walk(layer)):
                 do = f"This {type(layer).__name__} has no weights that train."
             return f"{layer.name}: a layer, not the path of a weight; got weights={text!r}. {do}"
-    paths = [weight.path for weight in found]
-    near = difflib.get_close_matches(text, paths, n=3, cutoff=0.4) or paths[:3]
+    paths = [weight.path for weight in unique(found)]
+    meant = suggestion(text, paths, regex=isinstance(pattern, re.Pattern))
     built = all(layer.built for layer in sublayers(target))
     unbuilt = "" if built else " Some of its layers are not built yet: call it first."
-    return (
-        f"{target.name}: no weight has this path; got weights={text!r}. "
-        f"Nearest: {', '.join(map(repr, near))}.{unbuilt}"
-    )
+    got = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    return f"{target.name}: no weight has this path; got weights={got!r}. {meant}{unbuilt}"
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,89 @@
+"""Reading and writing whole weights through NumPy, bit for bit.
+
+XLA and a cast through float32 make all NaNs of a bfloat16 one. So the parts of a divided weight are
+read and written one by one, and put together here, in NumPy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from frostline._arrays.plan import EntriesPlan, SplitPlan
+from frostline._backends.current import backend
+from frostline._weights.view import View
+
+
+def read(variable: Any) -> np.ndarray:
+    """What a variable holds now, not copied if the backend can do without."""
+    if not isinstance(variable, View):
+        return backend.to_numpy(variable.value)
+    parts = variable._frostline
+    trainable, frozen = (
+        backend.to_numpy(parts.trainable.value),
+        backend.to_numpy(parts.frozen.value),
+    )
+    return _merged(parts.plan, trainable, frozen)
+
+
+def write(variable: Any, value: np.ndarray) -> None:
+    """Assign a whole weight, what is frozen of it too.
+
+    Args:
+        variable: The variable that its layer holds.
+        value: An array of its shape and dtype.
+    """
+    value = np.array(value, order="C")  # JAX may keep the memory that it is given
+    if not isinstance(variable, View):
+        variable.assign(backend.from_numpy(value))
+        return
+    parts = variable._frostline
+    trainable, frozen = _divided(parts.plan, value)
+    parts.trainable.assign(backend.from_numpy(trainable))
+    parts.frozen.assign(backend.from_numpy(frozen))
+
+
+def as_array(given: Any, dtype: np.dtype) -> np.ndarray:
+    """What is given as the value of a weight of a dtype, as an array; not copied if it is one.
+
+    Args:
+        given: An array, a tensor, a variable, or anything that NumPy makes an array of.
+        dtype: The dtype of the weight. A file of NumPy knows no bfloat16: it gives bytes.
+    """
+    if isinstance(given, keras.Variable):
+        return read(given)
+    array = backend.to_numpy(given) if keras.ops.is_tensor(given) else np.asarray(given)
+    if array.dtype.kind == "V" and array.dtype.itemsize == dtype.itemsize:
+        array = array.view(dtype)
+    return array
+
+
+def _merged(plan: SplitPlan, trainable: np.ndarray, frozen: np.ndarray) -> np.ndarray:
+    if isinstance(plan, EntriesPlan):
+        whole = np.array(frozen, order="C")
+        whole.reshape(-1)[plan.positions] = trainable
+        return whole
+    if plan.kind == "positions":
+        rows = frozen.copy()
+        rows[plan.positions] = trainable
+        return np.moveaxis(rows, 0, plan.axis)
+    whole = np.empty(plan.shape, frozen.dtype)
+    rows = np.moveaxis(whole, plan.axis, 0)
+    rows[plan.positions] = np.moveaxis(trainable, plan.axis, 0)
+    rows[list(plan.frozen)] = np.moveaxis(frozen, plan.axis, 0)
+    return whole
+
+
+def _divided(plan: SplitPlan, whole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The trainable and the frozen part, as `split` makes them of tensors."""
+    if isinstance(plan, EntriesPlan):
+        return whole.reshape(-1)[plan.positions], whole
+    if plan.kind == "block":
+        return whole.take(plan.positions, plan.axis), whole.take(list(plan.frozen), plan.axis)
+    rows = np.moveaxis(whole, plan.axis, 0).copy()
+    trainable = rows[plan.positions]
+    if not backend.merges_in_place:
+        rows[plan.positions] = 0  # what a product may meet and is not meant
+    return trainable, rows

@@ -1,0 +1,253 @@
+"""Weights by their paths: the variables, copies of their values, and these written back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from frostline import _keras
+from frostline._arrays.bits import differ
+from frostline._console import each
+from frostline._errors import PathError, RestoreError, TargetError
+from frostline._weights import values
+from frostline._weights.earlier import keys_of, refuse_twice
+from frostline._weights.suggest import nearest
+from frostline._weights.tree import Found, read_value, select, unique, walk, weights_of
+
+
+@dataclass(frozen=True)
+class RestoredWeight:
+    """What `restore` changed of one weight.
+
+    Attributes:
+        path: The path of the weight below the model.
+        entries: How many of its entries had other bits before.
+        size: How many entries it has.
+    """
+
+    path: str
+    entries: int
+    size: int
+
+
+class Restored(tuple[RestoredWeight, ...]):
+    """What `restore` changed, one `RestoredWeight` a weight that changed, in the model's order.
+
+    Attributes:
+        weights: How many weights the snapshot holds, changed or not.
+    """
+
+    weights: int = 0
+
+    def __repr__(self) -> str:
+        total = f"{self.weights:,} {'weight' if self.weights == 1 else 'weights'}"
+        if not self:
+            return f"nothing changed: {total} compared"
+        lines = [f"{w.path}: {w.entries:,} of {w.size:,} entries restored" for w in self]
+        return "\n".join([*lines, f"{len(self):,} of {total} changed"])
+
+
+def weights(model: Any, weights: Any = "*") -> dict[str, Any]:
+    """The weights of a layer or model by the paths that every function here uses.
+
+    These are the paths that `freeze` prints, the keys of `snapshot`, and the names that `freeze`
+    takes. They are the names of the layers below `model` and the name of the variable.
+
+    Args:
+        model: A built layer or model.
+        weights: Which weights, as in `freeze`: a glob on the path, a regex, a variable, a list.
+
+    Returns:
+        A dictionary from the path of each weight to its variable, the object that the layer holds
+        (`layer.kernel`), in the order of the model. A weight that several layers share is in it
+        once, under the first of its paths.
+
+    Raises:
+        TargetError: `model` is not a layer or model.
+        NotBuiltError: `model` has no weights yet.
+        PathError: No weight is named by `weights`, or two different ones have one path.
+
+    Note:
+        State that a layer updates by itself is not in it: the moving statistics of a
+        `BatchNormalization`, the seeds of a `Dropout`, the variables of metrics and optimizers.
+
+    Examples:
+        >>> import keras, frostline as fl
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 4))
+        >>> fl.weights(layer)["kernel"] is layer.kernel
+        True
+        >>> [path for path, variable in fl.weights(layer).items() if fl.is_frozen(variable)]
+        []
+    """
+    return {found.path: found.variable for found in _named(model, weights)}
+
+
+def snapshot(model: Any, weights: Any = "*") -> dict[str, np.ndarray]:
+    """Copy the weights of a layer or model, bit for bit, for `restore` or `plot_drift` later.
+
+    Args:
+        model: A built layer or model.
+        weights: Which weights, as in `freeze`.
+
+    Returns:
+        A dictionary from the path of each weight to an array of its shape and dtype, whatever is
+        frozen of it. `numpy.savez(file, **snapshot)` keeps it, and `numpy.load(file)` gives a
+        mapping that can be used in its place.
+
+    Raises:
+        TargetError: `model` is not a layer or model.
+        NotBuiltError: `model` has no weights yet.
+        PathError: No weight is named by `weights`, or two different ones have one path.
+
+    Note:
+        State is not in a snapshot: moving statistics, seeds, and what metrics and optimizers keep.
+        For the statistics of `BatchNormalization`, copy them beside it:
+        `{v.path: np.array(v.numpy()) for v in model.variables if v.name.startswith("moving_")}`.
+
+    Examples:
+        >>> import keras, frostline as fl
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 4))
+        >>> {path: array.shape for path, array in fl.snapshot(layer).items()}
+        {'kernel': (4, 3), 'bias': (3,)}
+    """
+    chosen = _named(model, weights)
+    return {found.path: np.array(read_value(found)) for found in each("copying", chosen)}
+
+
+def restore(model: Any, snapshot: Mapping[str, Any]) -> Restored:
+    """Write the values of a snapshot back into a layer or model, bit for bit.
+
+    Frozen entries are written too. What is frozen, and every variable object, stays as it is.
+
+    Args:
+        model: A built layer or model.
+        snapshot: What `snapshot` gave, or any mapping from paths to arrays of the shapes and dtypes
+            of the weights, such as `numpy.load("weights.npz")` or the `weights` of another model.
+            It may lack weights: they are left alone. A key is a path as in `weights`, with or
+            without the name of the model before it, or the `variable.path` of Keras.
+
+    Returns:
+        A sequence with a `RestoredWeight` for each weight that changed. It is empty if all values
+        were there already.
+
+    Raises:
+        TargetError: `model` is not a layer or model, or `snapshot` is not a mapping.
+        NotBuiltError: `model` has no weights yet.
+        PathError: A key names no weight or several, or two keys name one weight.
+        RestoreError: An array has another shape or dtype than its weight, or the call comes from
+            inside the call of a layer.
+
+    After any of these, and after an interrupt, the model is as it was.
+
+    Note:
+        Only weights are written. State is not: moving statistics, seeds, and what metrics and
+        optimizers keep, such as momentum. To bring the statistics back that `snapshot` says how to
+        copy: `for v in model.variables: v.assign(statistics.get(v.path, v))`.
+        The old values of the weights that change are kept in memory until the end.
+
+    Examples:
+        >>> import keras, frostline as fl
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 4))
+        >>> _ = fl.freeze(layer, "kernel", fl.at[0])
+        >>> start = fl.snapshot(layer)
+        >>> _ = layer.kernel.assign(layer.kernel + 1)
+        >>> fl.restore(layer, start)
+        kernel: 12 of 12 entries restored
+        1 of 2 weights changed
+        >>> fl.restore(layer, start)
+        nothing changed: 2 weights compared
+    """
+    found = unique(weights_of(model))
+    if _keras.in_call():
+        raise RestoreError(
+            f"{model.name}: frozen entries cannot be written from inside the call of a layer; got "
+            "a call of `fl.restore` there. Call it between the steps."
+        )
+    arrays = _arrays_of(model, found, snapshot)
+    changed = []
+    with ExitStack() as undo:
+        for weight in each("restoring", [weight for weight in found if weight.path in arrays]):
+            new, now = arrays[weight.path], read_value(weight)
+            count = int(np.count_nonzero(differ(now, new)))
+            if count:
+                undo.callback(_put_back, weight.variable, np.array(now))
+                values.write(weight.variable, new)
+                changed.append(RestoredWeight(weight.path, count, new.size))
+        undo.pop_all()
+    restored = Restored(changed)
+    restored.weights = len(arrays)
+    return restored
+
+
+def _named(model: Any, chosen: Any) -> list[Found]:
+    found = select(model, weights_of(model), chosen)
+    refuse_twice(found)
+    return found
+
+
+def _put_back(variable: Any, old: np.ndarray) -> None:
+    # Not written if nothing of it was: the weight that can not be written is the last to be begun,
+    # and must not keep the others from coming back.
+    if differ(values.read(variable), old).any():
+        values.write(variable, old)
+
+
+def _arrays_of(model: Any, found: Sequence[Found], given: Any) -> dict[str, np.ndarray]:
+    """The array for each weight that is named, by its path, when all of them fit."""
+    if not isinstance(given, Mapping):
+        kind = type(given).__name__
+        do = "Take `snapshot = fl.snapshot(model)`, or load one with `np.load(file)`."
+        if isinstance(given, keras.layers.Layer):
+            do = "Pass its weights: `fl.restore(model, fl.weights(other))`."
+        raise TargetError(
+            f"snapshot: not a mapping from paths to arrays; got snapshot={kind}. {do}"
+        )
+    keys = keys_of(given, found, "snapshot")
+    _refuse_unknown(model, found, given, keys.values())
+    arrays = {}
+    for weight in found:
+        if id(weight.variable) in keys:
+            arrays[weight.path] = _fitting(weight, given[keys[id(weight.variable)]])
+    return arrays
+
+
+def _refuse_unknown(
+    model: Any, found: Sequence[Found], given: Mapping[str, Any], known: Iterable[str]
+) -> None:
+    unknown = sorted(map(str, set(given).difference(known)))
+    if not unknown:
+        return
+    key, more = unknown[0], len(unknown) - 1
+    got = f"got snapshot with {key!r}" + (f" and {more} more of this kind" if more else "")
+    state = [weight for weight in walk(model, state=True) if weight.state]
+    if any(key in weight.names for weight in state):
+        raise PathError(
+            f"{key}: not a weight that an optimizer trains, its layer updates it by itself; {got}. "
+            "Assign it yourself: `variable.assign(array)`."
+        )
+    near = nearest(key, [weight.path for weight in found])
+    do = f"Nearest: {', '.join(map(repr, near))}." if near else "`fl.weights(model)` has the paths."
+    raise PathError(f"{model.name}: no weight has this path; {got}. {do}")
+
+
+def _fitting(weight: Found, given: Any) -> np.ndarray:
+    now = read_value(weight)
+    array = values.as_array(given, now.dtype)
+    for what in ("shape", "dtype"):
+        if getattr(array, what) != getattr(now, what):
+            raise RestoreError(
+                f"{weight.path}: the snapshot holds an array of another {what}; got snapshot "
+                f"(shape {array.shape}, dtype {array.dtype}), weight (shape {now.shape}, dtype "
+                f"{now.dtype}). Take `fl.snapshot(model)` from a model like this one, or convert "
+                "the array."
+            )
+    # It may be the memory of another weight, which is written before this one.
+    return array if array.flags.owndata else np.array(array)
