@@ -141,3 +141,29 @@ def test_units_that_do_not_exist_in_a_weight() -> None:
     assert fl.frozen_mask(layer.pointwise_kernel).all(axis=(0, 1, 2)).sum() == 1
     with pytest.raises(SelectionError, match=r"where=smallest\(1, of='units'\)"):
         fl.freeze(layer, "depthwise_kernel", fl.smallest(1, of="units"))
+
+
+@pytest.mark.once(False)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_threshold_and_what_has_changed_on_each_backend(dtype: str) -> None:
+    stack = [layers.Dense(6, dtype=dtype, name="a"), layers.Dense(3, dtype=dtype, name="b")]
+    model = built(keras.Sequential([keras.Input((4,)), *stack]), (None, 4))
+    before = fl.snapshot(model)
+    kernels = fl.weights(model, "*/kernel")
+    flat = np.concatenate([before[path].astype("float64").ravel() for path in kernels])
+    fl.freeze(model, "*/kernel", fl.smallest(0.5, scope="model"))
+    mask = np.concatenate([fl.frozen_mask(kernel).ravel() for kernel in kernels.values()])
+    np.testing.assert_array_equal(
+        np.sort(np.flatnonzero(mask)), np.sort(np.abs(flat).argsort(kind="stable")[:21])
+    )
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    model.fit(np.ones((8, 4)), np.ones((8, 3)), verbose=0)
+    changes = fl.freeze(model, "*/kernel", fl.changed(before))
+    after = fl.snapshot(model)
+    for path, kernel in kernels.items():
+        moved = before[path] != after[path]
+        now = fl.frozen_mask(kernel)
+        np.testing.assert_array_equal(now, moved | mask[: now.size].reshape(now.shape))
+        assert not (moved & mask[: now.size].reshape(now.shape)).any()
+        mask = mask[now.size :]
+    assert changes
