@@ -172,7 +172,12 @@ def test_what_is_restored_is_not_the_memory_of_the_snapshot():
 
 def test_arrays_that_are_memory_of_the_weights():
     made = dense_layers(first=6, second=6)
-    kernels = [keras.ops.convert_to_numpy(layer.kernel.value) for layer in made.layers]
+    tensors = [layer.kernel.value for layer in made.layers]
+    # On PyTorch this is no copy; Keras makes one.
+    kernels = [
+        tensor.detach().numpy() if hasattr(tensor, "detach") else np.asarray(tensor)
+        for tensor in tensors
+    ]
     expected = [np.array(kernel) for kernel in kernels]
     assert not fl.restore(made, {"first/kernel": kernels[0]})
     fl.restore(made, {"first/kernel": kernels[1], "second/kernel": kernels[0]})
@@ -220,7 +225,7 @@ def spelled(request):
 
 def nested():
     """A model whose variables have other paths than those below it."""
-    inner = keras.Sequential([keras.Input((6,)), keras.layers.Dense(6, name="dense")], name="in")
+    inner = keras.Sequential([keras.Input((6,)), dense(6, 6, name="dense")], name="in")
     return keras.Sequential([keras.Input((6,)), inner, keras.layers.Dense(3, name="top")])
 
 
@@ -253,8 +258,9 @@ def test_comparisons_take_the_same_keys(comparing, spelled, tmp_path):
 
 
 def test_the_path_of_one_weight_is_not_taken_for_the_other_name_of_another():
-    inner = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, name="dense")], name="in")
+    inner = keras.Sequential([keras.Input((3,)), dense(3, 3, name="dense")], name="in")
     made = keras.Sequential([keras.Input((3,)), inner, keras.layers.Dense(3, name="dense")])
+    assert fl.weights(made)["in/dense/kernel"].path == "dense/kernel"
     before = moved(made)
     (restored,) = fl.restore(made, {"dense/kernel": before["dense/kernel"]})
     assert restored.path == "dense/kernel"
