@@ -14,6 +14,7 @@ from frostline._errors import (
     RestoreError,
     RestoreWarning,
     ScheduleError,
+    ScoreError,
     SelectionError,
     SummaryError,
     TargetError,
@@ -35,6 +36,7 @@ from frostline.deltas import (
 )
 from frostline.plots import plot, plot_drift, snapshot
 from frostline.reports import report
+from frostline.scoring import scores
 from frostline.summaries import Row, Summary, summary
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "RestoreWarning",
     "Row",
     "ScheduleError",
+    "ScoreError",
     "Selection",
     "SelectionError",
     "Split",
@@ -83,6 +86,7 @@ __all__ = [
     "plot_drift",
     "remove_delta",
     "report",
+    "scores",
     "snapshot",
     "summary",
     "thawed",

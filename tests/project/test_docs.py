@@ -54,7 +54,7 @@ def test_all_is_sorted():
 
 
 def test_the_package_shows_what_is_public_and_nothing_else():
-    modules = {"callbacks", "cli", "deltas", "plots", "reports", "summaries"}
+    modules = {"callbacks", "cli", "deltas", "plots", "reports", "scoring", "summaries"}
     shown = {name for name in dir(frostline) if not name.startswith("_")}
     assert shown == modules | set(frostline.__all__)
     assert frostline.__version__
