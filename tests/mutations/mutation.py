@@ -23,6 +23,7 @@ INVARIANTS = {
     13: "a report says what leaked, of a model and of files",
     14: "files are compared in every bit of every entry",
     15: "a bar is for a terminal and what takes long, and leaves nothing",
+    16: "a score is that of its definition, for every entry, and leaves the model as it was",
 }
 
 
