@@ -14,7 +14,7 @@ PRODUCTS = {
     "einsum": (LAYERS.EinsumDense("abc,cde->abde", (None, 2, 2)), (3, 4)),
     "conv1d_causal": (LAYERS.Conv1D(2, 2, padding="causal", dilation_rate=2), (5, 2)),
     "conv2d_strided": (LAYERS.Conv2D(2, (2, 3), strides=2, padding="same"), (5, 5, 2)),
-    "conv1d_transposed": (LAYERS.Conv1DTranspose(2, 3, strides=2, padding="same"), (4, 2)),
+    "conv1d_transposed": (LAYERS.Conv1DTranspose(2, 3, strides=2), (4, 2)),
     "conv2d_transposed": (LAYERS.Conv2DTranspose(2, 2), (3, 3, 2)),
     "depthwise_conv1d": (LAYERS.DepthwiseConv1D(2, depth_multiplier=2), (4, 2)),
     "depthwise_conv2d": (LAYERS.DepthwiseConv2D(2, padding="same"), (3, 3, 2)),
