@@ -64,12 +64,12 @@ MUTATIONS = [
         tests=(WANDA + "test_a_failing_call_leaves_no_layer_changed",),
     ),
     Mutation(
-        name="a transposed convolution has another dilation",
+        name="a causal convolution is padded without its dilation",
         invariant=16,
         file="_scores/wanda.py",
-        old="        output_padding=layer.output_padding,\n        dilation_rate=layer.dilation_rate,",
-        new="        output_padding=layer.output_padding,\n        dilation_rate=2,",
-        tests=(WANDA + "test_scores_are_those_of_the_definition[conv1d_transposed]",),
+        old="left = (layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0)",
+        new="left = (layer.kernel_size[0] - 1, 0)",
+        tests=(WANDA + "test_scores_are_those_of_the_definition[conv1d_causal]",),
     ),
     Mutation(
         name="workers of the data are not stopped",
