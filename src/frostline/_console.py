@@ -88,7 +88,7 @@ def show_table(
 
 @contextmanager
 def meter(
-    label: str, total: int, *, quiet: bool = False, unit: str = "bytes"
+    label: str, total: int | None, *, quiet: bool = False, unit: str = "bytes"
 ) -> Iterator[Callable[[int], None]]:
     """A bar on the standard error, for what takes over a second, where that is a terminal.
 
@@ -97,7 +97,7 @@ def meter(
 
     Args:
         label: What is done.
-        total: How much there is of it.
+        total: How much there is of it, None where nobody knows.
         quiet: Whether there is no bar at all.
         unit: What is counted: `"bytes"`, `"weights"`, ...
 

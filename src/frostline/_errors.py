@@ -47,6 +47,10 @@ class ScheduleError(FrostlineError, ValueError):
     """A schedule or an audit can not do what it is asked for."""
 
 
+class ScoreError(FrostlineError, ValueError):
+    """There is nothing to score by, or a score is not a number."""
+
+
 class AuditError(FrostlineError, RuntimeError):
     """A frozen entry of a weight is not what it was."""
 

@@ -14,6 +14,7 @@ from frostline._errors import (
     RestoreError,
     RestoreWarning,
     ScheduleError,
+    ScoreError,
     SelectionError,
     SummaryError,
     TargetError,
@@ -23,6 +24,7 @@ from frostline._freezing.changes import Change, Changes
 from frostline._freezing.contexts import frozen, thawed
 from frostline._freezing.questions import frozen_mask, is_frozen
 from frostline._freezing.verbs import freeze, train_only, unfreeze
+from frostline._scores import scores
 from frostline._selections.choosing import changed, largest, n_of_m, smallest
 from frostline._selections.simple import Selection, at, everything, mask, nothing, zeros
 from frostline._selections.structure import heads, tokens, units
@@ -61,6 +63,7 @@ __all__ = [
     "RestoredWeight",
     "Row",
     "ScheduleError",
+    "ScoreError",
     "Selection",
     "SelectionError",
     "Split",
@@ -93,6 +96,7 @@ __all__ = [
     "remove_delta",
     "report",
     "restore",
+    "scores",
     "smallest",
     "snapshot",
     "summary",

@@ -194,3 +194,65 @@ def test_the_call_behind_a_symbolic_tensor():
     for given in (x, x + 1):
         layer(given)
     assert [_keras.call_of(layer(x)).node, layer._inbound_nodes[1].operation] == [2, layer]
+
+
+@pytest.mark.parametrize("given", ["array", "dictionary", "sequence"])
+def test_data_comes_in_batches_of_arrays(given):
+    x, y = np.arange(5, dtype="float32"), np.arange(5)
+
+    class Sequence(keras.utils.PyDataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, at):
+            return x[2 * at : 2 * at + 2], y[2 * at : 2 * at + 2]
+
+    data = {"array": (x, y), "dictionary": ({"a": x}, [y]), "sequence": (Sequence(), None)}
+    batches = _keras.Data(data[given][0], data[given][1], None, 2)
+    assert batches.length == 3
+    seen = list(batches.batches())
+    for at, batch in enumerate(seen):
+        arrays = [leaf for leaf in keras.tree.flatten(batch) if leaf is not None]
+        assert all(isinstance(array, np.ndarray) for array in arrays)
+        np.testing.assert_array_equal(arrays[0], x[2 * at : 2 * at + 2])
+    assert [batch[2] for batch in seen] == [None] * 3
+
+
+def test_a_value_is_cast_as_its_variable_is_in_a_call():
+    seen = []
+
+    class Probe(keras.layers.Layer):
+        def build(self, shape):
+            self.w = self.add_weight(shape=(2,), name="w")
+
+        def call(self, x):
+            cast = _keras.cast_as_read(self.w, keras.ops.ones(2, "float32"))
+            seen.append(keras.backend.standardize_dtype(cast.dtype))
+            return x
+
+    Probe(dtype="mixed_bfloat16")(np.ones((1, 2), "float32"))
+    assert seen[-1] == "bfloat16"
+
+
+class WithLossOfItsOwn(keras.Sequential):
+    def compute_loss(self, x, y, y_pred, sample_weight=None):
+        return keras.ops.sum(y_pred)
+
+
+def test_a_compiled_loss_is_computed_and_not_built():
+    model, x = built(), np.ones((1, 3), "float32")
+    assert _keras.has_loss(model)
+    loss, losses = model._compile_loss, [list(layer._losses) for layer in model.layers]
+    with _keras.without_traces(model, model.layers):
+        assert _keras.compute_loss(model, x, model(x), model(x), None) == 0
+        assert model._compile_loss.built
+    assert model._compile_loss is loss
+    assert not loss.built
+    assert [layer._losses for layer in model.layers] == losses
+    own = WithLossOfItsOwn([keras.Input((3,))])
+    own.compile("sgd")
+    assert _keras.has_loss(own)
+    assert _keras.compute_loss(own, x, None, keras.ops.convert_to_tensor(x), None) == 3
+    plain = keras.Sequential([keras.Input((3,))])
+    plain.compile("sgd")
+    assert not _keras.has_loss(plain)

@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
+from frostline._errors import UnsupportedError
 
 Merge = Callable[[Any, Any, Any], Any]
 """Plan, trainable part, frozen part -> the whole weight."""
@@ -231,6 +232,45 @@ class Backend:
         """A weight put together from its parts, with a gradient for the trainable one."""
         return self._merged(parts, merge)
 
+    def computing(self, near: Any) -> AbstractContextManager[Any]:
+        """The context for gradients outside training, on the device of the tensor `near`."""
+        del near
+        return contextlib.nullcontext()
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of nested tensors, compiled; its first argument may be given up by a call."""
+        return function
+
+    def gradients(self, function: Callable[[list[Any]], Any], values: Sequence[Any]) -> list[Any]:
+        """The gradient of `function`, a number, by each of `values`, of the same shape.
+
+        None or zeros for one that it does not depend on.
+        """
+        del function, values
+        raise UnsupportedError(
+            "backend: it computes no gradients; got "
+            f"keras.backend.backend()={keras.backend.backend()!r}. "
+            "Set KERAS_BACKEND to tensorflow, jax or torch before Python starts."
+        )
+
+    def for_each(
+        self,
+        function: Callable[[list[Any], list[Any]], list[Any]],
+        carry: list[Any],
+        arrays: Sequence[Any],
+    ) -> list[Any]:
+        """Carry tensors through `function`, once for each position of the first axis of `arrays`.
+
+        Args:
+            function: Of what is carried, and of the arrays at one position, with an axis of length
+                one in the place of the first. What it returns has the same shapes and dtypes.
+            carry: What the first call gets.
+            arrays: At least one, with first axes of one length.
+        """
+        for at in range(arrays[0].shape[0]):
+            carry = function(carry, [array[at : at + 1] for array in arrays])
+        return carry
+
     def multiplies_at_entries(self, plan: SplitPlan, x: Any) -> bool:
         """Whether a product at the entries of a plan alone costs less than the whole product.
 
@@ -245,7 +285,7 @@ class Backend:
 
     def pull_back(self, function: Callable[[Any], Any], x: Any, upstream: Any) -> Any:
         """The gradient of `function` at `x`, given that of its output."""
-        raise NotImplementedError("only asked for where `product` is a custom gradient")
+        raise NotImplementedError("only asked for where there are gradients")
 
     def matmul(self, x: Any, weight: Any) -> Any:
         """`x` (`..., n`) times `weight` (`n, m`), both of one floating-point dtype."""

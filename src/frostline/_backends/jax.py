@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -84,6 +84,27 @@ class JaxBackend(Backend):
     def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
         at = tensor.at[(slice(None),) * axis + (plan.positions,)]
         return at.get(unique_indices=True, indices_are_sorted=True, mode="promise_in_bounds")
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return jax.jit(function, donate_argnums=0)
+
+    def gradients(self, function: Callable[[list[Any]], Any], values: Sequence[Any]) -> list[Any]:
+        return jax.grad(function)(list(values))
+
+    def for_each(
+        self,
+        function: Callable[[list[Any], list[Any]], list[Any]],
+        carry: list[Any],
+        arrays: Sequence[Any],
+    ) -> list[Any]:
+        def body(carry: list[Any], one: list[Any]) -> tuple[list[Any], None]:
+            return function(carry, [array[None] for array in one]), None
+
+        return jax.lax.scan(body, carry, list(arrays))[0]
+
+    def pull_back(self, function: Callable[[Any], Any], x: Any, upstream: Any) -> Any:
+        _, back = jax.vjp(function, x)
+        return back(upstream)[0]
 
     def product(self, product: Any, x: Any, parts: Any, merge: Merge) -> Any:
         # A rule for tangents and not for cotangents: it is linear, so that JAX derives the other

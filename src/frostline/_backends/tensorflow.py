@@ -137,6 +137,47 @@ class TensorFlowBackend(Backend):
     def put(self, base: Any, plan: SplitPlan, rows: Any) -> Any:
         return tf.tensor_scatter_nd_update(base, plan.positions[:, None], rows)
 
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        traces: dict[Any, Any] = {}
+
+        # One trace for each set of shapes. A `tf.function` does that by itself, and warns of it.
+        def run(*args: Any) -> Any:
+            args = tf.nest.map_structure(tf.convert_to_tensor, args)
+            key = tuple((tuple(one.shape), one.dtype) for one in tf.nest.flatten(args))
+            if key not in traces:
+                # As Keras compiles its own steps: no layer is rewritten by AutoGraph.
+                traced = tf.function(function, autograph=False)
+                traces[key] = traced.get_concrete_function(*args)
+            return traces[key](*args)
+
+        return run
+
+    def gradients(self, function: Callable[[list[Any]], Any], values: Sequence[Any]) -> list[Any]:
+        values = [tf.identity(value) for value in values]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            found = function(values)
+        gradients = tape.gradient(found, values)
+        # That of a lookup is a list of rows.
+        return [None if one is None else tf.convert_to_tensor(one) for one in gradients]
+
+    def for_each(
+        self,
+        function: Callable[[list[Any], list[Any]], list[Any]],
+        carry: list[Any],
+        arrays: Sequence[Any],
+    ) -> list[Any]:
+        count = arrays[0].shape[0]
+
+        def body(at: Any, *carry: Any) -> list[Any]:
+            one = [tf.expand_dims(tf.gather(array, at), 0) for array in arrays]
+            return [at + 1, *function(list(carry), one)]
+
+        # One after another: each of them holds a gradient of all weights.
+        return tf.while_loop(
+            lambda at, *_: at < count, body, [tf.constant(0), *carry], parallel_iterations=1
+        )[1:]
+
     def pull_back(self, function: Callable[[Any], Any], x: Any, upstream: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(x)

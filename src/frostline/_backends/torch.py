@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -177,6 +178,27 @@ class TorchBackend(Backend):
             check_invariants=False,
         )
         return torch.sparse.sampled_addmm(pattern, x.t(), y, beta=0.0).values()
+
+    @contextlib.contextmanager
+    def computing(self, near: Any) -> Iterator[None]:
+        # No graph can be made of a tensor that was made in inference mode. What the layers make
+        # themselves, Keras puts on the device of the thread's scope.
+        with torch.inference_mode(False), torch.no_grad(), keras.device(str(near.device)):
+            yield
+
+    def gradients(self, function: Callable[[list[Any]], Any], values: Sequence[Any]) -> list[Any]:
+        with torch.enable_grad():
+            # In the memory of the values, outside any graph that they are in.
+            leaves = [value.detach().requires_grad_() for value in values]
+            found = function(leaves)
+            if not found.requires_grad:
+                return [None] * len(leaves)
+            return list(torch.autograd.grad(found, leaves, allow_unused=True))
+
+    def pull_back(self, function: Callable[[Any], Any], x: Any, upstream: Any) -> Any:
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            return torch.autograd.grad(function(leaf), leaf, upstream)[0]
 
     def product(self, product: Any, x: Any, parts: Any, merge: Merge) -> Any:
         # Under `torch.autocast` dtypes differ between the directions; autograd knows how.

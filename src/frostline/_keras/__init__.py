@@ -24,6 +24,7 @@ from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.saving import serialization_lib as _serialization
 from keras.src.utils.tracking import DotNotTrackScope
 
+from frostline._keras.data import Data
 from frostline._keras.living import built_optimizers, constructed_layers, live
 from frostline._keras.optimizers import (
     BUILT,
@@ -44,6 +45,7 @@ from frostline._keras.optimizers import (
     track_slot,
     variable_key,
 )
+from frostline._keras.stateless import cast_as_read, compute_loss, has_loss, without_traces
 from frostline._keras.watched import watch_takers, wrap
 
 __all__ = [  # and what is defined here
@@ -54,11 +56,15 @@ __all__ = [  # and what is defined here
     "SEVERAL",
     "SLOTS",
     "TRACKABLE",
+    "Data",
     "averages",
     "built_optimizers",
+    "cast_as_read",
     "chosen",
+    "compute_loss",
     "config_without_rate",
     "constructed_layers",
+    "has_loss",
     "live",
     "optimized",
     "set_slots",
@@ -68,6 +74,7 @@ __all__ = [  # and what is defined here
     "track_slot",
     "variable_key",
     "watch_takers",
+    "without_traces",
     "wrap",
 ]
 

@@ -8,6 +8,7 @@ import keras
 
 from frostline._backends.current import backend
 from frostline._weights import split
+from frostline._weights.given import given_value
 
 
 class WholeRegularizer(keras.regularizers.Regularizer):
@@ -17,6 +18,8 @@ class WholeRegularizer(keras.regularizers.Regularizer):
         self.view = view
 
     def __call__(self, part: Any) -> Any:
+        if (value := given_value(self.view)) is not None:
+            return self.view.regularizer(value)
         parts = self.view._frostline
         return self.view.regularizer(split.merge(parts.plan, _tensor(part), parts.frozen.value))
 

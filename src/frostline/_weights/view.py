@@ -18,6 +18,7 @@ from frostline import _keras
 from frostline._arrays.plan import Plan, SplitPlan, WholePlan
 from frostline._backends.current import backend
 from frostline._weights import split
+from frostline._weights.given import give, given_value
 from frostline._weights.parts import Parts, make_parts
 from frostline._weights.penalties import WholeConstraint, WholeRegularizer
 
@@ -55,6 +56,9 @@ class View:
     @property
     def value(self) -> Any:
         """The whole weight, cast as Keras casts variables in a mixed-precision call."""
+        value = given_value(self)
+        if value is not None:
+            return value
         held = getattr(_reads, "held", None)
         if held:
             found = held.get(_key(self))
@@ -113,6 +117,8 @@ class View:
                 f"`variable.assign(value)` must match. variable.shape={shape}, "
                 f"Received: value.shape={tuple(value.shape)}. Target variable: {self.path}"  # type: ignore[attr-defined]
             )
+        if give(self, value):
+            return self.value
         parts = self._frostline
         parts.trainable.assign(split.take_trainable(parts.plan, value))
         parts.frozen.assign(split.take_frozen(parts.plan, value))
@@ -230,10 +236,13 @@ def restore_state(variable: Any, state: tuple[type, dict[str, Any]]) -> None:
 def readable_parts(weight: Any) -> Parts[SplitPlan] | None:
     """The parts of a view, for a product that does not need it put together.
 
-    None for anything else, and for a view that the layer around holds: one that runs in a loop.
+    None for anything else, for a view that the layer around holds, one that runs in a loop, and
+    for one that reads as another value for a while.
     """
     held = _reads.__dict__.get("held")
     if not isinstance(weight, View) or (held and _key(weight) in held):
+        return None
+    if given_value(weight) is not None:
         return None
     return weight._read()
 
@@ -245,7 +254,7 @@ def hold(views: Sequence[View]) -> list[Any]:
     try:
         for view in views:
             key = _key(view)
-            if key not in held:
+            if key not in held and given_value(view) is None:
                 held[key] = view._merged()
                 keys.append(key)
     except BaseException:

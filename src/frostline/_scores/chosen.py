@@ -1,0 +1,99 @@
+"""Which weights are scored, and what becomes of their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from frostline._errors import ScoreError, UnsupportedError
+from frostline._freezing.verbs import refuse_unsupported
+from frostline._weights.earlier import refuse_twice
+from frostline._weights.tree import Found, select, weights_of
+
+
+def choose(model: Any, weights: Any, refuse: Callable[[Found], None]) -> list[Found]:
+    """The weights named that have a score.
+
+    Args:
+        model: A layer or model.
+        weights: As for `freeze`.
+        refuse: Raises an `UnsupportedError` for a weight that has none.
+
+    Raises:
+        UnsupportedError: A weight that a path or a variable names has no score, or none of those
+            that a pattern fits.
+    """
+    found = weights_of(model)
+    matched = select(model, found, weights)
+    named = _named(model, found, weights)
+    chosen, refused = [], []
+    for weight in matched:
+        try:
+            refuse(weight)
+        except UnsupportedError as error:
+            if id(weight.variable) in named:
+                raise
+            refused.append(error)
+        else:
+            chosen.append(weight)
+    if not chosen:
+        raise refused[0]
+    refuse_twice(chosen)
+    return chosen
+
+
+def refuse_values(weight: Found) -> None:
+    """The error for a weight whose values are no floating-point numbers."""
+    if not keras.backend.is_float_dtype(weight.variable.dtype):
+        raise UnsupportedError(
+            f"{weight.path}: only floating-point weights have scores; got "
+            f"dtype={weight.variable.dtype}. Leave this weight out."
+        )
+
+
+def refuse_computed(weight: Found) -> None:
+    """The error for a weight that its layer does not compute with, or not with it alone."""
+    refuse_unsupported(weight, divides=False)
+    owner = weight.owner
+    if isinstance(owner, (keras.layers.TorchModuleWrapper, keras.layers.TFSMLayer)):
+        raise UnsupportedError(
+            f"{weight.path}: its layer computes with the tensors of another framework's module, "
+            f"not with this variable; got layer={type(owner).__name__}. Leave this layer out, or "
+            "write it in Keras."
+        )
+    refuse_values(weight)
+
+
+def finished(scores: Iterable[tuple[Found, Any]]) -> dict[str, np.ndarray]:
+    """The scores by path, as arrays of float32.
+
+    Raises:
+        ScoreError: One of them is NaN or infinite.
+    """
+    done = {}
+    for weight, score in scores:
+        score = np.asarray(score, dtype=np.float32)
+        wrong = score.size - int(np.isfinite(score).sum())
+        if wrong:
+            raise ScoreError(
+                f"{weight.path}: {wrong:,} of {score.size:,} scores are NaN or infinite; got "
+                f"score (shape {score.shape}, dtype float32). Look for NaN in the data and in the "
+                "weights, and for a loss that overflows."
+            )
+        done[weight.path] = score
+    return done
+
+
+def _named(model: Any, found: Sequence[Found], weights: Any) -> set[int]:
+    """The weights that a path or a variable names, and no pattern that fits several."""
+    patterns = weights if isinstance(weights, (list, tuple)) else [weights]
+    exact = [
+        pattern
+        for pattern in patterns
+        if isinstance(pattern, keras.Variable)
+        or (isinstance(pattern, str) and not any(sign in pattern for sign in "*?["))
+    ]
+    return {id(weight.variable) for weight in select(model, found, exact)} if exact else set()

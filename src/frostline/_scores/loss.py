@@ -1,0 +1,63 @@
+"""The loss of a batch: the one that a model was compiled with, or one that is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from frostline import _keras
+from frostline._errors import ScoreError
+
+
+def loss_of(model: Any, loss: Any) -> Callable[[Any, Any, Any], Any]:
+    """A function of x, y and sample weights, in inference mode.
+
+    Raises:
+        ScoreError: No loss is given, and the model was not compiled with one.
+    """
+    if loss is not None:
+        return _given(model, loss)
+    if not getattr(model, "compiled", False):
+        raise ScoreError(
+            f"{model.name}: no loss to take a gradient of; got loss=None, and a "
+            f"{'model that is not compiled' if hasattr(model, 'compile') else 'layer'}. Pass one, "
+            "`fl.scores(model, x, y, by=..., loss='mse')`, or compile the model first."
+        )
+    has_loss = _keras.has_loss(model)
+
+    def compiled(x: Any, y: Any, sample_weight: Any) -> Any:
+        y_pred = model(x, training=False)
+        if not has_loss and not model.losses:
+            raise ScoreError(
+                f"{model.name}: no loss to take a gradient of; got loss=None, and a model that was "
+                "compiled without one. Pass one: `fl.scores(model, x, y, by=..., loss='mse')`."
+            )
+        return _keras.compute_loss(model, x, y, y_pred, sample_weight)
+
+    return compiled
+
+
+def _given(model: Any, loss: Any) -> Callable[[Any, Any, Any], Any]:
+    loss = keras.losses.get(loss)
+    if not isinstance(loss, keras.losses.Loss):
+        loss = _Mean(loss)
+    return lambda x, y, sample_weight: loss(y, model(x, training=False), sample_weight)
+
+
+class _Mean(keras.losses.Loss):
+    """The mean over a batch of what a function says of each example."""
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        super().__init__(name="loss")
+        self._function = function
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        if y_true is None and sample_weight is None:  # a function of the output alone
+            return ops.mean(self._function(None, y_pred))
+        return super().__call__(y_true, y_pred, sample_weight)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return self._function(y_true, y_pred)
