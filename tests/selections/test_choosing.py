@@ -193,9 +193,12 @@ def test_n_of_m(n: int, m: int, axis: int, seed: int) -> None:
 
 @given(values(), st.data(), st.sampled_from([None, 0, 0.5, 1.0, math.inf]))
 @example(np.array([0.0], "float32"), None, None)
+@example(np.array([math.inf], "float32"), np.array([math.inf], "float32"), 0.5)
 def test_changed(array: np.ndarray, data: Any, tolerance: float | None) -> None:
     if data is None:
         old = -array
+    elif isinstance(data, np.ndarray):
+        old = data
     elif array.dtype.kind in "iu":
         old = data.draw(arrays.arrays(array.dtype, array.shape, elements=st.integers(0, 3)))
     else:
@@ -241,6 +244,13 @@ def test_a_function_is_asked_once() -> None:
     found = masks(fl.smallest(0.5, by=noise, scope="model"), pair)
     assert len(asked) == 2
     assert sum(int(mask.sum()) for mask in found if mask is not None) == 200_000
+
+
+@pytest.mark.parametrize("choose", [fl.smallest, fl.largest])
+def test_a_sign_makes_no_zero_smaller(choose: Callable[..., Any]) -> None:
+    zeros = np.array([0.0, -0.0, 0.0, -0.0], "float32")
+    mask = choose(2, by={"w": zeros}).mask(weight("w", zeros))
+    assert mask.tolist() == [True, True, False, False]
 
 
 def test_many_entries_are_cut_exactly() -> None:

@@ -40,7 +40,8 @@ def sort_keys(scores: np.ndarray, bits: int, *, largest: bool, magnitude: bool) 
     Returns:
         A flat array in C order. NaN comes last either way, and `-0.0` equals `0.0`.
 
-    >>> sort_keys(np.float32([np.nan, 2, -0.0, 0]), 32, largest=False, magnitude=False).argsort()
+    >>> keys = sort_keys(np.float32([np.nan, 2, -1, 0]), 32, largest=False, magnitude=False)
+    >>> keys.argsort()
     array([2, 3, 1, 0])
     """
     number, word = (np.float32, np.uint32) if bits == 32 else (np.float64, np.uint64)
