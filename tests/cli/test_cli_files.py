@@ -298,8 +298,8 @@ def test_freeze_by_a_rule_is_that_of_python(tmp_path, plain, rule):
     assert result.stdout.startswith(f"{changes}\n")
     loaded = keras.saving.load_model(out)
     for path in ("hidden", "out"):
-        masks = [fl.frozen_mask(one.get_layer(path).kernel) for one in (model, loaded)]
-        np.testing.assert_array_equal(*masks)
+        one, other = (fl.frozen_mask(m.get_layer(path).kernel) for m in (model, loaded))
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.once(False)
