@@ -38,8 +38,8 @@ class _Group:
 
     def rank(self, found: Sequence[Found]) -> None:
         """Let the selection compare all its weights, which it is given in the model's order."""
-        places = {id(weight): place for place, weight in enumerate(found)}
-        ordered = sorted(self.weights.values(), key=lambda weight: places[id(weight)])
+        places = {id(weight.variable): place for place, weight in reversed([*enumerate(found)])}
+        ordered = sorted(self.weights.values(), key=lambda weight: places[id(weight.variable)])
         self._asked = {id(weight.variable): asked(weight) for weight in ordered}
         self._ranked = self.selection.among(list(self._asked.values()))
 
@@ -71,11 +71,15 @@ class Request:
     ) -> None:
         self._groups: list[_Group] = []
         self.named: dict[int, Found] = {}
+        places = {id(weight): place for place, weight in enumerate(found)}
         for names, selection in _pairs(weights, where, verb) or [(weights, nothing)]:
             group = self._group(selection)
             for weight in select(target, found, names):
-                group.weights.setdefault(id(weight.variable), weight)
-                self.named.setdefault(id(weight.variable), weight)
+                for named in (group.weights, self.named):
+                    known = named.setdefault(id(weight.variable), weight)
+                    # Of two ways to a shared weight the first counts, in whatever order named.
+                    if places[id(weight)] < places[id(known)]:
+                        named[id(weight.variable)] = weight
         for group in self._groups:
             group.rank(found)
 
