@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 
 from frostline import _keras
@@ -16,7 +15,8 @@ from frostline._selections.algebra import Selection
 from frostline._selections.index import shown
 from frostline._selections.simple import as_selection, everything, holds_data, nothing
 from frostline._selections.weight import Weight
-from frostline._weights.tree import Found, select
+from frostline._weights import values
+from frostline._weights.tree import Found, read_value, select
 
 
 class Picked(NamedTuple):
@@ -143,10 +143,12 @@ def asked(weight: Found) -> Weight:
         name=variable.name,
         shape=tuple(variable.shape),
         dtype=str(variable.dtype),
-        read=lambda: keras.ops.convert_to_numpy(variable.value),
+        read=lambda: read_value(weight),
         layers=weight.layers,
         children=_keras.children,
         names=weight.names,
+        variable=variable,
+        array=lambda given: values.as_array(given, np.dtype(variable.dtype)),
     )
 
 
