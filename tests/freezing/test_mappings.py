@@ -207,6 +207,31 @@ def test_a_selection_is_given_each_weight_once_in_the_order_of_the_model():
     assert seen == [ALL]
 
 
+class Reads(keras.layers.Layer):
+    """Holds a layer that is held elsewhere too, so that its weight has two paths."""
+
+    def __init__(self, layer):
+        super().__init__(name="reads")
+        self.layer = layer
+
+    def call(self, inputs):
+        return self.layer(inputs)
+
+
+@pytest.mark.parametrize("names", [["reads/*", "last/*"], ["last/*", "reads/*", "first/*"]])
+def test_the_place_of_a_shared_weight_is_that_of_its_first_path(names):
+    first = keras.layers.Dense(4, use_bias=False, kernel_initializer="ones", name="first")
+    last = keras.layers.Dense(4, use_bias=False, kernel_initializer="ones", name="last")
+    model = keras.Sequential([keras.Input((4,)), first, last, Reads(first)])
+    some = fl.smallest(3, scope="model")  # all are equal: the weight that comes first has them
+    for named in (names, names[::-1]):
+        changes = fl.train_only(model, dict.fromkeys(named, some))
+        assert (~fl.frozen_mask(first.kernel)).sum() == 3
+        assert fl.frozen_mask(last.kernel).all()
+    path = "first/kernel" if "first/*" in names else "reads/first/kernel"
+    assert str(changes).startswith(path)
+
+
 EMPTY = np.zeros((6, 5), bool)
 QUIET = {
     "array": EMPTY,

@@ -44,7 +44,7 @@ numbers = st.one_of(
 )
 parts = st.builds("{}({})".format, st.sampled_from(["units", "tokens", "heads"]), numbers)
 words = st.sampled_from(["everything", "nothing", "zeros", "fl.zeros", "fl.at[0]"])
-amounts = st.sampled_from(["0.5", "3", "1.0", "1e-05", "0.25"])
+amounts = st.sampled_from(["0.5", "3", "1.0", "1e-05", ".25"])
 rules = st.sampled_from(["", ", scope='model'", ", of=(2, 3)", ', of="rows", reduce="max"'])
 ranks = st.builds("{}({}{})".format, st.sampled_from(["smallest", "fl.largest"]), amounts, rules)
 patterns = st.sampled_from(["n_of_m(2, 3)", "n_of_m(1, 2, axis=0, by='random', seed=3)"])

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 
 from frostline import _keras
@@ -16,7 +15,8 @@ from frostline._selections.algebra import Selection
 from frostline._selections.index import shown
 from frostline._selections.simple import as_selection, everything, holds_data, nothing
 from frostline._selections.weight import Weight
-from frostline._weights.tree import Found, select
+from frostline._weights import values
+from frostline._weights.tree import Found, read_value, select
 
 
 class Picked(NamedTuple):
@@ -38,8 +38,8 @@ class _Group:
 
     def rank(self, found: Sequence[Found]) -> None:
         """Let the selection compare all its weights, which it is given in the model's order."""
-        places = {id(weight): place for place, weight in enumerate(found)}
-        ordered = sorted(self.weights.values(), key=lambda weight: places[id(weight)])
+        places = {id(weight.variable): place for place, weight in reversed([*enumerate(found)])}
+        ordered = sorted(self.weights.values(), key=lambda weight: places[id(weight.variable)])
         self._asked = {id(weight.variable): asked(weight) for weight in ordered}
         self._ranked = self.selection.among(list(self._asked.values()))
 
@@ -71,11 +71,15 @@ class Request:
     ) -> None:
         self._groups: list[_Group] = []
         self.named: dict[int, Found] = {}
+        places = {id(weight): place for place, weight in enumerate(found)}
         for names, selection in _pairs(weights, where, verb) or [(weights, nothing)]:
             group = self._group(selection)
             for weight in select(target, found, names):
-                group.weights.setdefault(id(weight.variable), weight)
-                self.named.setdefault(id(weight.variable), weight)
+                for named in (group.weights, self.named):
+                    known = named.setdefault(id(weight.variable), weight)
+                    # Of two ways to a shared weight the first counts, in whatever order named.
+                    if places[id(weight)] < places[id(known)]:
+                        named[id(weight.variable)] = weight
         for group in self._groups:
             group.rank(found)
 
@@ -139,10 +143,12 @@ def asked(weight: Found) -> Weight:
         name=variable.name,
         shape=tuple(variable.shape),
         dtype=str(variable.dtype),
-        read=lambda: keras.ops.convert_to_numpy(variable.value),
+        read=lambda: read_value(weight),
         layers=weight.layers,
         children=_keras.children,
         names=weight.names,
+        variable=variable,
+        array=lambda given: values.as_array(given, np.dtype(variable.dtype)),
     )
 
 

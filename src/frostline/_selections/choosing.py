@@ -45,6 +45,7 @@ def smallest(
         by: What is compared: `"magnitude"` (the absolute value), `"random"`, a mapping from paths
             to arrays of the weights' shapes such as `fl.scores` gives, or a function from the value
             (a read-only array) to an array of the same shape. Only magnitudes are absolute values.
+            Numbers of 64 bits are compared as float64.
         scope: Where the `n` are counted: in each `"weight"`, in each `"layer"`, or in the
             `"model"`, which means all weights that the call gives this selection to.
         of: What is selected: `"entries"`; `"rows"` (along the first axis) or `"columns"` (along the
@@ -171,7 +172,7 @@ def changed(before: Mapping[str, Any], *, tolerance: float | None = None) -> Sel
 
     Raises:
         SelectionError: An argument is of another kind. When used: `before` lacks a weight, or
-            holds one of another shape or dtype.
+            holds one of another shape or dtype, or the weight itself.
 
     Examples:
         >>> import keras, frostline as fl
@@ -204,13 +205,14 @@ def _ranked(name: str, n: Any, by: Any, scope: Any, of: Any, reduce: Any, seed: 
             f"{name}: n is a share, a float above 0 and up to 1.0, or a number, an int from 0 on; "
             f"got n={shorten(repr(n))}. Use for example 0.9 for nine tenths."
         )
-    if scope not in _SCOPES:
+    if not isinstance(scope, str) or scope not in _SCOPES:
         raise SelectionError(
             f"{name}: the scope is {', '.join(map(repr, _SCOPES))}; got "
             f"scope={shorten(repr(scope))}. Use 'model' for one threshold over all weights."
         )
     return Ranked(
         n=share if count is None else count,  # pyright: ignore[reportArgumentType]  # checked above
+        share=count is None,
         largest=name == "largest",
         by=checked_by(by, name),
         scope=scope,

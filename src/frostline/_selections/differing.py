@@ -24,8 +24,13 @@ class Differing(Selection):
 
     def mask(self, weight: Weight) -> np.ndarray:
         before, now = self.before.find(weight, "before"), np.asarray(weight.read())
-        if before.dtype.kind == "V" and before.dtype.itemsize == now.dtype.itemsize:
-            before = before.view(now.dtype)  # a file of NumPy knows no bfloat16
+        given = self.before.arrays.get(weight.key_in(self.before.arrays))
+        if given is weight.variable and given is not None:
+            raise weight.error(
+                "what is in `before` is the weight itself, and changes along with it",
+                f"before with {type(given).__name__}",
+                "Take `before = fl.snapshot(model)` before training.",
+            )
         if before.dtype != now.dtype:
             raise weight.error(
                 "the array in `before` must have the dtype of the weight",

@@ -47,7 +47,8 @@ class _Among(Selection):
         pattern, rank = self.pattern, len(weight.shape)
         n, m, axis = pattern.n, pattern.m, pattern.axis
         if not -rank <= axis < rank:
-            raise weight.error(f"it has no axis {axis}", repr(pattern), "Use axis=-1.")
+            do = "Leave this weight out, or use another axis." if rank else "Leave this weight out."
+            raise weight.error(f"it has no axis {axis}", repr(pattern), do)
         if weight.shape[axis] % m:
             raise weight.error(
                 f"{m} does not divide the length of axis {axis}, {weight.shape[axis]}",

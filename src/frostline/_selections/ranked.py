@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from frostline._arrays.ranking import Cut, Keys, find_cut, sort_keys
+from frostline._arrays.ranking import Cut, Keys, find_cut, key_bits, sort_keys
 from frostline._selections.algebra import Selection
 from frostline._selections.groups import REDUCTIONS, parts_by
 from frostline._selections.scored import Given, Scored, arguments
@@ -22,6 +22,7 @@ class Ranked(Selection):
     """The first of the entries, or groups of entries, in the order of their scores."""
 
     n: int | float
+    share: bool  # of a float `n`, which equals an int
     largest: bool
     by: str | Given | Callable[[np.ndarray], Any]
     scope: str
@@ -126,11 +127,16 @@ class _Contest:
         reduce = self._ranking.reduce
         if every.shape[1] == 0:
             return np.zeros(len(every))
-        scores = np.asarray((REDUCTIONS[reduce] if isinstance(reduce, str) else reduce)(every, 1))
-        if scores.shape != (len(every),):
+        try:
+            function = REDUCTIONS[reduce] if isinstance(reduce, str) else reduce
+            scores = np.asarray(function(every, 1))
+        except Exception as error:
+            error.add_note(f"while reducing the scores of {self.first.weight.path}")
+            raise
+        if scores.shape != (len(every),) or key_bits(scores.dtype) is None:
             raise self.first.weight.error(
-                "`reduce` must return a score for each row",
-                f"an array of shape {scores.shape} for one of shape {every.shape}",
+                "`reduce` must return a score for each row, a real number",
+                f"dtype {scores.dtype}, shape {scores.shape} for an array of shape {every.shape}",
                 "Take a function like np.mean, which is called as reduce(array, 1).",
             )
         return scores
@@ -173,7 +179,7 @@ class _Pool:
     @cached_property
     def _count(self) -> int:
         n = self._ranking.n
-        count = round(n * self._size) if isinstance(n, float) else n
+        count = round(n * self._size) if self._ranking.share else int(n)
         if count > self._size:
             raise self.contests[0].first.weight.error(
                 f"there are only {self._size:,} {_named(self._ranking.of)} to choose from",

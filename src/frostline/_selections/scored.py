@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from frostline._arrays.bits import differ
 from frostline._arrays.ranking import PIECE, Keys, key_bits, sort_keys
 from frostline._errors import SelectionError
 from frostline._selections.index import shorten
@@ -42,7 +43,14 @@ class Given:
                 f"{', ...' * (len(self.arrays) > _LISTED)})",
                 f"Name only weights that have one, `list({argument})`.",
             )
-        array = np.asarray(self.arrays[key])
+        try:
+            array = weight.array(self.arrays[key])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise weight.error(
+                f"what is in `{argument}` must be an array of numbers",
+                f"{type(self.arrays[key]).__name__} ({error})",
+                "Make it a NumPy array.",
+            ) from None
         if array.shape != weight.shape:
             raise weight.error(
                 f"the array in `{argument}` must have the shape of the weight",
@@ -54,7 +62,7 @@ class Given:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Given) or self.arrays.keys() != other.arrays.keys():
             return False
-        pairs = ((np.asarray(one), np.asarray(other.arrays[k])) for k, one in self.arrays.items())
+        pairs = ((one, other.arrays[key]) for key, one in self.arrays.items())
         return all(one is two or _equal(one, two) for one, two in pairs)
 
     def __hash__(self) -> int:
@@ -65,9 +73,14 @@ class Given:
         return f"<{count} array{'s' * (count != 1)}>"
 
 
-def _equal(one: np.ndarray, other: np.ndarray) -> bool:
-    same = one.shape == other.shape and one.dtype == other.dtype
-    return same and bool(np.all((one == other) | ((one != one) & (other != other))))
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        one, other = np.asarray(one), np.asarray(other)
+    except (TypeError, ValueError, RuntimeError):
+        return False  # tensors of other dtypes than NumPy's, and what is no array
+    same = one.shape == other.shape and one.dtype == other.dtype and not one.dtype.hasobject
+    # Bits: to `changed`, -0.0 is not 0.0.
+    return same and not differ(one, other).any()
 
 
 def checked_by(by: Any, name: str) -> Any:
@@ -164,7 +177,7 @@ class Scored:
         value = np.array(self.weight.read())
         value.setflags(write=False)
         try:
-            scores = np.asarray(self._by(value))
+            scores = self.weight.array(self._by(value))
         except Exception as error:
             error.add_note(f"while scoring the entries of {self.weight.path}")
             raise
@@ -194,6 +207,7 @@ class Scored:
         """The scores of the parts of the weight, `(count, entries of a part)`."""
         if self._by == "random":
             return np.random.default_rng(self._seed).random((parts.count, 1))
+        _ = self.bits  # refuses what is no real number
         # A score per part is computed in full precision.
         rows = parts.matrix(self.scores).astype(np.float64)
         return np.abs(rows, out=rows) if self._by == "magnitude" else rows

@@ -28,7 +28,7 @@ from frostline._selections.algebra import Selection
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<name>(?:fl\.)?[A-Za-z_]+)"
-    r"|(?P<float>[0-9]+(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+))"
+    r"|(?P<float>[0-9]*\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)"
     r"|(?P<number>[0-9]+)|(?P<text>'\w*'|\"\w*\")|(?P<sign>\.\.\.|\S))"
 )
 _LONGEST = 100_000  # characters

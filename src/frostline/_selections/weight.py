@@ -27,6 +27,8 @@ class Weight:
         children: Gives the sublayers of a layer, one level down.
         names: All names that a mapping may know it by, the one that counts first. Only `path` by
             default.
+        variable: The variable itself, to be told from others.
+        array: Makes an array of what may be given in place of its value, such as a tensor.
     """
 
     path: str
@@ -37,6 +39,8 @@ class Weight:
     layers: tuple[Any, ...] = ()
     children: Callable[[Any], list[Any]] = lambda layer: []
     names: tuple[str, ...] = ()
+    variable: Any = None
+    array: Callable[[Any], np.ndarray] = np.asarray
 
     @property
     def owner(self) -> Any:
