@@ -110,3 +110,21 @@ def test_a_scalar_has_no_axis_to_use() -> None:
     layer.built = True
     with pytest.raises(SelectionError, match=r"it has no axis -1;.* Leave this weight out\.$"):
         fl.freeze(layer, "scale", fl.n_of_m(2, 4))
+
+
+def test_two_weights_of_one_path_cannot_share_an_array() -> None:
+    class Two(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = keras.layers.Dense(2, name="d")
+            self.two = keras.layers.Dense(2, name="d")
+
+        def call(self, x: Any) -> Any:
+            return self.one(x) + self.two(x)
+
+    model = Two()
+    model(np.ones((1, 2)))
+    with pytest.raises(fl.PathError, match="d/kernel: two different weights have this path"):
+        fl.freeze(model, "d/*", ~fl.smallest(1, by={"d/kernel": np.ones((2, 2)), "d/bias": [1, 2]}))
+    assert not any(fl.is_frozen(variable) for variable in model.trainable_variables)
+    assert sum(change.entries for change in fl.freeze(model, "d/*", fl.smallest(1))) == 4

@@ -13,9 +13,10 @@ from frostline._console import each
 from frostline._errors import EmptySelectionWarning, SelectionError, warn
 from frostline._selections.algebra import Selection
 from frostline._selections.index import shown
-from frostline._selections.simple import as_selection, everything, holds_data, nothing
+from frostline._selections.simple import as_selection, everything, holds_data, holds_paths, nothing
 from frostline._selections.weight import Weight
 from frostline._weights import values
+from frostline._weights.earlier import refuse_twice
 from frostline._weights.tree import Found, read_value, select
 
 
@@ -40,6 +41,8 @@ class _Group:
         """Let the selection compare all its weights, which it is given in the model's order."""
         places = {id(weight.variable): place for place, weight in reversed([*enumerate(found)])}
         ordered = sorted(self.weights.values(), key=lambda weight: places[id(weight.variable)])
+        if holds_paths(self.selection):
+            refuse_twice(ordered)
         self._asked = {id(weight.variable): asked(weight) for weight in ordered}
         self._ranked = self.selection.among(list(self._asked.values()))
 

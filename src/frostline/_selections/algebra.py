@@ -10,7 +10,7 @@ import binascii
 import math
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn
 
@@ -72,6 +72,10 @@ class Selection(ABC):
         del weights
         return self
 
+    def leaves(self) -> Iterator[Selection]:
+        """The selections that this one is a combination of; itself where it is none."""
+        yield self
+
     def __and__(self, other: Any) -> Selection:
         other = operand(other)
         return NotImplemented if other is None else And(self, other)
@@ -123,6 +127,10 @@ class And(Selection):
     def among(self, weights: Sequence[Weight]) -> Selection:
         return And(self.left.among(weights), self.right.among(weights))
 
+    def leaves(self) -> Iterator[Selection]:
+        yield from self.left.leaves()
+        yield from self.right.leaves()
+
     def __repr__(self) -> str:
         return f"{self.left._shown(2)} & {self.right._shown(3)}"
 
@@ -144,6 +152,10 @@ class Or(Selection):
     def among(self, weights: Sequence[Weight]) -> Selection:
         return Or(self.left.among(weights), self.right.among(weights))
 
+    def leaves(self) -> Iterator[Selection]:
+        yield from self.left.leaves()
+        yield from self.right.leaves()
+
     def __repr__(self) -> str:
         return f"{self.left._shown(1)} | {self.right._shown(2)}"
 
@@ -161,6 +173,9 @@ class Not(Selection):
 
     def among(self, weights: Sequence[Weight]) -> Selection:
         return Not(self.operand.among(weights))
+
+    def leaves(self) -> Iterator[Selection]:
+        yield from self.operand.leaves()
 
     def __repr__(self) -> str:
         return f"~{self.operand._shown(3)}"

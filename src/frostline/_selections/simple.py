@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from frostline._errors import SelectionError
-from frostline._selections.algebra import And, Mask, Not, Or, Selection, operand
+from frostline._selections.algebra import Mask, Selection, operand
 from frostline._selections.index import (
     Array,
     Item,
@@ -19,6 +19,7 @@ from frostline._selections.index import (
     shown,
     to_numpy,
 )
+from frostline._selections.scored import Given
 from frostline._selections.weight import Weight
 
 
@@ -165,14 +166,18 @@ def holds_data(selection: Selection) -> bool:
     Such data may well pick no entry of one weight of many, where a written index that picks none is
     a slip.
     """
-    match selection:
-        case At(items=items):
-            return any(isinstance(item, Array) and item.boolean for item in items)
-        case And(left=left, right=right) | Or(left=left, right=right):
-            return holds_data(left) or holds_data(right)
-        case Not(operand=inner):
-            return holds_data(inner)
-    return selection._reads_data
+    return any(
+        any(isinstance(item, Array) and item.boolean for item in leaf.items)
+        if isinstance(leaf, At)
+        else leaf._reads_data
+        for leaf in selection.leaves()
+    )
+
+
+def holds_paths(selection: Selection) -> bool:
+    """Whether a selection looks weights up by their paths."""
+    given = (getattr(leaf, "by", getattr(leaf, "before", None)) for leaf in selection.leaves())
+    return any(isinstance(one, Given) for one in given)
 
 
 def _from_array(where: Any) -> Selection:
