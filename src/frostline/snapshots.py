@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,6 @@ import keras
 import numpy as np
 
 from frostline import _keras
-from frostline._arrays.bits import differ
 from frostline._console import each
 from frostline._errors import PathError, RestoreError, TargetError
 from frostline._weights import values
@@ -172,17 +170,14 @@ def restore(model: Any, snapshot: Mapping[str, Any]) -> Restored:
             "a call of `fl.restore` there. Call it between the steps."
         )
     arrays = _arrays_of(model, found, snapshot)
-    changed = []
-    with ExitStack() as undo:
-        for weight in each("restoring", [weight for weight in found if weight.path in arrays]):
-            new, now = arrays[weight.path], read_value(weight)
-            count = int(np.count_nonzero(differ(now, new)))
-            if count:
-                undo.callback(_put_back, weight.variable, np.array(now))
-                values.write(weight.variable, new)
-                changed.append(RestoredWeight(weight.path, count, new.size))
-        undo.pop_all()
-    restored = Restored(changed)
+    named = [weight for weight in found if weight.path in arrays]
+    writing = each("restoring", named)
+    counts = values.write_all((weight.variable, arrays[weight.path]) for weight in writing)
+    restored = Restored(
+        RestoredWeight(weight.path, count, arrays[weight.path].size)
+        for weight, count in zip(named, counts, strict=True)
+        if count
+    )
     restored.weights = len(arrays)
     return restored
 
@@ -191,13 +186,6 @@ def _named(model: Any, chosen: Any) -> list[Found]:
     found = select(model, weights_of(model), chosen)
     refuse_twice(found)
     return found
-
-
-def _put_back(variable: Any, old: np.ndarray) -> None:
-    # Not written if nothing of it was: the weight that can not be written is the last to be begun,
-    # and must not keep the others from coming back.
-    if differ(values.read(variable), old).any():
-        values.write(variable, old)
 
 
 def _arrays_of(model: Any, found: Sequence[Found], given: Any) -> dict[str, np.ndarray]:

@@ -165,8 +165,8 @@ MUTATIONS = [
     Mutation(
         name="a restore that fails keeps what it has written",
         invariant=6,
-        file="snapshots.py",
-        old="                undo.callback(_put_back, weight.variable, np.array(now))\n",
+        file="_weights/values.py",
+        old="                undo.callback(_put_back, variable, np.array(now))\n",
         new="",
         tests=("weights/test_snapshots.py::test_a_write_that_fails_takes_back_what_was_written",),
     ),
