@@ -24,6 +24,7 @@ INVARIANTS = {
     14: "files are compared in every bit of every entry",
     15: "a bar is for a terminal and what takes long, and leaves nothing",
     16: "a rule chooses what it says, and as many",
+    17: "a model that is copied is inside the larger one, and its masks say where",
 }
 
 
