@@ -26,6 +26,12 @@ from frostline._weights.tree import Found, read_value, select, unique, walk, wei
 
 Fill: TypeAlias = str | Callable[[np.ndarray, Shape], Any] | None
 
+# In the sublayers of attention, from the end: the axis of query heads.
+_QUERY_HEADS = {
+    ("query", "kernel"): -2,
+    ("query", "bias"): -2,
+    ("attention_output", "kernel"): -3,
+}
 _NUMBERS = "biufV"  # the kinds of dtype of numbers; `V` is bfloat16
 
 
@@ -151,7 +157,8 @@ def _fills(new: Any, found: Sequence[Found], fill: Any) -> dict[int, Fill]:
         else {id(weight.variable): fill for weight in found}
     )
     for value in chosen.values():
-        if value is not None and value not in STARTS and not callable(value):
+        known_start = isinstance(value, str) and value in STARTS
+        if not (value is None or known_start or callable(value)):
             known = ", ".join(map(repr, STARTS))
             raise SelectionError(
                 f"fill: it is None, {known}, a function of the old array and the new shape, or a "
@@ -255,11 +262,11 @@ def _divided(weight: Found) -> Shape:
         split = -1, weight.owner.depth_multiplier
     elif (stock.product, name) == ("separable_conv", "pointwise_kernel"):
         split = -2, weight.owner.depth_multiplier
-    elif len(weight.layers) > 1 and hasattr(weight.layers[-2], "num_repeats"):
-        # Grouped-query attention: so many query heads read one key/value head.
-        axis = {("query", "kernel"): -2, ("query", "bias"): -2, ("attention_output", "kernel"): -3}
-        known = axis.get((weight.owner.name, name))
-        split = None if known is None else (known, weight.layers[-2].num_repeats)
+    elif len(weight.layers) > 1 and stock_of(weight.layers[-2]).makes[1] == "EinsumDense":
+        # In grouped-query attention so many query heads read one key/value head.
+        readers = getattr(weight.layers[-2], "num_repeats", None)
+        axis = _QUERY_HEADS.get((weight.owner.name, name))
+        split = None if readers is None or axis is None else (axis, readers)
     if split is None:
         return shape
     place = len(shape) + split[0]
