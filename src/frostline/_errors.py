@@ -40,7 +40,7 @@ class UnsupportedError(FrostlineError, TypeError):
 
 
 class RestoreError(FrostlineError, ValueError):
-    """A saved freeze, delta or snapshot does not fit the model it is restored into."""
+    """A saved freeze, a delta, a snapshot or a model does not fit the model it is written into."""
 
 
 class ScheduleError(FrostlineError, ValueError):

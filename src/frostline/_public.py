@@ -40,7 +40,7 @@ from frostline.deltas import (
 )
 from frostline.plots import plot, plot_drift
 from frostline.reports import report
-from frostline.snapshots import Restored, RestoredWeight, restore, snapshot, weights
+from frostline.snapshots import Restored, RestoredWeight, copy_weights, restore, snapshot, weights
 from frostline.summaries import Row, Summary, summary
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "at",
     "callbacks",
     "changed",
+    "copy_weights",
     "everything",
     "extract_delta",
     "find_splits",

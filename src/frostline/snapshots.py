@@ -1,9 +1,8 @@
-"""Weights by their paths: the variables, copies of their values, and these written back."""
+"""Weights by their paths: the variables, copies of their values, and these written back or over."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +10,10 @@ import keras
 import numpy as np
 
 from frostline import _keras
-from frostline._arrays.bits import differ
 from frostline._console import each
 from frostline._errors import PathError, RestoreError, TargetError
 from frostline._weights import values
+from frostline._weights.copied import plan
 from frostline._weights.earlier import keys_of, refuse_twice
 from frostline._weights.suggest import nearest
 from frostline._weights.tree import Found, read_value, select, unique, walk, weights_of
@@ -166,38 +165,107 @@ def restore(model: Any, snapshot: Mapping[str, Any]) -> Restored:
         nothing changed: 2 weights compared
     """
     found = unique(weights_of(model))
+    _refuse_in_call(model, "restore")
+    arrays = _arrays_of(model, found, snapshot)
+    named = [weight for weight in found if weight.path in arrays]
+    writing = each("restoring", named)
+    counts = values.write_all((weight.variable, arrays[weight.path]) for weight in writing)
+    restored = Restored(
+        RestoredWeight(weight.path, count, arrays[weight.path].size)
+        for weight, count in zip(named, counts, strict=True)
+        if count
+    )
+    restored.weights = len(arrays)
+    return restored
+
+
+def copy_weights(
+    old: Any,
+    new: Any,
+    *,
+    at: Mapping[Any, Any] | None = None,
+    fill: Any = None,
+    missing: str = "error",
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Copy the weights of a model into a larger one, bit for bit, to be frozen there or trained on.
+
+    Each weight goes to the weight of the same path, into the block that begins at 0 along each
+    axis. The rest of a weight keeps its values or starts as `fill` says. In a recurrent layer each
+    gate has such a block, in grouped-query attention each group of query heads. Paths that differ
+    only in automatic numbers, `dense` and `dense_3`, are matched by place among their kind. Moving
+    statistics and other state are copied too. A weight that several layers share is copied once.
+
+    Args:
+        old: A built layer or model.
+        new: A built layer or model whose weights are at least as large.
+        at: Where other blocks are, by weights of `new` as in `freeze`: a path, a glob, a variable.
+            A value is a NumPy index, such as `np.s_[:, 3:]`, `fl.at[:, 3:]` or a list of positions
+            along the first axis, and must name a region of exactly the shape of the old weight.
+            `None` leaves the weight out. The last key that matches a weight counts.
+        fill: What the new entries of a weight start with: `None`, as initialised; `"zeros"`;
+            `"mean"`, the mean of the old weight along the axes that grew, taken over all of them at
+            once; `"noise"`, normal noise with the mean and the standard deviation along these; or a
+            function of the old array and the new shape that gives an array of that shape. For
+            single weights, a mapping as `at`. State keeps its values.
+        missing: `"error"`, or `"skip"` to leave out weights of `old` that have no counterpart in
+            `new`, and to leave alone weights of `new` that have none in `old`.
+        seed: Of the noise.
+
+    Returns:
+        A dictionary from the path of each weight of `new` that was copied to a boolean array of its
+        shape: `True` where the value came from `old`. `fl.freeze(new, copied)` freezes these.
+
+    Raises:
+        TargetError: `old` or `new` is not a layer or model.
+        NotBuiltError: `old` or `new` has no weights yet.
+        PathError: A weight has no counterpart, a key names no weight, or two have one path.
+        SelectionError: An argument is malformed, or an index is out of range.
+        RestoreError: A weight of `new` is smaller, has another number of axes, or a dtype that does
+            not hold every value of the old one (float16 goes into float32, not the reverse); or the
+            call comes from inside the call of a layer.
+
+    After any of these, and after an interrupt, `new` is as it was.
+
+    Note:
+        Old units also read the new inputs. To keep their outputs, start those entries at zero and
+        freeze them too. Where the new inputs are not behind the old ones, as after a `Flatten`, a
+        `Concatenate` or a `Bidirectional` layer, name the old ones in `at`. What a normalization or
+        a softmax computes over an axis that grew, and the scale of attention whose `key_dim` grew,
+        changes with its size. The seeds of random layers are not copied.
+
+    Examples:
+        >>> import keras, frostline as fl
+        >>> old, new = keras.layers.Dense(2), keras.layers.Dense(3)
+        >>> old.build((None, 4)), new.build((None, 4))
+        (None, None)
+        >>> copied = fl.copy_weights(old, new, fill="mean")
+        >>> copied["bias"].tolist()
+        [True, True, False]
+        >>> fl.freeze(new, copied)
+        kernel: 8 entries changed, 8 of 12 frozen
+        bias: 2 entries changed, 2 of 3 frozen
+    """
+    copies = plan(old, new, at, fill, missing, seed)
+    _refuse_in_call(new, "copy_weights")
+    masks = {copy.new.path: copy.mask() for copy in copies if not copy.new.state}
+    writing = each("copying", copies)
+    values.write_all((copy.new.variable, copy.value()) for copy in writing)
+    return masks
+
+
+def _refuse_in_call(model: Any, name: str) -> None:
     if _keras.in_call():
         raise RestoreError(
             f"{model.name}: frozen entries cannot be written from inside the call of a layer; got "
-            "a call of `fl.restore` there. Call it between the steps."
+            f"a call of `fl.{name}` there. Call it between the steps."
         )
-    arrays = _arrays_of(model, found, snapshot)
-    changed = []
-    with ExitStack() as undo:
-        for weight in each("restoring", [weight for weight in found if weight.path in arrays]):
-            new, now = arrays[weight.path], read_value(weight)
-            count = int(np.count_nonzero(differ(now, new)))
-            if count:
-                undo.callback(_put_back, weight.variable, np.array(now))
-                values.write(weight.variable, new)
-                changed.append(RestoredWeight(weight.path, count, new.size))
-        undo.pop_all()
-    restored = Restored(changed)
-    restored.weights = len(arrays)
-    return restored
 
 
 def _named(model: Any, chosen: Any) -> list[Found]:
     found = select(model, weights_of(model), chosen)
     refuse_twice(found)
     return found
-
-
-def _put_back(variable: Any, old: np.ndarray) -> None:
-    # Not written if nothing of it was: the weight that can not be written is the last to be begun,
-    # and must not keep the others from coming back.
-    if differ(values.read(variable), old).any():
-        values.write(variable, old)
 
 
 def _arrays_of(model: Any, found: Sequence[Found], given: Any) -> dict[str, np.ndarray]:

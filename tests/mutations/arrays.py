@@ -66,4 +66,30 @@ MUTATIONS = [
         new="np.flatnonzero(~finite)",
         tests=("arrays/test_bits.py::test_the_largest_difference_is_that_of_plain_numpy",),
     ),
+    Mutation(
+        name="a mask of all that is in the larger weight",
+        invariant=18,
+        file="_arrays/block.py",
+        old="        mask[self.index] = True",
+        new="        mask[...] = True",
+        tests=(
+            "weights/test_copy_weights.py::test_a_model_grown_three_times_keeps_its_first_weights",
+        ),
+    ),
+    Mutation(
+        name="a mean of the whole old weight",
+        invariant=18,
+        file="_arrays/block.py",
+        old=" if old_size != size)",
+        new=")",
+        tests=("weights/test_copy_weights.py::test_what_new_entries_start_with",),
+    ),
+    Mutation(
+        name="automatic names that must be the same",
+        invariant=18,
+        file="_arrays/naming.py",
+        old="            if not by_place or set(names) <= set(there):",
+        new="            if names:",
+        tests=("weights/test_copy_weights.py::test_random_pairs_of_models_against_an_oracle",),
+    ),
 ]

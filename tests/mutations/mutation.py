@@ -25,6 +25,7 @@ INVARIANTS = {
     15: "a bar is for a terminal and what takes long, and leaves nothing",
     16: "a rule chooses what it says, and as many",
     17: "a score is that of its definition, for every entry, and leaves the model as it was",
+    18: "a model that is copied is inside the larger one, and its masks say where",
 }
 
 

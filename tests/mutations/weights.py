@@ -165,8 +165,8 @@ MUTATIONS = [
     Mutation(
         name="a restore that fails keeps what it has written",
         invariant=6,
-        file="snapshots.py",
-        old="                undo.callback(_put_back, weight.variable, np.array(now))\n",
+        file="_weights/values.py",
+        old="                undo.callback(_put_back, variable, np.array(now))\n",
         new="",
         tests=("weights/test_snapshots.py::test_a_write_that_fails_takes_back_what_was_written",),
     ),
@@ -203,6 +203,24 @@ MUTATIONS = [
         tests=(
             "weights/test_snapshots.py::"
             "test_the_path_of_one_weight_is_not_taken_for_the_other_name_of_another",
+        ),
+    ),
+    Mutation(
+        name="a recurrent kernel copied without regard to its gates",
+        invariant=18,
+        file="_weights/copied.py",
+        old="    if stock.gates and any(own.name",
+        new="    if False and any(own.name",
+        tests=("weights/test_copy_weights.py::test_old_units_among_zeros_give_what_they_gave",),
+    ),
+    Mutation(
+        name="moving statistics that are not copied",
+        invariant=18,
+        file="_weights/copied.py",
+        old="    found = list(walk(target, state=True))",
+        new="    found = list(walk(target))",
+        tests=(
+            "weights/test_copy_weights.py::test_moving_statistics_are_copied_and_the_new_ones_are_left",
         ),
     ),
 ]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import re
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol, TypeVar
 
+from frostline._arrays.naming import paired
 from frostline._errors import RestoreError
 
 
@@ -36,9 +35,8 @@ def match(
 ) -> list[Target]:
     """The target of each weight, or the error that says which has none.
 
-    Layers that were not given a name have one that counts on while Python runs, `dense_7`. Where
-    all that differs are such numbers, weights are matched by their places among those whose paths
-    are alike. A weight that a file has no name for, `head/0`, is the first of those of `head`.
+    Paths that differ only in automatic numbers are matched by place, see `paired`. A weight that a
+    file has no name for, `head/0`, is the first of those of `head`.
 
     Args:
         weights: Those of a delta.
@@ -52,10 +50,8 @@ def match(
     """
     mine, theirs = [w.path for w in weights], [t.path for t in targets]
     mine, theirs = _named(mine, theirs), _named(theirs, mine)
-    order = _by_path(mine, theirs)
-    if order is None and by_place:
-        order = _by_path(_placed(mine), _placed(theirs))
-    if order is None:
+    order = [place for place in paired(mine, theirs, by_place=by_place) if place is not None]
+    if not len(order) == len(mine) == len(theirs):
         _refuse(mine, theirs, name, who)
     found = [targets[place] for place in order]
     for weight, target in zip(weights, found, strict=True):
@@ -67,13 +63,6 @@ def match(
                     f"{who} has {had}. Pass the model that it was taken from."
                 )
     return found
-
-
-def _by_path(paths: Sequence[str], targets: Sequence[str]) -> list[int] | None:
-    known = {path: place for place, path in enumerate(targets)}
-    if len(known) != len(targets) or known.keys() != set(paths) or len(known) != len(paths):
-        return None
-    return [known[path] for path in paths]
 
 
 def _named(paths: Sequence[str], others: Sequence[str]) -> list[str]:
@@ -92,17 +81,6 @@ def _named(paths: Sequence[str], others: Sequence[str]) -> list[str]:
         return known[int(number)] if numbered else path
 
     return [named(path) for path in paths]
-
-
-def _placed(paths: Sequence[str]) -> list[str]:
-    """Paths without the numbers of automatic names, and counted instead where they are alike."""
-    count: Counter[str] = Counter()
-    placed = []
-    for path in paths:
-        stem = re.sub(r"_\d+(?=/|$)", "", path)
-        placed.append(f"{stem} {count[stem]}")
-        count[stem] += 1
-    return placed
 
 
 def _refuse(mine: Sequence[str], theirs: Sequence[str], name: str, who: str) -> NoReturn:

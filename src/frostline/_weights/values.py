@@ -6,11 +6,14 @@ read and written one by one, and put together here, in NumPy.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Any
 
 import keras
 import numpy as np
 
+from frostline._arrays.bits import differ
 from frostline._arrays.plan import EntriesPlan, SplitPlan
 from frostline._backends.current import backend
 from frostline._weights.view import View
@@ -45,6 +48,28 @@ def write(variable: Any, value: np.ndarray) -> None:
     parts.frozen.assign(backend.from_numpy(frozen))
 
 
+def write_all(given: Iterable[tuple[Any, np.ndarray]]) -> list[int]:
+    """Write whole weights one after another; after an error or an interrupt all are as they were.
+
+    Args:
+        given: Variables and their values, which may be made while the ones before are written. A
+            weight whose bits are those of its value is not written.
+
+    Returns:
+        How many entries of each had other bits.
+    """
+    counts = []
+    with ExitStack() as undo:
+        for variable, value in given:
+            now = read(variable)
+            counts.append(int(np.count_nonzero(differ(now, value))))
+            if counts[-1]:
+                undo.callback(_put_back, variable, np.array(now))
+                write(variable, value)
+        undo.pop_all()
+    return counts
+
+
 def as_array(given: Any, dtype: np.dtype) -> np.ndarray:
     """What is given as the value of a weight of a dtype, as an array; not copied if it is one.
 
@@ -58,6 +83,13 @@ def as_array(given: Any, dtype: np.dtype) -> np.ndarray:
     if array.dtype.kind == "V" and array.dtype.itemsize == dtype.itemsize:
         array = array.view(dtype)
     return array
+
+
+def _put_back(variable: Any, old: np.ndarray) -> None:
+    # Not written if nothing of it was: the weight that can not be written is the last to be begun,
+    # and must not keep the others from coming back.
+    if differ(read(variable), old).any():
+        write(variable, old)
 
 
 def _merged(plan: SplitPlan, trainable: np.ndarray, frozen: np.ndarray) -> np.ndarray:
