@@ -17,6 +17,7 @@ from keras import ops
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from frostline import _keras
+from frostline._arrays.places import index_of
 from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
 from frostline._backends import torch_parameter
 from frostline._backends.base import Backend, Merge
@@ -58,6 +59,20 @@ class TorchBackend(Backend):
             return array
         bits = np.ascontiguousarray(array).view(np.int16).reshape(array.shape)
         return torch.from_numpy(bits.copy()).view(torch.bfloat16)
+
+    def read_at(self, variable: Any, positions: np.ndarray, axis: int | None) -> np.ndarray:
+        tensor = _keras.storage(variable).detach()
+        return self.to_numpy(tensor[_index(tensor, positions, axis)])
+
+    @torch.no_grad()
+    def write_at(
+        self, variable: Any, positions: np.ndarray, axis: int | None, values: np.ndarray
+    ) -> None:
+        # In place, as Keras assigns a whole one. Detached, it is of the same version: the backward
+        # pass of a graph that has read it tells of the change.
+        tensor = _keras.storage(variable).detach()
+        given = self.from_numpy(np.array(values, order="C"))
+        tensor[_index(tensor, positions, axis)] = torch.as_tensor(given, device=tensor.device)
 
     def own(self, tensor: Any) -> Any:
         # A slice or a transpose is a view of the storage of another tensor.
@@ -198,6 +213,13 @@ def _expect_beta() -> None:
         message="Sparse CSR tensor support is in beta",
         category=UserWarning,
         module=re.escape(__name__),
+    )
+
+
+def _index(tensor: torch.Tensor, positions: np.ndarray, axis: int | None) -> tuple[Any, ...]:
+    return tuple(
+        one if isinstance(one, slice) else torch.tensor(one, dtype=torch.int64).to(tensor.device)
+        for one in index_of(tuple(tensor.shape), positions, axis)
     )
 
 
