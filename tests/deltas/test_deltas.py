@@ -828,7 +828,6 @@ MALFORMED = {
     "rounded": lambda d: d["weights"][2].update(rounded_to="bfloat16"),
     "rounded to no dtype": lambda d: d["weights"][2].update(rounded_to=["bfloat16"]),
     "rounded to itself": lambda d: d["weights"][2].update(rounded_to="float32"),
-    "a version of rounded ones": lambda d: d.update(version=2),
 }
 
 

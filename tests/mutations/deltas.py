@@ -79,7 +79,7 @@ MUTATIONS = [
         name="delta: what was written before a failure stays",
         invariant=12,
         file="_deltas/model.py",
-        old="            held.put(value, old)\n",
+        old="            target.write(held, old)\n",
         new="",
         tests=("deltas/test_deltas.py::test_a_failure_half_way_changes_nothing",),
     ),

@@ -95,7 +95,7 @@ def _weight(entry: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Delt
     if not isinstance(plan, WholePlan):
         values = tensors[f"values/{path}"]
         wanted, stored = compact_shape(plan, shape), entry.get("rounded_to", dtype)
-        if stored != dtype and (stored not in HINT or dtype not in WIDE):
+        if "rounded_to" in entry and (stored not in HINT or dtype not in WIDE):
             raise ValueError(f"values of {path!r} of {dtype} rounded to {stored!r}")
         if values.shape != wanted or str(values.dtype) != stored:
             raise ValueError(
