@@ -56,7 +56,7 @@ def main() -> int:
     text = markdown(results)
     print(text)
     if not options.only and options.backends == list(BACKENDS):
-        (DOCS / "benchmarks.md").write_text(_head() + text + _freezing() + _choosing())
+        (DOCS / "benchmarks.md").write_text(_head() + text + _freezing() + _choosing() + _deltas())
         figure(results, DOCS / "benchmarks.png")
     return 0
 
@@ -86,6 +86,18 @@ def _choosing() -> str:
     backends = {title: name for title, (name, _) in BACKENDS.items() if title != "TensorFlow, XLA"}
     found = {title: on_backend(name, "benchmarks.choosing") for title, name in backends.items()}
     return "\n".join([(HERE / "choosing.md").read_text(), *table(found), ""])
+
+
+def _deltas() -> str:
+    """The section on going from one task to another."""
+    from benchmarks.deltas import KINDS, table
+
+    found = {
+        title: {kind: on_backend(backend, "benchmarks.deltas", kind) for kind in KINDS}
+        for title, (backend, jit) in BACKENDS.items()
+        if not (backend == "tensorflow" and jit)
+    }
+    return "\n".join([(HERE / "deltas.md").read_text(), *table(found), ""])
 
 
 def _here(task: str, jit: str, rest: str):

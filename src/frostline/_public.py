@@ -32,11 +32,13 @@ from frostline._stock import Split, find_splits, from_stock, merge_stock, to_sto
 from frostline.deltas import (
     Delta,
     DeltaWeight,
+    applied,
     applied_deltas,
     apply_delta,
     extract_delta,
     load_delta,
     remove_delta,
+    switch_delta,
 )
 from frostline.plots import plot, plot_drift
 from frostline.reports import report
@@ -71,6 +73,7 @@ __all__ = [
     "SummaryError",
     "TargetError",
     "UnsupportedError",
+    "applied",
     "applied_deltas",
     "apply_delta",
     "at",
@@ -101,6 +104,7 @@ __all__ = [
     "smallest",
     "snapshot",
     "summary",
+    "switch_delta",
     "thawed",
     "to_stock",
     "tokens",

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from frostline import _console
-from frostline._deltas.apply import check_base, plans_of, switched_off
-from frostline._deltas.compose import OVERLAPS, added, patches_in_effect, removed
+from frostline._deltas.apply import (
+    carrying,
+    check_overlap,
+    lying_on,
+    pairs_of,
+    plans_of,
+    put_on,
+    switched_off,
+    take_off,
+)
 from frostline._deltas.delta import SHOWN, Delta
 from frostline._deltas.extract import extract
 from frostline._deltas.held import DeltaWeight
-from frostline._deltas.load import read
-from frostline._deltas.match import match
+from frostline._deltas.load import as_delta, read
 from frostline._deltas.model import all_or_none, base_values, size_of, weights_in
-from frostline._errors import RestoreError, TargetError
+from frostline._deltas.switch import applied, switch_delta
+from frostline._errors import RestoreError
 from frostline._freezing.apply import plans_applied
 from frostline._version import __version__
 
 __all__ = [
     "Delta",
     "DeltaWeight",
+    "applied",
     "applied_deltas",
     "apply_delta",
     "extract_delta",
     "load_delta",
     "remove_delta",
+    "switch_delta",
 ]
 
 
@@ -127,7 +136,8 @@ def apply_delta(
             layers off that were off and would update moving statistics: training goes on as it did
             where nothing else was frozen. `remove_delta` leaves that as it is.
         check: Compare the base with that of the delta. Where it is known to be the same,
-            `check=False` saves reading all of the model.
+            `check=False` saves reading all of the model: only entries of the delta are read and
+            written, unless another one lies on the same weight.
 
     Returns:
         The `Delta` that was applied.
@@ -160,27 +170,16 @@ def apply_delta(
         >>> bool(keras.ops.all(base(x) == model(x)))
         True
     """
-    if overlap not in OVERLAPS:
-        raise RestoreError(
-            f"overlap: one of {', '.join(map(repr, OVERLAPS))}; got overlap={overlap!r}. "
-            "Leave it out to refuse two values for one entry."
-        )
-    delta = _delta(delta)
-    found = weights_in(model)
-    pairs = list(zip(delta.weights, match(delta.weights, found, model.name), strict=True))
-    if check:
-        check_base(delta, pairs, model.name)
+    check_overlap(overlap)
+    delta = as_delta(delta)
+    pairs = pairs_of(delta, weights_in(model), model.name, check=check)
     frozen = plans_of(pairs) if freeze else []
     with all_or_none() as write:
-        for weight, target in pairs:
-            if weight.held:
-                now = target.read()
-                on_it = patches_in_effect(now, target.patches)
-                write(target, weight, now, *added(target.path, now, on_it, delta, weight, overlap))
+        put_on(write, pairs, delta, overlap)
         if freeze:
             with plans_applied(model, frozen), switched_off(model, pairs):
                 pass
-    return delta
+        return delta
 
 
 def remove_delta(model: Any, delta: Any, *, force: bool = False) -> Delta:
@@ -220,34 +219,19 @@ def remove_delta(model: Any, delta: Any, *, force: bool = False) -> Delta:
         >>> np.array_equal(layer.get_weights()[0], before[0])
         True
     """
-    delta = _delta(delta)
-    wanted = [
-        weight
-        for weight in weights_in(model)
-        if any(patch.delta == delta for patch in weight.patches)
-    ]
-    held = sum(weight.held > 0 for weight in delta.weights)
-    if wanted and len(wanted) < held and not force:
-        raise RestoreError(
-            f"{model.name}: not all that this delta was written to is here; got {len(wanted)} of "
-            f"{held} weights. Pass the model that it was applied to; where layers have got other "
-            "weights since, as `quantize` gives them, load the base again."
-        )
+    delta = as_delta(delta)
+    found = weights_in(model)
+    wanted = carrying(found, delta, model.name, force=force)
     if not wanted:
-        lies = ", ".join(d.fingerprint[:SHOWN] for d in applied_deltas(model)) or "none"
+        lies = ", ".join(d.fingerprint[:SHOWN] for d in lying_on(found)) or "none"
         raise RestoreError(
             f"{model.name}: this delta does not lie on this model; got delta "
             f"{delta.fingerprint[:SHOWN]}, applied are {lies}. What is applied is known to the "
             "object alone that it was applied to: load the base again to be without it."
         )
-
     with all_or_none() as write:
-        for target in wanted:
-            now = target.read()
-            weight = next(patch.weight for patch in target.patches if patch.delta == delta)
-            on_it = patches_in_effect(now, target.patches)
-            write(target, weight, now, *removed(target.path, now, on_it, delta, force=force))
-    return delta
+        take_off(write, wanted, delta, force=force)
+        return delta
 
 
 def applied_deltas(model: Any) -> tuple[Delta, ...]:
@@ -271,18 +255,4 @@ def applied_deltas(model: Any) -> tuple[Delta, ...]:
         >>> fl.applied_deltas(layer)
         ()
     """
-    found: dict[Delta, None] = {}
-    for weight in weights_in(model):
-        found.update(dict.fromkeys(patch.delta for patch in weight.patches))
-    return tuple(found)
-
-
-def _delta(delta: Any) -> Delta:
-    if isinstance(delta, Delta):
-        return delta
-    if isinstance(delta, (str, os.PathLike)):
-        return load_delta(delta)
-    raise TargetError(
-        f"delta: neither a Delta nor the path of its file; got delta={type(delta).__name__}. "
-        "Make one with `fl.extract_delta(model)`."
-    )
+    return lying_on(weights_in(model))

@@ -324,3 +324,21 @@ def test_the_commands_bring_no_keras_in(files):
         "assert 'keras' not in sys.modules\n"
     )
     assert_script_ends(script)
+
+
+def test_info_says_that_values_were_rounded(files):
+    out = files / "delta.safetensors"
+    succeeded(invoke("delta", "extract", files / "tuned.keras", "-o", out))
+    said = "values rounded to bfloat16: not bit for bit those that were trained"
+    assert said not in succeeded(invoke("delta", "info", out))
+    assert json.loads(succeeded(invoke("delta", "info", out, "--json")))["rounded_to"] is None
+    delta = fl.load_delta(out)
+    delta.save(out, dtype="bfloat16")
+    assert said in succeeded(invoke("delta", "info", out, "--quiet"))
+    assert json.loads(succeeded(invoke("delta", "info", out, "--json")))["rounded_to"] == "bfloat16"
+    applied = files / "o.keras"
+    succeeded(invoke("delta", "apply", files / "base.keras", out, "-o", applied))
+    model = keras.saving.load_model(files / "base.keras")
+    fl.apply_delta(model, out)
+    assert_all_same_bits(everything_in(keras.saving.load_model(applied)), everything_in(model))
+    assert invoke("verify", out).exit_code == 0

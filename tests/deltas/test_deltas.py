@@ -683,11 +683,11 @@ def test_a_failure_half_way_changes_nothing(tuned, monkeypatch, fails):
     if fails == "write":
         write, calls = ModelWeight.write, []
 
-        def failing(self, array):
+        def failing(self, held, array):
             calls.append(self.path)
             if len(calls) == 2:
                 raise MemoryError("no room")
-            write(self, array)
+            write(self, held, array)
 
         monkeypatch.setattr(ModelWeight, "write", failing)
     else:
@@ -825,6 +825,9 @@ MALFORMED = {
     "no hash": lambda d: d.pop("fingerprint"),
     "forgotten": lambda d: d["weights"].pop(2),
     "deep": lambda d: d["weights"][0].update(shape={"a": 1}),
+    "rounded": lambda d: d["weights"][2].update(rounded_to="bfloat16"),
+    "rounded to no dtype": lambda d: d["weights"][2].update(rounded_to=["bfloat16"]),
+    "rounded to itself": lambda d: d["weights"][2].update(rounded_to="float32"),
 }
 
 
@@ -838,8 +841,8 @@ def test_a_malformed_description_is_refused(saved, change):
 
 @pytest.mark.once
 def test_a_newer_version_is_told(saved):
-    with_description(saved, lambda d: d.update(version=2))
-    with pytest.raises(fl.FileError, match="version=2, this frostline reads 1"):
+    with_description(saved, lambda d: d.update(version=3))
+    with pytest.raises(fl.FileError, match="version=3, this frostline reads 1 and 2"):
         fl.load_delta(saved)
 
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks import diff, diff_files
+from benchmarks import deltas, diff, diff_files
 from benchmarks.exactness import TRAININGS, measured, table
 from benchmarks.report import FLOOR, FULL, OURS, Measured, figure, markdown
 
@@ -75,3 +75,11 @@ def test_files_to_compare_differ_where_nothing_is_frozen(
     assert found.total("frozen_changed") == 0
     assert found.total("frozen") == pytest.approx(frozen, rel=0.1)
     assert found.total("changed") == (0 if case == "equal" else 8192 - found.total("frozen"))
+
+
+@pytest.mark.parametrize("kind", deltas.KINDS)
+def test_every_way_to_another_task_ends_with_the_same_weights(kind, tmp_path):
+    found = deltas.measured(kind, tmp_path, ((300, 20), (200, 10)))
+    lines = deltas.table({"JAX": {kind: found}})
+    assert lines[-1].startswith(f"| JAX, {kind} | ")
+    assert {line.count("|") for line in lines} == {7}

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from frostline._arrays.places import index_of
 from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
 from frostline._errors import UnsupportedError
 
@@ -150,6 +151,27 @@ class Backend:
     def from_numpy(self, array: np.ndarray) -> Any:
         """What `assign` writes with the bits of an array."""
         return array
+
+    def read_at(self, variable: Any, positions: np.ndarray, axis: int | None) -> np.ndarray:
+        """Entries of a variable that has storage, with the same bits.
+
+        Args:
+            variable: A variable that is not divided.
+            positions: Sorted or not, unique and in bounds: flat ones in C order, or along `axis`.
+            axis: Of the variable, None for flat positions.
+        """
+        return self.to_numpy(variable.value)[index_of(tuple(variable.shape), positions, axis)]
+
+    def write_at(
+        self, variable: Any, positions: np.ndarray, axis: int | None, values: np.ndarray
+    ) -> None:
+        """Write entries in the order in which `read_at` gives them; all others keep their bits.
+
+        Without a copy of the variable, if nothing that has been read from it can change by that.
+        """
+        whole = np.array(self.to_numpy(variable.value), order="C")
+        whole[index_of(whole.shape, positions, axis)] = values
+        variable.assign(self.from_numpy(whole))
 
     def own(self, tensor: Any) -> Any:
         """The tensor in memory that no other is a view of, in the order of its axes."""

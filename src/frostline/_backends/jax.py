@@ -14,6 +14,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.sharding import NamedSharding, PartitionSpec
 
 from frostline import _keras
+from frostline._arrays.places import index_of
 from frostline._arrays.plan import SplitPlan
 from frostline._backends.base import Backend, Merge
 
@@ -74,6 +75,28 @@ class JaxBackend(Backend):
     def is_dense(self, value: Any) -> bool:
         return isinstance(value, jax.Array)
 
+    # On a CPU a copy by NumPy costs as much as one by XLA, and has nothing to compile.
+    def read_at(self, variable: Any, positions: np.ndarray, axis: int | None) -> np.ndarray:
+        value = _keras.storage(variable)
+        if _on_cpu(value):
+            return super().read_at(variable, positions, axis)
+        read = _bits(value)[index_of(value.shape, positions, axis)]
+        return np.asarray(read).view(value.dtype)
+
+    def write_at(
+        self, variable: Any, positions: np.ndarray, axis: int | None, values: np.ndarray
+    ) -> None:
+        # Always a copy: handing the old memory on, `donate_argnums`, would take it from whoever
+        # else holds the array, and from the variable if an interrupt comes before it has the new.
+        value = _keras.storage(variable)
+        if _on_cpu(value):
+            return super().write_at(variable, positions, axis, values)
+        bits = _bits(value)
+        given = np.ascontiguousarray(values).view(bits.dtype)
+        at = bits.at[index_of(value.shape, positions, axis)]
+        new = at.set(given, unique_indices=True, mode="promise_in_bounds")
+        variable.assign(new.view(value.dtype))
+
     def put(self, base: Any, plan: SplitPlan, rows: Any) -> Any:
         # Without the promises the gradient finds out by itself which of several updates of an
         # entry was the last, in memory of the size of the whole weight.
@@ -132,6 +155,15 @@ class JaxBackend(Backend):
 
         run.defjvp(tangent, symbolic_zeros=True)
         return run(x, self.read(parts.trainable), self.read(parts.frozen))
+
+
+def _on_cpu(value: Any) -> bool:
+    return all(device.platform == "cpu" for device in value.devices())
+
+
+def _bits(value: Any) -> Any:
+    # Of numbers of 16 bits XLA may make others of 32 on the way, and one NaN of all.
+    return value.view(f"uint{8 * value.dtype.itemsize}") if value.dtype.itemsize < 4 else value
 
 
 def _bytes(positions: Any) -> bytes:

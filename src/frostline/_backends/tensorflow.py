@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import auto_control_deps_utils as _control
 
 from frostline import _keras
+from frostline._arrays.places import flat_positions, index_of
 from frostline._arrays.plan import EntriesPlan, SplitPlan, fingerprint
 from frostline._backends.base import Backend, Merge, Traced
 from frostline._errors import UnsupportedError
@@ -121,6 +123,26 @@ class TensorFlowBackend(Backend):
     def read(self, variable: Any) -> Any:
         # The value of a variable is its resource where nothing casts it.
         return tf.convert_to_tensor(variable.value)
+
+    def read_at(self, variable: Any, positions: np.ndarray, axis: int | None) -> np.ndarray:
+        tensor = tf.convert_to_tensor(_keras.storage(variable))
+        if axis is None:
+            tensor, axis = tf.reshape(tensor, (-1,)), 0
+        return self.to_numpy(tf.gather(tensor, positions, axis=axis))
+
+    def write_at(
+        self, variable: Any, positions: np.ndarray, axis: int | None, values: np.ndarray
+    ) -> None:
+        storage, shape = _keras.storage(variable), tuple(variable.shape)
+        if axis:
+            positions, axis, values = flat_positions(shape, positions, axis), None, values.ravel()
+        at = np.stack(index_of(shape, positions, axis), axis=-1)
+        for copy in getattr(storage, "values", (storage,)):  # a mirrored one has several
+            # TensorFlow copies first if a tensor that was read shares the memory. Afterwards each
+            # read would be a copy, as of a table that is written row by row, were it not for the
+            # second line.
+            copy.scatter_nd_update(at, values)
+            tf.raw_ops.DisableCopyOnRead(resource=copy.handle)
 
     def whole(self, parts: Any, merge: Merge) -> Any:
         return self.dense_gradient(super().whole(parts, merge))

@@ -227,6 +227,7 @@ def delta_listed(delta: Delta, path: Path, *, as_json: bool, quiet: bool) -> Non
                 "fingerprint": delta.fingerprint,
                 "base": delta.base,
                 "frostline": delta.frostline,
+                "rounded_to": delta.rounded_to,
                 "weights": _as_data(_HELD, delta.weights),
                 "total": {"weights": len(held), **_totals(_HELD, delta.weights)},
             }
@@ -238,3 +239,5 @@ def delta_listed(delta: Delta, path: Path, *, as_json: bool, quiet: bool) -> Non
         f"{path}: a delta of {len(held):,} of {len(delta.weights):,} weights, "
         f"{delta.size:,} entries"
     )
+    if delta.rounded_to:
+        print(f"values rounded to {delta.rounded_to}: not bit for bit those that were trained")

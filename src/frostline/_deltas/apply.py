@@ -1,24 +1,43 @@
-"""What applying a delta to a model takes: its base compared, the rest frozen, layers turned off."""
+"""What applying a delta to a model and removing it take: the base compared, entries written.
+
+Where no other delta lies on a weight, only the entries of this one are read and written. Where
+several do, the whole weight is read, to find out which of them wins.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 
 from frostline import _console
+from frostline._arrays.bits import differ
 from frostline._arrays.plan import Plan
-from frostline._deltas.compose import base_below, fits
+from frostline._deltas.compose import (
+    OVERLAPS,
+    Patch,
+    added,
+    base_below,
+    fits,
+    moved_since,
+    patches_in_effect,
+    removed,
+)
 from frostline._deltas.delta import Delta, base_of, other_base
 from frostline._deltas.held import DeltaWeight, fingerprint_of
+from frostline._deltas.match import match
 from frostline._deltas.model import ModelWeight, size_of
+from frostline._errors import RestoreError
 from frostline._freezing.optimizer import steps_remade
 from frostline._freezing.verbs import combined, refuse_unsupported
 from frostline._weights.view import plan_of
 
 Pairs = Sequence[tuple[DeltaWeight, ModelWeight]]
+Write = Callable[..., None]
+"""What `all_or_none` gives."""
 
 
 def check_base(delta: Delta, pairs: Pairs, name: str) -> None:
@@ -40,6 +59,92 @@ def check_base(delta: Delta, pairs: Pairs, name: str) -> None:
         for weight, target in pairs
     )
     raise other_base(other, name, base, delta)
+
+
+def check_overlap(overlap: str) -> None:
+    """The error for a word that says of no delta that it wins."""
+    if overlap not in OVERLAPS:
+        raise RestoreError(
+            f"overlap: one of {', '.join(map(repr, OVERLAPS))}; got overlap={overlap!r}. "
+            "Leave it out to refuse two values for one entry."
+        )
+
+
+def pairs_of(delta: Delta, found: Sequence[ModelWeight], name: str, *, check: bool) -> Pairs:
+    """Each weight of a delta with that of a model, whose base is compared where asked."""
+    pairs = list(zip(delta.weights, match(delta.weights, found, name), strict=True))
+    if check:
+        check_base(delta, pairs, name)
+    return pairs
+
+
+def put_on(write: Write, pairs: Pairs, delta: Delta, overlap: str) -> None:
+    """Write the entries of a delta."""
+    for weight, target in pairs:
+        if weight.held and target.patches:
+            now = target.read()
+            on_it = patches_in_effect(now, target.patches)
+            on_it, value = added(target.path, now, on_it, delta, weight, overlap)
+            write(target, weight, weight.take(now), weight.take(value), on_it)
+        elif weight.held:
+            base = target.take(weight)
+            write(target, weight, base, weight.written, [Patch(delta, weight, base)])
+
+
+def take_off(write: Write, targets: Sequence[ModelWeight], delta: Delta, *, force: bool) -> None:
+    """Write what the base has in the place of a delta, or what others on it have."""
+    for target in targets:
+        patch = patch_of(target, delta)
+        weight = patch.weight
+        if len(target.patches) == 1:
+            now = target.take(weight) if force else unmoved(target)
+            write(target, weight, now, patch.replaced, [])
+        else:
+            now = target.read()
+            on_it = patches_in_effect(now, target.patches)
+            left, value = removed(target.path, now, on_it, delta, force=force)
+            write(target, weight, weight.take(now), weight.take(value), left)
+
+
+def unmoved(target: ModelWeight) -> np.ndarray:
+    """The entries of the one delta on a weight, or the error where they are of something else.
+
+    They are what it wrote, or those of the base, if these were loaded again.
+    """
+    (patch,) = target.patches
+    now = target.take(patch.weight)
+    moved = differ(now, patch.values)
+    if moved.any() and differ(now, patch.replaced).any():
+        raise moved_since(target.path, int(moved.sum()), target.size, target.patches)
+    return now
+
+
+def carrying(
+    found: Sequence[ModelWeight], delta: Delta, name: str, *, force: bool = False
+) -> list[ModelWeight]:
+    """The weights that a delta lies on, or the error where some of them are not there."""
+    wanted = [w for w in found if any(patch.delta == delta for patch in w.patches)]
+    held = sum(weight.held > 0 for weight in delta.weights)
+    if wanted and len(wanted) < held and not force:
+        raise RestoreError(
+            f"{name}: not all that this delta was written to is here; got {len(wanted)} of "
+            f"{held} weights. Pass the model that it was applied to; where layers have got other "
+            "weights since, as `quantize` gives them, load the base again."
+        )
+    return wanted
+
+
+def lying_on(found: Sequence[ModelWeight]) -> tuple[Delta, ...]:
+    """The deltas that lie on weights, in the order in which they win."""
+    lying: dict[Delta, None] = {}
+    for weight in found:
+        lying.update(dict.fromkeys(patch.delta for patch in weight.patches))
+    return tuple(lying)
+
+
+def patch_of(target: ModelWeight, delta: Delta) -> Patch:
+    """A delta on a weight that it lies on."""
+    return next(patch for patch in target.patches if patch.delta == delta)
 
 
 def plans_of(pairs: Pairs) -> list[tuple[Any, Plan | None]]:

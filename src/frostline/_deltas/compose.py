@@ -29,8 +29,7 @@ class Patch:
     @property
     def values(self) -> np.ndarray:
         """What the delta writes."""
-        assert self.weight.values is not None
-        return self.weight.values
+        return self.weight.written
 
 
 def base_below(now: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
@@ -128,13 +127,18 @@ def _refuse_moved(path: str, now: np.ndarray, patches: Sequence[Patch]) -> None:
     else:
         moved = differ(now, with_patches(base_below(now, patches), patches))
     if moved.any():
-        names = ", ".join(patch.delta.fingerprint[:SHOWN] for patch in patches)
-        raise RestoreError(
-            f"{path}: it has changed since a delta was applied; got {int(moved.sum()):,} of "
-            f"{now.size:,} entries that are not what delta {names} wrote. Keep what training "
-            "made of them, `fl.extract_delta(model)`, or give it up: "
-            "`fl.remove_delta(model, delta, force=True)`."
-        )
+        raise moved_since(path, int(moved.sum()), now.size, patches)
+
+
+def moved_since(path: str, moved: int, size: int, patches: Sequence[Patch]) -> RestoreError:
+    """The error for entries that are not what deltas wrote."""
+    names = ", ".join(patch.delta.fingerprint[:SHOWN] for patch in patches)
+    return RestoreError(
+        f"{path}: it has changed since a delta was applied; got {moved:,} of {size:,} entries "
+        f"that are not what delta {names} wrote. Keep what training made of them, "
+        "`fl.extract_delta(model)`, or give it up: "
+        "`fl.remove_delta(model, delta, force=True)`."
+    )
 
 
 def _refuse_overlap(
@@ -145,8 +149,7 @@ def _refuse_overlap(
         return
     one, other = base.copy(), base.copy()
     patch.weight.put(one, patch.values)
-    assert weight.values is not None
-    weight.put(other, weight.values)
+    weight.put(other, weight.written)
     both &= differ(one, other)
     if both.any():
         place = tuple(int(n) for n in np.unravel_index(int(both.argmax()), both.shape))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from frostline._deltas.format import as_path, hash_of, write
-from frostline._deltas.held import DeltaWeight
-from frostline._errors import PathError, RestoreError
+from frostline._deltas.held import HINT, DeltaWeight
+from frostline._errors import FileError, PathError, RestoreError
 
 SHOWN = 16  # digits of a fingerprint in a message
 
@@ -31,6 +31,8 @@ class Delta:
         base: A hash of all entries that are not in it, 32 hexadecimal digits: what it can be
             applied to.
         fingerprint: A hash of all that it holds, 32 hexadecimal digits.
+        rounded_to: `"bfloat16"` or `"float16"` where it was saved in that and read again, so that
+            base and delta are no longer the trained model bit for bit; None where they are.
         frostline: The version that made it.
     """
 
@@ -52,6 +54,10 @@ class Delta:
     @property
     def base(self) -> str:
         return base_of((w.shape, w.dtype, w.fingerprint) for w in self.weights)
+
+    @property
+    def rounded_to(self) -> str | None:
+        return next((w.rounded_to for w in self.weights if w.rounded_to), None)
 
     def frozen_mask(self, path: str) -> np.ndarray:
         """Which entries of a weight are not in the delta.
@@ -84,8 +90,9 @@ class Delta:
             path: The path of the weight, as in `weights`.
 
         Returns:
-            A new array: of the weight's shape where it trains as a whole, shorter along one axis
-            where positions along that axis train, flat where single entries do.
+            A new array of the weight's dtype. Of the weight's shape where it trains as a whole,
+            shorter along one axis where positions along that axis train, flat where single entries
+            do.
 
         Raises:
             PathError: The delta holds nothing of a weight of this path.
@@ -98,25 +105,35 @@ class Delta:
             >>> fl.extract_delta(layer).values("kernel").shape
             (2, 2)
         """
-        values = self._weight(path).values
-        if values is None:
+        weight = self._weight(path)
+        if weight.values is None:
             raise PathError(
                 f"{path}: this delta holds nothing of it, since none of it trained; got "
                 f"path={path!r}. What it holds: {self._paths(held=True)}."
             )
-        return values.copy()
+        return weight.written.copy()
 
-    def save(self, path: Any) -> None:
+    def save(self, path: Any, *, dtype: str | None = None) -> None:
         """Write the delta to a file.
 
         Replaces a file that is there, once the new one is whole.
 
         Args:
             path: A name that ends in `.safetensors`.
+            dtype: `"bfloat16"` or `"float16"` rounds the values of float32 and float64 weights to
+                16 bits, which halves their bytes or better. The base stays the same and is still
+                checked, but base and file are then the trained model up to rounding, no longer bit
+                for bit. None writes the values as they are.
 
         Raises:
             TargetError: `path` is no path.
-            FileError: The name is another, or the file cannot be written.
+            FileError: The name or the dtype is another, or the file cannot be written.
+            RestoreError: A value is too large for `dtype`.
+
+        Note:
+            bfloat16 keeps 8 significant bits in the range of float32, float16 keeps 11: values
+            above 65,504 are an error and those below 6e-8 become zero. This object keeps the exact
+            values.
 
         Examples:
             >>> import keras, frostline as fl, os, tempfile
@@ -127,14 +144,25 @@ class Delta:
             >>> fl.extract_delta(layer).save(path)
             >>> fl.load_delta(path).values("kernel").shape
             (1, 2)
+            >>> fl.extract_delta(layer).save(path, dtype="bfloat16")
+            >>> fl.load_delta(path).rounded_to
+            'bfloat16'
         """
-        write(as_path(path), self.weights, self.frostline, self.fingerprint)
+        if dtype is not None and dtype not in HINT:
+            raise FileError(
+                f"{path}: values are rounded to {' or '.join(HINT)}; got dtype={dtype!r}. "
+                "Leave it out to write them as they are."
+            )
+        weights = self.weights if dtype is None else tuple(w.rounded(dtype) for w in self.weights)
+        written = Delta(weights, self.frostline)
+        write(as_path(path), weights, self.frostline, written.fingerprint)
 
     def __repr__(self) -> str:
         held = sum(weight.held > 0 for weight in self.weights)
+        rounded = f" in {self.rounded_to}, not bit-exact" if self.rounded_to else ""
         return (
             f"<Delta of {held:,} of {len(self.weights):,} weights: {self.size:,} entries, "
-            f"{self.nbytes:,} bytes, base {self.base[:SHOWN]}>"
+            f"{self.nbytes:,} bytes{rounded}, base {self.base[:SHOWN]}>"
         )
 
     def _weight(self, path: str) -> DeltaWeight:

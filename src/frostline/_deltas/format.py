@@ -2,8 +2,8 @@
 
 Of each weight of which something trained it holds a tensor `values/PATH`, and `positions/PATH`
 where that is not all of it. The description lists all weights of the model: shape, dtype, how the
-entries lie, and a hash of those that are not in the file. A hash over description and tensors tells
-whether any bit of them changed. Nothing in a file is ever run.
+entries lie, what their values were rounded to, and a hash of those that are not in the file. A hash
+over description and tensors tells whether any bit of them changed. Nothing in a file is ever run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from frostline._files import safetensors
 from frostline._writing import check_target, replacing
 
 SUFFIX = ".safetensors"
-VERSION = 1
+VERSION = 2
+"""Of a file with rounded values. All others are of version 1, which frostline 0.1 reads too."""
 HELD = {type(None): "all", WholePlan: "none", AxisPlan: "axis", EntriesPlan: "entries"}
 """What a delta holds of a weight with such a plan, in the words of its file."""
 
@@ -62,9 +63,9 @@ def as_path(path: Any) -> Path:
     )
 
 
-def _description(weights: Iterable[DeltaWeight], version: str) -> dict[str, Any]:
+def _description(weights: Sequence[DeltaWeight], version: str) -> dict[str, Any]:
     return {
-        "version": VERSION,
+        "version": VERSION if any(weight.rounded_to for weight in weights) else 1,
         "frostline": version,
         "weights": [_entry(weight) for weight in weights],
     }
@@ -80,6 +81,8 @@ def _entry(weight: DeltaWeight) -> dict[str, Any]:
     }
     if isinstance(weight.plan, AxisPlan):
         entry["axis"] = weight.plan.axis
+    if weight.rounded_to:
+        entry["rounded_to"] = weight.rounded_to
     if weight.state:
         entry["state"] = True
     if not weight.layer_trainable:

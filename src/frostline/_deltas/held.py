@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from frostline._arrays.plan import AxisPlan, EntriesPlan, Plan, WholePlan
+from frostline._errors import RestoreError
+from frostline._files.sources import dtype_named
 
 Shape = tuple[int, ...]
 _BLOCK = 1 << 22  # bytes that are hashed at a time
+WIDE = ("float32", "float64")  # what may be rounded
+HINT = {
+    "float16": "Save it with dtype='bfloat16', which has the range of float32, or without `dtype`.",
+    "bfloat16": "Save it without `dtype`.",
+}
+"""The dtypes that values may be rounded to, and what to do where one is too large."""
 _DIGITS = 32  # of a fingerprint, in hexadecimal: 128 bits
 
 
@@ -27,6 +35,8 @@ class DeltaWeight:
         kind: How these lie: `"whole"`, `"block"` (one block along an axis), `"positions"` (others
             along an axis), `"entries"`, or `""` where none is in it.
         nbytes: Bytes of their values, and of the index that says which they are.
+        rounded_to: `"bfloat16"` or `"float16"` where the values were rounded to that when they were
+            saved; None where they are exact.
         fingerprint: A hash of the entries that are not in it, 32 hexadecimal digits, of which the
             base must have the same bits.
         state: Whether the layer updates it itself, as `BatchNormalization` does its moving
@@ -74,6 +84,39 @@ class DeltaWeight:
         if isinstance(self.plan, AxisPlan):
             return self.plan.positions
         return self.plan.trainable if isinstance(self.plan, EntriesPlan) else None
+
+    @property
+    def rounded_to(self) -> str | None:
+        """The dtype of 16 bits that its values were rounded to, None where they are exact."""
+        stored = None if self.values is None else str(self.values.dtype)
+        return None if stored == self.dtype else stored
+
+    @property
+    def written(self) -> np.ndarray:
+        """The values in the dtype of the weight, as they are written into it."""
+        assert self.values is not None
+        return self.values.astype(dtype_named(self.dtype), copy=False)
+
+    def rounded(self, name: str) -> DeltaWeight:
+        """The same entries with values of 16 bits; itself where that saves nothing.
+
+        Raises:
+            RestoreError: A value is too large for that.
+        """
+        if self.values is None or self.dtype not in WIDE:
+            return self
+        exact = self.written
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = exact.astype(dtype_named(name))
+        over = np.isfinite(exact) & ~np.isfinite(values)
+        if over.any():
+            largest = np.abs(exact[over]).max()
+            raise RestoreError(
+                f"{self.path}: a value is too large for {name}; got {int(over.sum()):,} such "
+                f"entries, |value| up to {largest:g} (shape {self.shape}, dtype {self.dtype}). "
+                + HINT[name]
+            )
+        return replace(self, values=values)
 
     def take(self, whole: np.ndarray) -> np.ndarray:
         """The entries of a whole weight that are in the delta, in the order of `values`, copied."""

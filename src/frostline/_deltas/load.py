@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +13,8 @@ import numpy as np
 from frostline._arrays.plan import AxisPlan, EntriesPlan, Plan, WholePlan
 from frostline._deltas.delta import SHOWN, Delta
 from frostline._deltas.format import HELD, SUFFIX, VERSION, as_path, tensors_of
-from frostline._deltas.held import DeltaWeight, compact_shape
-from frostline._errors import FileError
+from frostline._deltas.held import HINT, WIDE, DeltaWeight, compact_shape
+from frostline._errors import FileError, TargetError
 from frostline._files import safetensors
 from frostline._files.open import readable
 from frostline._files.sources import read_whole
@@ -43,10 +44,10 @@ def read(path: Any) -> Delta:
     try:
         description = json.loads(described)
         version = description["version"]
-        if version != VERSION:
+        if version not in (1, VERSION):
             raise FileError(
                 f"{path}: a delta of another version; got version={version!r}, this frostline "
-                f"reads {VERSION}. Install a newer frostline."
+                f"reads 1 and {VERSION}. Install a newer frostline."
             )
         given = description.pop("fingerprint")
         weights = tuple(_weight(entry, tensors) for entry in description["weights"])
@@ -67,6 +68,23 @@ def read(path: Any) -> Delta:
     return delta
 
 
+def as_delta(given: Any) -> Delta:
+    """A delta, given as itself or by the path of its file.
+
+    Raises:
+        TargetError: It is neither.
+        FileError: As for `read`.
+    """
+    if isinstance(given, Delta):
+        return given
+    if isinstance(given, (str, os.PathLike)):
+        return read(given)
+    raise TargetError(
+        f"delta: neither a Delta nor the path of its file; got delta={type(given).__name__}. "
+        "Make one with `fl.extract_delta(model)`."
+    )
+
+
 def _weight(entry: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> DeltaWeight:
     path, dtype, others = entry["path"], entry["dtype"], entry["others"]
     if not all(isinstance(text, str) for text in (path, dtype, others)):
@@ -76,11 +94,13 @@ def _weight(entry: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Delt
     values = None
     if not isinstance(plan, WholePlan):
         values = tensors[f"values/{path}"]
-        wanted = compact_shape(plan, shape)
-        if values.shape != wanted or str(values.dtype) != dtype:
+        wanted, stored = compact_shape(plan, shape), entry.get("rounded_to", dtype)
+        if "rounded_to" in entry and (stored not in HINT or dtype not in WIDE):
+            raise ValueError(f"values of {path!r} of {dtype} rounded to {stored!r}")
+        if values.shape != wanted or str(values.dtype) != stored:
             raise ValueError(
                 f"values of {path!r} of shape {values.shape} and {values.dtype}, not {wanted} "
-                f"and {dtype}"
+                f"and {stored}"
             )
     state, layer_trainable = bool(entry.get("state")), not entry.get("off")
     return DeltaWeight(path, shape, dtype, others, state, layer_trainable, plan, values)

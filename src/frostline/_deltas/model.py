@@ -10,11 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from frostline._arrays.plan import WholePlan
 from frostline._deltas.compose import Patch
 from frostline._deltas.extract import Before, Origin, check_paths
 from frostline._deltas.held import DeltaWeight
 from frostline._deltas.match import match
 from frostline._errors import NotBuiltError, RestoreError
+from frostline._weights import entries
 from frostline._weights.earlier import Earlier, Words
 from frostline._weights.tree import Found, read_value, unique, walk, weights_of
 from frostline._weights.view import plan_of
@@ -47,9 +49,15 @@ class ModelWeight(Origin):
         elif self.patches:
             delattr(self.found.variable, _RECORD)
 
-    def write(self, value: np.ndarray) -> None:
-        """Assign the whole weight."""
-        self.found.variable.assign(value)
+    def take(self, held: DeltaWeight) -> np.ndarray:
+        """The entries of it that are in a delta, copied; no others are read."""
+        assert not isinstance(held.plan, WholePlan)
+        return entries.read(self.found.variable, held.plan)
+
+    def write(self, held: DeltaWeight, values: np.ndarray) -> None:
+        """Write entries, in the order of `take`; no others are touched."""
+        assert not isinstance(held.plan, WholePlan)
+        entries.write(self.found.variable, held.plan, values)
 
 
 def weights_in(model: Any) -> list[ModelWeight]:
@@ -85,32 +93,30 @@ def _weight(found: Found) -> ModelWeight:
 
 @contextmanager
 def all_or_none() -> Iterator[Callable[..., None]]:
-    """Weights written one by one, and all as they were where any of it fails.
+    """Entries written weight by weight, and all as they were where any of it fails.
 
     Yields:
-        A function of a weight, what a delta holds of it, its present value, the deltas that are to
-        lie on it, and its new value, which differs in those entries alone.
+        A function of a weight, what a delta holds of it, the values of these entries now and then,
+        and the deltas that are to lie on it.
     """
-    undo: list[tuple[ModelWeight, DeltaWeight, Sequence[Patch], np.ndarray]] = []
+    undo: list[tuple[ModelWeight, DeltaWeight, np.ndarray, Sequence[Patch]]] = []
 
     def write(
         target: ModelWeight,
         held: DeltaWeight,
-        now: np.ndarray,
+        old: np.ndarray,
+        new: np.ndarray,
         patches: Sequence[Patch],
-        value: np.ndarray,
     ) -> None:
-        undo.append((target, held, target.patches, held.take(now)))
-        target.write(value)
+        undo.append((target, held, old, target.patches))
+        target.write(held, new)
         target.lay(patches)
 
     try:
         yield write
     except BaseException:
-        for target, held, patches, old in reversed(undo):
-            value = np.array(target.read(), order="C")
-            held.put(value, old)
-            target.write(value)
+        for target, held, old, patches in reversed(undo):
+            target.write(held, old)
             target.lay(patches)
         raise
 

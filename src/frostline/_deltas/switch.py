@@ -1,0 +1,168 @@
+"""One delta exchanged for another, and deltas for the length of a `with` block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from frostline._deltas.apply import (
+    Write,
+    carrying,
+    check_overlap,
+    lying_on,
+    pairs_of,
+    put_on,
+    take_off,
+    unmoved,
+)
+from frostline._deltas.compose import Patch
+from frostline._deltas.delta import SHOWN, Delta
+from frostline._deltas.held import DeltaWeight
+from frostline._deltas.load import as_delta
+from frostline._deltas.model import ModelWeight, all_or_none, weights_in
+from frostline._errors import RestoreError
+
+
+def switch_delta(model: Any, delta: Any, *, check: bool = True) -> Delta:
+    """Exchange the delta that is applied to a model for another one of the same base.
+
+    Afterwards the entries of the new delta have its values, and those of the old one that are not
+    in the new one have the values of the base, bit for bit. If no delta is applied, the new one is
+    applied.
+
+    With `check=False` only entries of the two deltas are read and written. The time grows with
+    these and not with the model, except on JAX, whose arrays cannot be changed: each weight that
+    a delta writes to is copied.
+
+    Args:
+        model: The built layer or model that the old delta was applied to, the same object.
+        delta: A `Delta`, or the path of its file.
+        check: Compare the base with that of the new delta, which reads the whole model. Use
+            `check=False` if you know that both deltas were trained from this base.
+
+    Returns:
+        The `Delta` that is applied now.
+
+    Raises:
+        TargetError: `model` is not a layer or model, or `delta` is not a delta.
+        NotBuiltError: `model` has no weights yet.
+        PathError: Two weights have one path.
+        FileError: The file cannot be read, or is not a whole delta.
+        RestoreError: Several deltas are applied; entries of the old one have changed since; or the
+            base is another one, or of another architecture, shape or dtype.
+
+    After any of these, and after an interrupt, the old delta is applied as before.
+
+    Examples:
+        >>> import keras, numpy as np, frostline as fl
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 4))
+        >>> before, deltas = layer.get_weights()[0], []
+        >>> for row in (0, 1):
+        ...     _ = fl.train_only(layer, "kernel", fl.at[row])
+        ...     _ = layer.kernel.assign(np.where(fl.frozen_mask(layer.kernel), before, 1.0))
+        ...     deltas.append(fl.extract_delta(layer))
+        ...     _ = layer.kernel.assign(before)
+        >>> _ = fl.apply_delta(layer, deltas[0])
+        >>> _ = fl.switch_delta(layer, deltas[1])
+        >>> fl.applied_deltas(layer) == (deltas[1],)
+        True
+    """
+    delta = as_delta(delta)
+    found = weights_in(model)
+    lying = lying_on(found)
+    if len(lying) > 1:
+        shown = ", ".join(one.fingerprint[:SHOWN] for one in lying)
+        raise RestoreError(
+            f"{model.name}: several deltas are applied, and one takes the place of one; got "
+            f"{len(lying)}: {shown}. Remove those that should not stay, "
+            "`fl.remove_delta(model, delta)`, and add the new one with `fl.apply_delta`."
+        )
+    for old in lying:
+        carrying(found, old, model.name)
+    pairs = pairs_of(delta, found, model.name, check=check)
+    with all_or_none() as write:
+        for weight, target in pairs:
+            _exchange(write, target, weight, delta)
+        return delta
+
+
+@contextmanager
+def applied(
+    model: Any, delta: Any, *, overlap: str = "error", check: bool = True
+) -> Iterator[Delta | tuple[Delta, ...]]:
+    """Apply a delta for the length of a `with` block.
+
+    Inside, the model is the one that was trained. After the block, also after an exception or an
+    interrupt, it is the base again, bit for bit. Deltas that were applied before the block stay
+    applied. Those that are applied or switched to inside it are removed with this one.
+
+    Args:
+        model: The base, a built layer or model, as for `apply_delta`.
+        delta: A `Delta`, the path of its file, or a list of these, which are applied in order.
+        overlap: Whose value an entry gets that two deltas have other values for, as for
+            `apply_delta`.
+        check: Compare the base with that of each delta, as for `apply_delta`. With `check=False`
+            only the entries of the delta are read and written.
+
+    Yields:
+        The `Delta`, or a tuple of them if a list was given.
+
+    Raises:
+        FrostlineError: As for `apply_delta`.
+        RestoreError: A delta is already applied: the block could not end with the base.
+
+    Note:
+        If you train inside the block, the entries of the delta lose that at its end. Take it out
+        before: `fl.extract_delta(model)`. Entries that are not in the delta keep what you write.
+
+    Examples:
+        >>> import keras, numpy as np, frostline as fl
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 4))
+        >>> before = layer.get_weights()[0]
+        >>> _ = fl.train_only(layer, "kernel", fl.at[0])
+        >>> _ = layer.kernel.assign(np.where(fl.frozen_mask(layer.kernel), before, 1.0))
+        >>> tuned = fl.extract_delta(layer)
+        >>> _ = layer.kernel.assign(before)
+        >>> with fl.applied(layer, tuned):
+        ...     print(layer.get_weights()[0][0])
+        [1. 1. 1.]
+        >>> np.array_equal(layer.get_weights()[0], before)
+        True
+    """
+    check_overlap(overlap)
+    several = isinstance(delta, (list, tuple))
+    deltas = tuple(map(as_delta, delta if several else [delta]))
+    before = lying_on(weights_in(model))
+    for one in deltas:
+        if one in before:
+            raise RestoreError(
+                f"{model.name}: this delta is already applied, so the block could not end with "
+                f"the base; got delta {one.fingerprint[:SHOWN]}. Leave the block out, or call "
+                "`fl.remove_delta(model, delta)` before it."
+            )
+    try:
+        with all_or_none() as write:
+            for one in deltas:
+                pairs = pairs_of(one, weights_in(model), model.name, check=check)
+                put_on(write, pairs, one, overlap)
+        yield deltas if several else deltas[0]
+    finally:
+        found = weights_in(model)
+        with all_or_none() as write:
+            for one in lying_on(found):
+                if one not in before:
+                    take_off(write, carrying(found, one, model.name), one, force=True)
+
+
+def _exchange(write: Write, target: ModelWeight, weight: DeltaWeight, delta: Delta) -> None:
+    """Write the entries of a delta over those of the one that lies on a weight, if one does."""
+    for patch in target.patches:
+        now = unmoved(target)
+        if weight.held and patch.weight.plan == weight.plan:
+            write(target, weight, now, weight.written, [Patch(delta, weight, patch.replaced)])
+            return
+        write(target, patch.weight, now, patch.replaced, [])
+    put_on(write, [(weight, target)], delta, "error")
