@@ -21,6 +21,7 @@ from frostline import _keras
 from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
 from frostline._backends import torch_parameter
 from frostline._backends.base import Backend, Merge
+from frostline._backends.torch_entries import along, index_of
 
 
 class TorchBackend(Backend):
@@ -61,17 +62,17 @@ class TorchBackend(Backend):
         return torch.from_numpy(bits.copy()).view(torch.bfloat16)
 
     def read_at(self, variable: Any, positions: np.ndarray, axis: int | None) -> np.ndarray:
-        tensor, positions, axis = _along(variable, positions, axis)
-        return self.to_numpy(tensor.index_select(axis, _index(positions, tensor)))
+        tensor, positions, axis = along(variable, positions, axis)
+        return self.to_numpy(tensor.index_select(axis, index_of(positions, tensor)))
 
     @torch.no_grad()
     def write_at(
         self, variable: Any, positions: np.ndarray, axis: int | None, values: np.ndarray
     ) -> None:
         # In place, as Keras assigns a whole one.
-        tensor, positions, axis = _along(variable, positions, axis)
+        tensor, positions, axis = along(variable, positions, axis)
         given = torch.as_tensor(self.from_numpy(np.array(values, order="C")), device=tensor.device)
-        tensor.index_copy_(axis, _index(positions, tensor), given)
+        tensor.index_copy_(axis, index_of(positions, tensor), given)
 
     def own(self, tensor: Any) -> Any:
         # A slice or a transpose is a view of the storage of another tensor.
@@ -234,27 +235,6 @@ def _expect_beta() -> None:
         category=UserWarning,
         module=re.escape(__name__),
     )
-
-
-def _along(
-    variable: Any, positions: np.ndarray, axis: int | None
-) -> tuple[torch.Tensor, np.ndarray, int]:
-    """The storage of a variable with its entries along one axis, and positions along that."""
-    # Detached, it is of the same version: the backward pass of a graph that has read it tells of a
-    # write. Along one axis it takes a tenth of the time that an index for each axis does.
-    tensor = _keras.storage(variable).detach()
-    if axis is not None:
-        return tensor, positions, axis
-    if not tensor.is_contiguous():
-        order = sorted(range(tensor.ndim), key=lambda one: -tensor.stride(one))
-        at = np.unravel_index(positions, tensor.shape)
-        tensor = tensor.permute(order)
-        positions = np.ravel_multi_index([at[one] for one in order], tuple(tensor.shape))
-    return tensor.view(-1), positions, 0
-
-
-def _index(positions: np.ndarray, beside: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(np.array(positions, np.int64)).to(beside.device)
 
 
 def _positions(plan: SplitPlan, beside: torch.Tensor) -> torch.Tensor:
