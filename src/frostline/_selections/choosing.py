@@ -49,9 +49,10 @@ def smallest(
         scope: Where the `n` are counted: in each `"weight"`, in each `"layer"`, or in the
             `"model"`, which means all weights that the call gives this selection to.
         of: What is selected: `"entries"`; `"rows"` (along the first axis) or `"columns"` (along the
-            last); `"units"` or `"heads"` as in `fl.units` and `fl.heads`, with scope layer or model
-            as a whole, in all weights of their layer; or blocks of a shape such as `(4, 4)` along
-            the last axes.
+            last); `"units"` or `"heads"` as in `fl.units` and `fl.heads`; or blocks of a shape such
+            as `(4, 4)` along the last axes. With scope layer or model the same units or heads are
+            selected in all weights of their layer. With scope weight, the default, they are ranked
+            in each weight separately, so a kernel and its bias may get different ones.
         reduce: How the scores of such a group become one: `"mean"`, `"sum"`, `"min"`, `"max"`, or a
             function `reduce(array, axis)` like `np.median`.
         seed: Makes `"random"` repeatable. Weights draw one by one, in the order of the model.
