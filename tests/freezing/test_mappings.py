@@ -120,8 +120,8 @@ BAD = {
     "beside where": (
         ({"body/kernel": None}, fl.at[0]),
         fl.SelectionError,
-        r"^where: a mapping has the selection of each weight; got weights=mapping and "
-        r"where=at\[0\]. Write the selection in it: `fl.\w+\(target, \{'head/\*': selection\}\)`.$",
+        r"^where: a mapping has the selection of each weight in it; got weights=mapping and "
+        r"where=at\[0\]. Leave `where` out; .* `fl.\w+\(model, list\(scores\), selection\)`.$",
     ),
     "empty": (({},), fl.PathError, r"no weight named; got weights=\{\}"),
     "no selection": (({"body/kernel": "rows"},), fl.SelectionError, r"got where='rows'"),

@@ -65,12 +65,12 @@ BAD = {
     "selection as weights": (
         (fl.at[0],),
         fl.SelectionError,
-        r"third argument; got weights=at\[0\]. Write `fl.(un)?freeze\(target, where=selection\)`",
+        r"third argument; got weights=at\[0\]. Write `fl.(un)?freeze\(model, '\*', selection\)`",
     ),
     "swapped arguments": (
         (fl.at[0], "hidden/kernel"),
         fl.SelectionError,
-        r"Write `fl.(un)?freeze\(target, 'hidden/kernel', where=selection\)`",
+        r"Write `fl.(un)?freeze\(model, 'hidden/kernel', selection\)`",
     ),
     "name of a layer": (("hidden",), fl.PathError, r"hidden: a layer.*weights: `'hidden/\*'`"),
     "layer without weights": (("drop*",), fl.PathError, r"drop: .*This Dropout has no weights"),

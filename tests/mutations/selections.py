@@ -51,8 +51,8 @@ MUTATIONS = [
         name="half a unit is chosen",
         invariant=16,
         file="_selections/ranked.py",
-        old='whole = of in ("units", "heads") and scope != "weight"',
-        new="whole = False",
+        old='contest = layer if of in ("units", "heads") else place',
+        new="contest = place",
         tests=(
             "selections/test_choosing_parts.py::test_a_unit_is_one_thing_in_all_weights_of_its_layer",
         ),

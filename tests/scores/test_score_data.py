@@ -153,3 +153,13 @@ def test_weights_of_changed_layers_are_left_out_unless_named():
 def test_a_loss_may_be_a_function_of_the_output_alone():
     found = fl.scores(built(), X, by="snip", loss=lambda y, y_pred: keras.ops.sum(y_pred, -1))
     assert found["head/bias"].shape == (2,)
+
+
+@pytest.mark.parametrize("loss", [None, "mse", keras.losses.MeanSquaredError()], ids=str)
+def test_targets_that_were_forgotten(loss):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    with pytest.raises(fl.ScoreError, match=r"^y: this loss compares .*; got y=None. Pass them"):
+        fl.scores(model, np.ones((4, 3)), by="fisher", loss=loss)
+    found = fl.scores(model, np.ones((4, 3)), by="fisher", loss=lambda y, output: output)
+    assert len(found) == 2

@@ -158,18 +158,18 @@ def asked(weight: Found) -> Weight:
 def _pairs(weights: Any, where: Any, verb: str) -> list[tuple[Any, Selection]]:
     """The names of weights, each with the selection that is meant for them."""
     if isinstance(weights, Selection):
-        first = "target" if where is None else f"target, {_written(where)}"
+        named = "'*'" if where is None else _written(where)
         raise SelectionError(
             "weights: a selection of entries is the third argument; got "
-            f"weights={shown(weights)}. Write `fl.{verb}({first}, where=selection)`."
+            f"weights={shown(weights)}. Write `fl.{verb}(model, {named}, selection)`."
         )
     if not isinstance(weights, Mapping):
         return [(weights, as_selection(where))]
     if where is not None:
         raise SelectionError(
-            "where: a mapping has the selection of each weight; got weights=mapping and "
-            f"where={shown(where)}. Write the selection in it: "
-            f"`fl.{verb}(target, {{'head/*': selection}})`."
+            "where: a mapping has the selection of each weight in it; got weights=mapping and "
+            f"where={shown(where)}. Leave `where` out; or name the weights of a mapping of scores, "
+            f"`fl.{verb}(model, list(scores), selection)`."
         )
     pairs = []
     for names, value in weights.items():

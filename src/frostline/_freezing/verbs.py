@@ -55,9 +55,9 @@ def freeze(target: Any, weights: Any = "*", where: Any = None) -> Changes:
         SelectionError: `where` does not fit a weight, or is given together with a mapping.
         UnsupportedError: A weight cannot be frozen (quantized, or with LoRA).
 
-    After any of these the model is unchanged. A selection by position, by structure or of zeros
-    that holds no entry of the named weights changes nothing and warns. A boolean array, a function,
-    `fl.nothing`, `fl.changed` and a rank such as `fl.smallest(0)` may be empty without a warning.
+    After any of these the model is unchanged. A selection that holds no entry of the named weights
+    changes nothing and warns. A boolean array, a function, `fl.nothing`, `fl.changed` and
+    `fl.smallest(0)` may be empty without a warning.
 
     Note:
         Only weights that an optimizer trains can be frozen. A `BatchNormalization` updates its

@@ -29,6 +29,8 @@ def loss_of(model: Any, loss: Any) -> Callable[[Any, Any, Any], Any]:
     has_loss = _keras.has_loss(model)
 
     def compiled(x: Any, y: Any, sample_weight: Any) -> Any:
+        if has_loss:
+            _refuse_no_targets(y)
         y_pred = model(x, training=False)
         if not has_loss and not model.losses:
             raise ScoreError(
@@ -42,9 +44,24 @@ def loss_of(model: Any, loss: Any) -> Callable[[Any, Any, Any], Any]:
 
 def _given(model: Any, loss: Any) -> Callable[[Any, Any, Any], Any]:
     loss = keras.losses.get(loss)
-    if not isinstance(loss, keras.losses.Loss):
-        loss = _Mean(loss)
-    return lambda x, y, sample_weight: loss(y, model(x, training=False), sample_weight)
+    mean = loss if isinstance(loss, keras.losses.Loss) else _Mean(loss)
+    # A function of the user's may do without targets.
+    takes_none = mean is not loss and not str(getattr(loss, "__module__", "")).startswith("keras.")
+
+    def given(x: Any, y: Any, sample_weight: Any) -> Any:
+        if not takes_none:
+            _refuse_no_targets(y)
+        return mean(y, model(x, training=False), sample_weight)
+
+    return given
+
+
+def _refuse_no_targets(y: Any) -> None:
+    if all(leaf is None for leaf in keras.tree.flatten(y)):
+        raise ScoreError(
+            "y: this loss compares the output with targets; got y=None. Pass them, "
+            "`fl.scores(model, x, y, by=...)`, or data that gives batches of (x, y)."
+        )
 
 
 class _Mean(keras.losses.Loss):

@@ -333,7 +333,8 @@ def operand(other: Any) -> Selection | None:
     """
     if isinstance(other, Selection):
         return other
-    if isinstance(other, type) and issubclass(other, Selection):
+    uncalled = getattr(other, "__module__", None) == "frostline._selections.choosing"
+    if uncalled or (isinstance(other, type) and issubclass(other, Selection)):
         name = other.__name__.lower()
         raise SelectionError(f"{name}: got the selection itself, not called. Use fl.{name}(...).")
     if hasattr(other, "__array__") and getattr(other, "ndim", 0) > 0 and not callable(other):

@@ -50,9 +50,8 @@ def smallest(
             `"model"`, which means all weights that the call gives this selection to.
         of: What is selected: `"entries"`; `"rows"` (along the first axis) or `"columns"` (along the
             last); `"units"` or `"heads"` as in `fl.units` and `fl.heads`; or blocks of a shape such
-            as `(4, 4)` along the last axes. With scope layer or model the same units or heads are
-            selected in all weights of their layer. With scope weight, the default, they are ranked
-            in each weight separately, so a kernel and its bias may get different ones.
+            as `(4, 4)` along the last axes. A unit or a head is selected as a whole, in all named
+            weights of its layer, so scope weight is scope layer for these.
         reduce: How the scores of such a group become one: `"mean"`, `"sum"`, `"min"`, `"max"`, or a
             function `reduce(array, axis)` like `np.median`.
         seed: Makes `"random"` repeatable. Weights draw one by one, in the order of the model.
@@ -204,7 +203,7 @@ def _ranked(name: str, n: Any, by: Any, scope: Any, of: Any, reduce: Any, seed: 
     if not (0 < share <= 1 if share is not None else count is not None and count >= 0):
         raise SelectionError(
             f"{name}: n is a share, a float above 0 and up to 1.0, or a number, an int from 0 on; "
-            f"got n={shorten(repr(n))}. Use for example 0.9 for nine tenths."
+            f"got n={shorten(repr(n))}. Use for example 0.9 for 90 %."
         )
     if not isinstance(scope, str) or scope not in _SCOPES:
         raise SelectionError(

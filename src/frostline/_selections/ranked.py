@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -29,13 +29,16 @@ class Ranked(Selection):
     of: str | tuple[int, ...]
     reduce: str | Callable[..., Any]
     seed: int
-    _reads_data: ClassVar[bool] = True
 
     def mask(self, weight: Weight) -> np.ndarray | None:
         return self.among([weight]).mask(weight)
 
     def among(self, weights: Sequence[Weight]) -> Selection:
         return Among(self, tuple(weights))
+
+    @property
+    def _reads_data(self) -> bool:  # type: ignore[override]
+        return self.n == 0  # asked to select nothing; a share that is rounded to that is a slip
 
     def __repr__(self) -> str:
         named = {name: getattr(self, name) for name in ("by", "scope", "of", "reduce", "seed")}
@@ -67,10 +70,9 @@ class Among(Selection):
             # The heads of an attention layer are in the projections that it is made of.
             layers = weight.layers[:-1] if of == "heads" else weight.layers
             layer = id(layers[-1]) if layers else None
-            pool = {"weight": place, "layer": layer, "model": None}[scope]
             # A unit or a head is one thing in all weights of its layer.
-            whole = of in ("units", "heads") and scope != "weight"
-            contest = layer if whole else place
+            contest = layer if of in ("units", "heads") else place
+            pool = {"weight": contest, "layer": layer, "model": None}[scope]
             if contest not in contests:
                 contests[contest] = _Contest(self.ranking)
                 pools.setdefault(pool, _Pool(self.ranking)).contests.append(contests[contest])
@@ -97,7 +99,7 @@ class _Contest:
             raise scored.weight.error(
                 f"the weights of its layer differ in how many {self._ranking.of} they have",
                 f"{self._ranking!r} with {' and '.join(map(str, sorted(counts)))}",
-                "Rank them one by one, scope='weight'.",
+                "Name them in calls of their own.",
             )
 
     @property
@@ -184,7 +186,7 @@ class _Pool:
             raise self.contests[0].first.weight.error(
                 f"there are only {self._size:,} {_named(self._ranking.of)} to choose from",
                 f"{self._ranking!r}",
-                "Use a smaller number, or a share such as 0.5.",
+                "Use a smaller number, or a share: 0.9 for 90 %.",
             )
         return count
 

@@ -84,7 +84,7 @@ def sublayers(layer: Layer) -> list[Layer]:
 def weights_of(target: Any) -> list[Found]:
     """Every weight below `target`, or the error that says why there is none."""
     if not isinstance(target, Layer):
-        do = "Pass a layer or a model: `fl.freeze(model, 'hidden/kernel', fl.at[0, :])`."
+        do = "Pass a layer or a model; one in a file after `keras.saving.load_model(path)`."
         if isinstance(target, keras.Variable):
             do = "Pass its layer, and the variable second: `fl.freeze(layer, variable, fl.at[0])`."
         elif isinstance(target, (list, tuple)):
