@@ -155,7 +155,9 @@ def test_a_loss_may_be_a_function_of_the_output_alone():
     assert found["head/bias"].shape == (2,)
 
 
-@pytest.mark.parametrize("loss", [None, "mse", keras.losses.MeanSquaredError()], ids=str)
+@pytest.mark.parametrize(
+    "loss", [None, "mse", keras.losses.MeanSquaredError()], ids=["compiled", "named", "made"]
+)
 def test_targets_that_were_forgotten(loss):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     model.compile("sgd", "mse")
