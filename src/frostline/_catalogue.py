@@ -137,3 +137,35 @@ def stock_of(layer: object) -> StockClass:
     """What the class of Keras is that a layer is of, a subclass or partly frozen too."""
     found = map(stock_class, type(layer).__mro__)
     return next((stock for stock in found if stock is not _UNKNOWN), _UNKNOWN)
+
+
+_HEADS_FIRST = {
+    *("BloomAttention", "CachedGemma3Attention", "CachedGemmaAttention", "CachedMistralAttention"),
+    *(
+        "CachedMixtralAttention",
+        "DFineMultiheadAttention",
+        "DisentangledSelfAttention",
+        "FalconAttention",
+    ),
+    *("GPTNeoXAttention", "Gemma4TextAttention", "Gemma4VisionAttention", "GptOssAttention"),
+    *("LlamaAttention", "Phi3Attention", "Qwen3Attention", "Qwen3MoeAttention"),
+    *(
+        "Qwen3_5Attention",
+        "QwenAttention",
+        "QwenMoeAttention",
+        "SmolLM3Attention",
+        "VideoPrismAttention",
+    ),
+}
+
+
+def has_heads_first(attention: object) -> bool:
+    """Whether heads come before features in the activations of an attention layer.
+
+    So it is in Keras's own and in those of KerasHub. Of another class nothing is known.
+    """
+    known = any(
+        kind.__name__ in _HEADS_FIRST and kind.__module__.startswith("keras_hub.")
+        for kind in type(attention).__mro__
+    )
+    return known or stock_of(attention).makes[1] == "EinsumDense"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from frostline._arrays.equation import Equation
-from frostline._catalogue import stock_of
+from frostline._catalogue import has_heads_first, stock_of
 from frostline._selections.weight import Weight
 
 # What layers call the number of their heads, with or without an underscore in front.
@@ -76,8 +76,7 @@ def head_axis(weight: Weight, got: str) -> HeadAxis | None:
                 "Name its other weights, and use fl.at[...] for this one.",
             )
         return None
-    # The activations of Keras's own attention have heads before features.
-    if len(found) > 1 and stock_of(attention).makes[1] != "EinsumDense":
+    if len(found) > 1 and not has_heads_first(attention):
         axes = " or ".join(f"{one.axis} ({one.count})" for one in found)
         raise weight.error(
             f"the heads of this {type(attention).__name__} may be axis {axes} of the kernel of "
