@@ -109,6 +109,7 @@ GROWN = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kind", GROWN)
 def test_old_units_among_zeros_give_what_they_gave(kind):
     """Inputs grow as well."""
