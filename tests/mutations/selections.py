@@ -40,6 +40,14 @@ MUTATIONS = [
         tests=(ENTRIES, GROUPS),
     ),
     Mutation(
+        name="a sample that says too little is trusted",
+        invariant=16,
+        file="_arrays/ranking.py",
+        old="    if not 0 < count <= collected:\n        return None\n",
+        new="    count = min(max(count, 1), collected)\n",
+        tests=("selections/test_choosing.py::test_a_sample_changes_no_choice",),
+    ),
+    Mutation(
         name="each weight has a threshold of its own",
         invariant=16,
         file="_selections/ranked.py",

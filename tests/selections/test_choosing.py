@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import frostline as fl
+from frostline._arrays import ranking
 from frostline._errors import SelectionError
 from frostline._selections.weight import Weight
 
@@ -244,6 +245,35 @@ def test_a_function_is_asked_once() -> None:
     found = masks(fl.smallest(0.5, by=noise, scope="model"), pair)
     assert len(asked) == 2
     assert sum(int(mask.sum()) for mask in found if mask is not None) == 200_000
+
+
+@pytest.mark.parametrize("collected", [0, 40, 10_000])
+@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize("kind", ["ties", "spread", "striped", "missing"])
+def test_a_sample_changes_no_choice(
+    monkeypatch: pytest.MonkeyPatch, kind: str, stride: int, collected: int
+) -> None:
+    rng = np.random.default_rng(stride)
+    arrays_ = [rng.standard_normal((30, 40)).astype("float32") for _ in range(3)]
+    if kind == "ties":
+        arrays_ = [np.round(array) for array in arrays_]
+    if kind == "striped":  # as if to deceive a sample
+        for array in arrays_:
+            array.ravel()[::stride] /= 1000
+    if kind == "missing":
+        arrays_[1][::2] = np.nan
+    weights = [weight(f"w{i}", array) for i, array in enumerate(arrays_)]
+    for n in (1, 0.001, 0.3, 0.5, 0.9, 0.999, 3599):
+        for choose in (fl.smallest, fl.largest):
+            selection = choose(n, scope="model")
+            right = masks(selection, weights)
+            with monkeypatch.context() as patch:
+                patch.setattr(ranking, "_LARGE", 1)
+                patch.setattr(ranking, "_STRIDE", stride)
+                patch.setattr(ranking, "_COLLECTED", collected)
+                found = masks(selection, weights)
+            for one, other in zip(found, right, strict=True):
+                np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("choose", [fl.smallest, fl.largest])

@@ -1,11 +1,13 @@
 """The k smallest of many arrays, found piece by piece: no array is sorted, copied or joined.
 
-Scores become unsigned integers of the same order, and the k-th smallest is found 16 bits at a time
-by counting, a radix selection: exact, in one pass over the scores for each 16 bits.
+Scores become unsigned integers of the same order. A sample says between which two the k-th smallest
+is likely to be, and one pass over all scores collects what is between them. Where that is too much,
+or the k-th is not among it, it is found 16 bits at a time by counting, in a pass for each.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -65,8 +67,12 @@ def sort_keys(scores: np.ndarray, bits: int, *, largest: bool, magnitude: bool) 
     return keys
 
 
-Keys = Callable[[], Iterable[np.ndarray]]
-"""Gives the keys of one array, in order, piece by piece; may be called again."""
+Keys = Callable[[int], Iterable[np.ndarray]]
+"""Gives the keys of one array, in order, piece by piece: each nth one. May be called again."""
+
+_STRIDE = 97  # of a sample; no layout repeats itself so
+_LARGE = 1 << 20  # as many keys are worth a sample
+_COLLECTED = 1 << 22  # keys at most between the two
 
 
 @dataclass(frozen=True)
@@ -116,21 +122,52 @@ def find_cut(arrays: Sequence[Keys], count: int, bits: int) -> Cut:
         count: At least 1, and at most as many as there are keys.
         bits: 32 or 64.
 
-    >>> find_cut([lambda: [np.uint32([3, 1])], lambda: [np.uint32([1, 9])]], 1, 32)
+    >>> find_cut([lambda n: [np.uint32([3, 1])], lambda n: [np.uint32([1, 9])]], 1, 32)
     Cut(shift=0, prefix=1, ties=1, tied=2)
     """
+    sample = np.concatenate([piece for keys in arrays for piece in keys(_STRIDE)])
+    total = sample.size * _STRIDE
+    found = _sampled(arrays, count, bits, np.sort(sample)) if total >= _LARGE else None
+    return found or _counted(arrays, count, bits, exact=False)
+
+
+def _sampled(arrays: Sequence[Keys], count: int, bits: int, sample: np.ndarray) -> Cut | None:
+    """The cut, where a sorted sample says well enough between which keys it is."""
+    share = count / (sample.size * _STRIDE)
+    margin = 16 + 5 * math.sqrt(sample.size * max(share * (1 - share), 0))
+    first, last = int(share * sample.size - margin), int(share * sample.size + margin)
+    low = sample[first] if first > 0 else sample.dtype.type(0)
+    high = sample[last] if last < sample.size else ~sample.dtype.type(0)
+    between: list[np.ndarray] = []
+    collected = 0
+    for keys in arrays:
+        for piece in keys(1):
+            below = piece < low
+            count -= int(np.count_nonzero(below))
+            inside = np.flatnonzero((piece <= high) & ~below)
+            collected += inside.size
+            if collected > _COLLECTED:
+                return None
+            between.append(piece[inside])
+    if not 0 < count <= collected:
+        return None
+    return _counted([lambda _: between], count, bits, exact=True)
+
+
+def _counted(arrays: Sequence[Keys], count: int, bits: int, *, exact: bool) -> Cut:
+    """The cut by counting: in as few of the highest bits as will do, or exactly in all."""
     prefix = 0
     for shift in range(bits - _DIGIT, -1, -_DIGIT):
         counts = np.zeros(1 << _DIGIT, np.int64)
         for keys in arrays:
-            for piece in keys():
+            for piece in keys(1):
                 counts += _digits(piece, shift, bits, prefix)
         below = np.cumsum(counts)
         digit = int(np.searchsorted(below, count))
         count -= int(below[digit - 1]) if digit else 0
         prefix = prefix << _DIGIT | digit
         tied = int(counts[digit])
-        if shift == 0 or count == tied:
+        if shift == 0 or (count == tied and not exact):
             return Cut(shift, prefix, count, tied)
     raise AssertionError("the last pass returns")
 

@@ -57,7 +57,7 @@ class _Among(Selection):
             )
         place = next(i for i, one in enumerate(self.weights) if one is weight)
         scored = Scored(weight, pattern.by, (pattern.seed, place), repr(pattern))
-        flat = np.concatenate([np.empty(0, np.uint32), *scored.keys(scored.bits, largest=False)()])
+        flat = np.concatenate([np.empty(0, np.uint32), *scored.keys(scored.bits, largest=False)(1)])
         keys = np.moveaxis(flat.reshape(weight.shape), axis, -1)
         picked = np.zeros(keys.shape, bool)
         groups, rows = picked.reshape(-1, m), keys.reshape(-1, m)

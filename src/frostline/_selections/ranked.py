@@ -120,7 +120,9 @@ class _Contest:
         largest = self._ranking.largest
         if self._ranking.of == "entries":
             return self.first.keys(bits, largest=largest)
-        return lambda: [sort_keys(self._scores, bits, largest=largest, magnitude=False)]
+        return lambda every: [
+            sort_keys(self._scores[::every], bits, largest=largest, magnitude=False)
+        ]
 
     @cached_property
     def _scores(self) -> np.ndarray:
@@ -168,7 +170,7 @@ class _Pool:
             return contest.mask(place, np.full(contest.size, self._count > 0))
         picked = np.empty(contest.size, bool)
         left, start = self._left(which), 0
-        for keys in contest.keys(self._bits)():
+        for keys in contest.keys(self._bits)(1):
             left = self._cut.take(keys, left, picked[start : start + keys.size])
             start += keys.size
         self._ties_left[which + 1] = left
@@ -210,7 +212,7 @@ class _Pool:
         known = max(place for place in self._ties_left if place <= which)
         left = self._ties_left[known]
         for contest in self.contests[known:which]:
-            left -= min(left, sum(map(self._cut.equal, contest.keys(self._bits)())))
+            left -= min(left, sum(map(self._cut.equal, contest.keys(self._bits)(1))))
         return left
 
 

@@ -195,8 +195,8 @@ class Scored:
             return self._random
         magnitude = self._by == "magnitude"
 
-        def keys() -> Iterator[np.ndarray]:
-            flat = np.ascontiguousarray(self.scores).reshape(-1)
+        def keys(every: int) -> Iterator[np.ndarray]:
+            flat = np.ascontiguousarray(self.scores).reshape(-1)[::every]
             for start in range(0, flat.size, PIECE):
                 piece = flat[start : start + PIECE]
                 yield sort_keys(piece, bits, largest=largest, magnitude=magnitude)
@@ -212,8 +212,8 @@ class Scored:
         rows = parts.matrix(self.scores).astype(np.float64)
         return np.abs(rows, out=rows) if self._by == "magnitude" else rows
 
-    def _random(self) -> Iterator[np.ndarray]:
+    def _random(self, every: int) -> Iterator[np.ndarray]:
         random = np.random.default_rng(self._seed)
-        size = int(np.prod(self.weight.shape, dtype=np.int64))
+        size = int(np.prod(self.weight.shape, dtype=np.int64)) // every
         for start in range(0, size, PIECE):
             yield random.integers(0, 1 << 32, min(PIECE, size - start), np.uint32)
