@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.testing import assert_array_equal
 
 import frostline as fl
+from frostline._backends.current import backend
 from helpers import assert_same_bits, image, maps, value, weights
 from models import dense, holder, two_of_one_path
 
@@ -582,7 +583,7 @@ def test_an_array_that_is_the_memory_of_the_weight(monkeypatch):
     layer = dense()
     before = fl.snapshot(layer)
     arrays = {array.shape: array for array in before.values()}
-    monkeypatch.setattr(keras.ops, "convert_to_numpy", lambda tensor: arrays[tuple(tensor.shape)])
+    monkeypatch.setattr(backend, "to_numpy", lambda tensor: arrays[tuple(tensor.shape)])
     with pytest.raises(fl.PlotError, match="kernel: this array is the memory of the weight itself"):
         fl.plot_drift(before, layer)
 
