@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def main() -> int:
     text = markdown(results)
     print(text)
     if not options.only and options.backends == list(BACKENDS):
-        (DOCS / "benchmarks.md").write_text(_head() + text + _freezing() + _choosing() + _deltas())
+        (DOCS / "benchmarks.md").write_text(_head() + text + _verbs_and_files())
         figure(results, DOCS / "benchmarks.png")
     return 0
 
@@ -67,37 +68,27 @@ def _measure(backend: str, case: dict[str, Any], *, memory: bool) -> Measured:
     return Measured(**case, seconds=seconds, memory=taken)
 
 
-def _freezing() -> str:
-    """The section on the verbs themselves."""
-    from benchmarks.freezing import KINDS, table
+def _verbs_and_files() -> str:
+    """The sections on what costs time outside a step."""
+    from benchmarks import choosing, deltas, freezing
 
-    found = {
-        title: {kind: on_backend(backend, "benchmarks.freezing", kind) for kind in KINDS}
-        for title, (backend, jit) in BACKENDS.items()
-        if not (backend == "tensorflow" and jit)
-    }
-    return "\n".join([(HERE / "freezing.md").read_text(), *table(found), ""])
-
-
-def _choosing() -> str:
-    """The section on thresholds over a whole model."""
-    from benchmarks.choosing import table
-
-    backends = {title: name for title, (name, _) in BACKENDS.items() if title != "TensorFlow, XLA"}
-    found = {title: on_backend(name, "benchmarks.choosing") for title, name in backends.items()}
-    return "\n".join([(HERE / "choosing.md").read_text(), *table(found), ""])
+    sections = []
+    for name, module in (("freezing", freezing), ("choosing", choosing), ("deltas", deltas)):
+        found = {
+            title: _of_module(backend, f"benchmarks.{name}", getattr(module, "KINDS", None))
+            for title, (backend, jit) in BACKENDS.items()
+            if not (backend == "tensorflow" and jit)
+        }
+        head = (HERE / f"{name}.md").read_text()
+        sections.append("\n".join([head, *module.table(found), ""]))
+    return "".join(sections)
 
 
-def _deltas() -> str:
-    """The section on going from one task to another."""
-    from benchmarks.deltas import KINDS, table
-
-    found = {
-        title: {kind: on_backend(backend, "benchmarks.deltas", kind) for kind in KINDS}
-        for title, (backend, jit) in BACKENDS.items()
-        if not (backend == "tensorflow" and jit)
-    }
-    return "\n".join([(HERE / "deltas.md").read_text(), *table(found), ""])
+def _of_module(backend: str, module: str, kinds: Sequence[str] | None) -> Any:
+    """What a module prints, for each of its kinds if it has some."""
+    if kinds is None:
+        return on_backend(backend, module)
+    return {kind: on_backend(backend, module, kind) for kind in kinds}
 
 
 def _here(task: str, jit: str, rest: str):

@@ -140,22 +140,27 @@ def stock_of(layer: object) -> StockClass:
 
 
 _HEADS_FIRST = {
-    *("BloomAttention", "CachedGemma3Attention", "CachedGemmaAttention", "CachedMistralAttention"),
-    *(
-        "CachedMixtralAttention",
-        "DFineMultiheadAttention",
-        "DisentangledSelfAttention",
-        "FalconAttention",
-    ),
-    *("GPTNeoXAttention", "Gemma4TextAttention", "Gemma4VisionAttention", "GptOssAttention"),
-    *("LlamaAttention", "Phi3Attention", "Qwen3Attention", "Qwen3MoeAttention"),
-    *(
-        "Qwen3_5Attention",
-        "QwenAttention",
-        "QwenMoeAttention",
-        "SmolLM3Attention",
-        "VideoPrismAttention",
-    ),
+    "BloomAttention",
+    "CachedGemma3Attention",
+    "CachedGemmaAttention",
+    "CachedMistralAttention",
+    "CachedMixtralAttention",
+    "DFineMultiheadAttention",
+    "DisentangledSelfAttention",
+    "FalconAttention",
+    "GPTNeoXAttention",
+    "Gemma4TextAttention",
+    "Gemma4VisionAttention",
+    "GptOssAttention",
+    "LlamaAttention",
+    "Phi3Attention",
+    "Qwen3Attention",
+    "Qwen3MoeAttention",
+    "Qwen3_5Attention",
+    "QwenAttention",
+    "QwenMoeAttention",
+    "SmolLM3Attention",
+    "VideoPrismAttention",
 }
 
 

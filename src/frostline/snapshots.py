@@ -307,14 +307,14 @@ def _refuse_unknown(
 
 
 def _fitting(weight: Found, given: Any) -> np.ndarray:
-    now = read_value(weight)
-    array = values.as_array(given, now.dtype)
-    for what in ("shape", "dtype"):
-        if getattr(array, what) != getattr(now, what):
+    shape, dtype = tuple(weight.variable.shape), np.dtype(weight.variable.dtype)
+    array = values.as_array(given, dtype)
+    for what, same in (("shape", array.shape == shape), ("dtype", array.dtype == dtype)):
+        if not same:
             raise RestoreError(
                 f"{weight.path}: the snapshot holds an array of another {what}; got snapshot "
-                f"(shape {array.shape}, dtype {array.dtype}), weight (shape {now.shape}, dtype "
-                f"{now.dtype}). Take `fl.snapshot(model)` from a model like this one, or convert "
+                f"(shape {array.shape}, dtype {array.dtype}), weight (shape {shape}, dtype "
+                f"{dtype}). Take `fl.snapshot(model)` from a model like this one, or convert "
                 "the array."
             )
     # It may be the memory of another weight, which is written before this one.

@@ -68,9 +68,9 @@ MUTATIONS = [
     Mutation(
         name="all weights draw the same random numbers",
         invariant=16,
-        file="_selections/ranked.py",
-        old="seed = (self.ranking.seed, place)",
-        new="seed = (self.ranking.seed, 0)",
+        file="_selections/scored.py",
+        old="(said.seed, place)",
+        new="(said.seed, 0)",
         tests=("selections/test_choosing.py::test_random_is_repeatable_and_even",),
     ),
     Mutation(

@@ -114,26 +114,26 @@ class Cut:
         return keys >> keys.dtype.type(self.shift) if self.shift else keys
 
 
-def find_cut(arrays: Sequence[Keys], count: int, bits: int) -> Cut:
+def find_cut(arrays: Sequence[Keys], count: int, total: int, bits: int) -> Cut:
     """Where to cut so that exactly `count` keys of all arrays are taken.
 
     Args:
         arrays: Each gives its keys, of `bits` bits.
-        count: At least 1, and at most as many as there are keys.
+        count: At least 1, and at most `total`.
+        total: How many keys there are.
         bits: 32 or 64.
 
-    >>> find_cut([lambda n: [np.uint32([3, 1])], lambda n: [np.uint32([1, 9])]], 1, 32)
+    >>> find_cut([lambda n: [np.uint32([3, 1])], lambda n: [np.uint32([1, 9])]], 1, 4, 32)
     Cut(shift=0, prefix=1, ties=1, tied=2)
     """
-    sample = np.concatenate([piece for keys in arrays for piece in keys(_STRIDE)])
-    total = sample.size * _STRIDE
-    found = _sampled(arrays, count, bits, np.sort(sample)) if total >= _LARGE else None
+    found = _sampled(arrays, count, total, bits) if total >= _LARGE else None
     return found or _counted(arrays, count, bits, exact=False)
 
 
-def _sampled(arrays: Sequence[Keys], count: int, bits: int, sample: np.ndarray) -> Cut | None:
-    """The cut, where a sorted sample says well enough between which keys it is."""
-    share = count / (sample.size * _STRIDE)
+def _sampled(arrays: Sequence[Keys], count: int, total: int, bits: int) -> Cut | None:
+    """The cut, where a sample says well enough between which keys it is."""
+    sample = np.sort(np.concatenate([piece for keys in arrays for piece in keys(_STRIDE)]))
+    share = count / total
     margin = 16 + 5 * math.sqrt(sample.size * max(share * (1 - share), 0))
     first, last = int(share * sample.size - margin), int(share * sample.size + margin)
     low = sample[first] if first > 0 else sample.dtype.type(0)

@@ -37,9 +37,8 @@ class _Group:
     says: bool = False
     selects: bool = False
 
-    def rank(self, found: Sequence[Found]) -> None:
+    def rank(self, places: Mapping[int, int]) -> None:
         """Let the selection compare all its weights, which it is given in the model's order."""
-        places = {id(weight.variable): place for place, weight in reversed([*enumerate(found)])}
         ordered = sorted(self.weights.values(), key=lambda weight: places[id(weight.variable)])
         if holds_paths(self.selection):
             refuse_twice(ordered)
@@ -83,8 +82,9 @@ class Request:
                     # Of two ways to a shared weight the first counts, in whatever order named.
                     if places[id(weight)] < places[id(known)]:
                         named[id(weight.variable)] = weight
+        first = {id(weight.variable): place for place, weight in reversed([*enumerate(found)])}
         for group in self._groups:
-            group.rank(found)
+            group.rank(first)
 
     def _group(self, selection: Selection) -> _Group:
         # Compared and not hashed: a callable need not have a hash.

@@ -280,19 +280,26 @@ def refuse_unsupported(weight: Found, *, divides: bool, do: str = "") -> None:
             f"{weight.path}: Flax NNX variables keep their value in another place; got "
             "keras.config.is_nnx_enabled()=True. Start Python without KERAS_NNX_ENABLED."
         )
+    if divides:
+        whole = f"`fl.freeze(model, {weight.path!r})`"
+        refuse_wrapped(weight, f"Freeze the whole variable, {whole}, or write the layer in Keras.")
     owner = weight.owner
-    if divides and isinstance(owner, (keras.layers.TorchModuleWrapper, keras.layers.TFSMLayer)):
-        raise UnsupportedError(
-            f"{weight.path}: its layer computes with the tensors of another framework's module, "
-            f"not with this variable; got layer={type(owner).__name__}. Freeze the whole "
-            f"variable, `fl.freeze(model, {weight.path!r})`, or write the layer in Keras."
-        )
     state = _replaced(owner)
     if state:
         raise UnsupportedError(
             f"{weight.path}: its layer computes with other weights than this one; got "
             f"{owner.name}.{state}={getattr(owner, state)!r}. "
             f"{do or 'Leave this layer out, or take the model as it was before that.'}"
+        )
+
+
+def refuse_wrapped(weight: Found, do: str) -> None:
+    """The error for a weight of another framework's module, of which Keras has no more than it."""
+    owner = weight.owner
+    if isinstance(owner, (keras.layers.TorchModuleWrapper, keras.layers.TFSMLayer)):
+        raise UnsupportedError(
+            f"{weight.path}: its layer computes with the tensors of another framework's module, "
+            f"not with this variable; got layer={type(owner).__name__}. {do}"
         )
 
 

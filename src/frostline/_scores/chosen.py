@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from frostline._errors import ScoreError, UnsupportedError
-from frostline._freezing.verbs import refuse_unsupported
+from frostline._freezing.verbs import refuse_unsupported, refuse_wrapped
 from frostline._weights.earlier import refuse_twice
-from frostline._weights.tree import Found, select, weights_of
+from frostline._weights.tree import Found, is_glob, select, weights_of
 
 
 def choose(model: Any, weights: Any, refuse: Callable[[Found], None]) -> list[Found]:
@@ -57,13 +57,7 @@ def refuse_values(weight: Found) -> None:
 def refuse_computed(weight: Found) -> None:
     """The error for a weight that its layer does not compute with, or not with it alone."""
     refuse_unsupported(weight, divides=False)
-    owner = weight.owner
-    if isinstance(owner, (keras.layers.TorchModuleWrapper, keras.layers.TFSMLayer)):
-        raise UnsupportedError(
-            f"{weight.path}: its layer computes with the tensors of another framework's module, "
-            f"not with this variable; got layer={type(owner).__name__}. Leave this layer out, or "
-            "write it in Keras."
-        )
+    refuse_wrapped(weight, "Leave this layer out, or write it in Keras.")
     refuse_values(weight)
 
 
@@ -94,6 +88,6 @@ def _named(model: Any, found: Sequence[Found], weights: Any) -> set[int]:
         pattern
         for pattern in patterns
         if isinstance(pattern, keras.Variable)
-        or (isinstance(pattern, str) and not any(sign in pattern for sign in "*?["))
+        or (isinstance(pattern, str) and not is_glob(pattern))
     ]
     return {id(weight.variable) for weight in select(model, found, exact)} if exact else set()

@@ -300,13 +300,7 @@ class Where(Selection):
     _reads_data: ClassVar[bool] = True
 
     def mask(self, weight: Weight) -> np.ndarray:
-        value = np.array(weight.read())
-        value.setflags(write=False)
-        try:
-            picked = self.function(value)
-        except Exception as error:
-            error.add_note(f"while selecting entries of {weight.path}")
-            raise
+        picked = weight.ask(self.function, "selecting")
         array = np.asarray(picked)
         if array.dtype != np.bool_:
             got = f"dtype={array.dtype}" if hasattr(picked, "dtype") else type(picked).__name__

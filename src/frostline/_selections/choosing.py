@@ -157,7 +157,13 @@ def n_of_m(n: int, m: int, *, by: By = "magnitude", axis: int = -1, seed: int = 
     along = _integer(axis)
     if along is None:
         raise SelectionError(f"n_of_m: an axis is an integer; got axis={axis!r}. Use axis=-1.")
-    return Patterned(number, every, checked_by(by, "n_of_m"), along, checked_seed(seed, "n_of_m"))
+    return Patterned(
+        n=number,
+        m=every,
+        by=checked_by(by, "n_of_m"),
+        axis=along,
+        seed=checked_seed(seed, "n_of_m"),
+    )
 
 
 def changed(before: Mapping[str, Any], *, tolerance: float | None = None) -> Selection:

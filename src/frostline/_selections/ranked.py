@@ -13,25 +13,20 @@ import numpy as np
 from frostline._arrays.ranking import Cut, Keys, find_cut, key_bits, sort_keys
 from frostline._selections.algebra import Selection
 from frostline._selections.groups import REDUCTIONS, parts_by
-from frostline._selections.scored import Given, Scored, arguments
+from frostline._selections.scored import ByScore, InCall, Scored, arguments
 from frostline._selections.weight import Weight
 
 
 @dataclass(frozen=True, repr=False)
-class Ranked(Selection):
+class Ranked(ByScore):
     """The first of the entries, or groups of entries, in the order of their scores."""
 
     n: int | float
     share: bool  # of a float `n`, which equals an int
     largest: bool
-    by: str | Given | Callable[[np.ndarray], Any]
     scope: str
     of: str | tuple[int, ...]
     reduce: str | Callable[..., Any]
-    seed: int
-
-    def mask(self, weight: Weight) -> np.ndarray | None:
-        return self.among([weight]).mask(weight)
 
     def among(self, weights: Sequence[Weight]) -> Selection:
         return Among(self, tuple(weights))
@@ -45,26 +40,22 @@ class Ranked(Selection):
         return f"{'largest' if self.largest else 'smallest'}({arguments(self.n, **named)})"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Among(Selection):
+class Among(InCall[Ranked]):
     """A ranking for the weights of one call, which share its places by `scope`."""
 
-    ranking: Ranked
-    weights: tuple[Weight, ...]
-
     def mask(self, weight: Weight) -> np.ndarray | None:
-        place = next(i for i, one in enumerate(self.weights) if one is weight)
+        place = self.place(weight)
         return next((pool.mask(place) for pool in self._pools if place in pool.places), None)
 
     @cached_property
     def _pools(self) -> list[_Pool]:
-        of, scope = self.ranking.of, self.ranking.scope
+        of, scope = self.said.of, self.said.scope
         contests: dict[Any, _Contest] = {}
         pools: dict[Any, _Pool] = {}
         for place, weight in enumerate(self.weights):
             parts = None
             if of != "entries":
-                parts = parts_by(of, weight, repr(self.ranking))
+                parts = parts_by(of, weight, repr(self.said))
                 if parts is None:
                     continue
             # The heads of an attention layer are in the projections that it is made of.
@@ -74,15 +65,10 @@ class Among(Selection):
             contest = layer if of in ("units", "heads") else place
             pool = {"weight": contest, "layer": layer, "model": None}[scope]
             if contest not in contests:
-                contests[contest] = _Contest(self.ranking)
-                pools.setdefault(pool, _Pool(self.ranking)).contests.append(contests[contest])
-            seed = (self.ranking.seed, place)
-            scored = Scored(weight, self.ranking.by, seed, repr(self.ranking))
-            contests[contest].add(place, scored, parts)
+                contests[contest] = _Contest(self.said)
+                pools.setdefault(pool, _Pool(self.said)).contests.append(contests[contest])
+            contests[contest].add(place, self.scored(place), parts)
         return list(pools.values())
-
-    def __repr__(self) -> str:
-        return repr(self.ranking)
 
 
 class _Contest:
@@ -198,7 +184,9 @@ class _Pool:
 
     @cached_property
     def _cut(self) -> Cut:
-        return find_cut([one.keys(self._bits) for one in self.contests], self._count, self._bits)
+        return find_cut(
+            [one.keys(self._bits) for one in self.contests], self._count, self._size, self._bits
+        )
 
     @cached_property
     def _ties_left(self) -> dict[int, int]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from frostline._arrays.bits import differ
 from frostline._arrays.ranking import PIECE, Keys, key_bits, sort_keys
 from frostline._errors import SelectionError
+from frostline._selections.algebra import Selection
 from frostline._selections.index import shorten
 from frostline._selections.weight import Weight
 
@@ -154,7 +157,8 @@ class Scored:
         """How many bits the key of a score needs."""
         if self._by == "random":
             return 32
-        dtype = np.dtype(self.scores.dtype)
+        magnitude = self._by == "magnitude"  # whose dtype is known without reading the weight
+        dtype = np.dtype(self.weight.dtype if magnitude else self.scores.dtype)
         bits = key_bits(dtype)
         if bits is None:
             raise self.weight.error(
@@ -174,13 +178,8 @@ class Scored:
         # Once: a function may give something else the next time.
         if isinstance(self._by, Given):
             return self._by.find(self.weight, "by")
-        value = np.array(self.weight.read())
-        value.setflags(write=False)
-        try:
-            scores = self.weight.array(self._by(value))
-        except Exception as error:
-            error.add_note(f"while scoring the entries of {self.weight.path}")
-            raise
+        by = self._by
+        scores = self.weight.ask(lambda value: self.weight.array(by(value)), "scoring the")
         if scores.shape != self.weight.shape:
             raise self.weight.error(
                 "`by` must return an array of the weight's shape",
@@ -217,3 +216,41 @@ class Scored:
         size = int(np.prod(self.weight.shape, dtype=np.int64)) // every
         for start in range(0, size, PIECE):
             yield random.integers(0, 1 << 32, min(PIECE, size - start), np.uint32)
+
+
+@dataclass(frozen=True, repr=False)
+class ByScore(Selection):
+    """Base: a selection that compares scores, and is told in each call of all weights there."""
+
+    by: str | Given | Callable[[np.ndarray], Any]
+    seed: int
+
+    def mask(self, weight: Weight) -> np.ndarray | None:
+        return self.among([weight]).mask(weight)
+
+    @abstractmethod
+    def among(self, weights: Sequence[Weight]) -> Selection:
+        """The selection for a call, an `InCall`."""
+
+
+S = TypeVar("S", bound=ByScore)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class InCall(Selection, Generic[S]):
+    """Base: a selection by scores for the weights of one call."""
+
+    said: S
+    weights: tuple[Weight, ...]
+
+    def place(self, weight: Weight) -> int:
+        """Which of the weights one is."""
+        return next(place for place, one in enumerate(self.weights) if one is weight)
+
+    def scored(self, place: int) -> Scored:
+        """The scores of a weight. Weights draw random numbers one after another."""
+        said = self.said
+        return Scored(self.weights[place], said.by, (said.seed, place), repr(said))
+
+    def __repr__(self) -> str:
+        return repr(self.said)

@@ -51,6 +51,16 @@ class Weight:
         """The key that names it in a mapping from paths; None if there is none."""
         return key_in(mapping, self.names or (self.path,))
 
+    def ask(self, function: Callable[[np.ndarray], Any], doing: str) -> Any:
+        """What a user's function says of the value, which it is given as a read-only copy."""
+        value = np.array(self.read())
+        value.setflags(write=False)
+        try:
+            return function(value)
+        except Exception as error:
+            error.add_note(f"while {doing} entries of {self.path}")
+            raise
+
     def error(self, rule: str, got: str, do: str) -> SelectionError:
         """A `SelectionError` about this weight, in the format of `frostline._errors`."""
         return SelectionError(

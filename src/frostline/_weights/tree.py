@@ -111,6 +111,11 @@ def read_value(weight: Found) -> np.ndarray:
     return values.read(weight.variable)
 
 
+def is_glob(pattern: str) -> bool:
+    """Whether a pattern may be meant to match several paths."""
+    return any(sign in pattern for sign in "*?[")
+
+
 def select(target: Layer, found: Sequence[Found], patterns: Any) -> list[Found]:
     """The weights that `patterns` name: a glob, a regex, a variable, or a list of these."""
     if isinstance(patterns, (list, tuple, Mapping)) and not patterns:
@@ -174,7 +179,7 @@ def _first_named(found: Sequence[Found], fits: Callable[[str], Any]) -> list[Fou
 
 
 def _refuse_ambiguous(target: Layer, matched: Sequence[Found], pattern: str) -> None:
-    if any(sign in pattern for sign in "*?[") or len(unique(matched)) < 2:
+    if is_glob(pattern) or len(unique(matched)) < 2:
         return
     raise PathError(
         f"{target.name}: {len(unique(matched))} different weights have this path; "
