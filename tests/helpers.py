@@ -10,11 +10,14 @@ import re
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
 import frostline as fl
@@ -344,3 +347,21 @@ def unpacked(weight: dict[str, Any]) -> dict[str, np.ndarray]:
     if "largest" in found:
         found["largest"] = found["largest"].view("<f4")
     return found
+
+
+@contextmanager
+def write_failing(monkeypatch: Any, place: int, failing: type[BaseException]) -> Iterator[None]:
+    """Inside, one write to a variable fails, and so does the block, which must come that far."""
+    written, assign = [], keras.Variable.assign
+
+    def fail(variable: Any, given: Any) -> Any:
+        written.append(variable)
+        if len(written) == place + 1:
+            raise failing("no room")
+        return assign(variable, given)
+
+    monkeypatch.setattr(keras.Variable, "assign", fail)
+    with pytest.raises(failing, match="no room"):
+        yield
+    monkeypatch.undo()
+    assert len(written) > place

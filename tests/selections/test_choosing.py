@@ -382,3 +382,9 @@ def test_scores_are_found_by_any_name() -> None:
     mask = fl.smallest(1, by={"hidden/kernel": value}).mask(one)
     assert mask is not None
     assert mask.tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("name", ["smallest", "largest", "n_of_m", "changed"])
+def test_a_rule_that_was_not_called(name: str) -> None:
+    with pytest.raises(SelectionError, match=rf"^{name}: got .* not called. Use fl.{name}\("):
+        _ = fl.at[0] | getattr(fl, name)
