@@ -332,8 +332,11 @@ def test_info_says_that_values_were_rounded(files):
     said = "values rounded to bfloat16: not bit for bit those that were trained"
     assert said not in succeeded(invoke("delta", "info", out))
     assert json.loads(succeeded(invoke("delta", "info", out, "--json")))["rounded_to"] is None
-    delta = fl.load_delta(out)
-    delta.save(out, dtype="bfloat16")
+    exact = fl.load_delta(out)
+    extract = ("delta", "extract", files / "tuned.keras", "-o", out, "--force")
+    assert said in succeeded(invoke(*extract, "--dtype", "bfloat16"))
+    exact.save(files / "by-call.safetensors", dtype="bfloat16")
+    assert out.read_bytes() == (files / "by-call.safetensors").read_bytes()
     assert said in succeeded(invoke("delta", "info", out, "--quiet"))
     assert json.loads(succeeded(invoke("delta", "info", out, "--json")))["rounded_to"] == "bfloat16"
     applied = files / "o.keras"

@@ -38,6 +38,13 @@ class Overlap(StrEnum):
     last = "last"
 
 
+class Rounded(StrEnum):
+    """What values may be rounded to."""
+
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
 @delta_application.command()
 @errors_to_stderr
 def extract(
@@ -56,12 +63,17 @@ def extract(
             help="The .keras file that says what is frozen; by default TUNED and the base.",
         ),
     ] = None,
+    dtype: Annotated[
+        Rounded | None,
+        typer.Option(help="Round the values to 16 bits: half the size, no longer bit for bit."),
+    ] = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Take what trains out of a model file.
 
-    What is not frozen, of layers that are on; with --base that of it which differs.
+    Takes the unfrozen entries of layers with `trainable=True`; with --base, only those that differ
+    from it.
 
     Exit status: 0, and 2 for whatever cannot be done; then nothing is written.
     """
@@ -74,8 +86,8 @@ def extract(
         assert trained is not None
         with meter("extracting", trained.size, quiet=quiet, unit="entries") as advance:
             delta = extract_from_file(trained, before, says, __version__, advance)
-    delta.save(out)
-    answers.delta_listed(delta, out, as_json=False, quiet=quiet)
+    delta.save(out, dtype=dtype and dtype.value)
+    answers.delta_listed(read(out) if dtype else delta, out, as_json=False, quiet=quiet)
 
 
 @delta_application.command()
