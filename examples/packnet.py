@@ -136,14 +136,8 @@ def main(picture=None):
     if picture:
         one = [masks["hidden_1/kernel"] for masks in kept]
         draw(picture, names, one, {"PackNet": ("o-", packed), "fine-tuning": ("o:", tuned)})
-    return {
-        "deltas": deltas,
-        "finished": finished,
-        "at_the_end": at_the_end,
-        "kept": kept,
-        "packnet": packed,
-        "fine_tuning": tuned,
-    }
+    answers = {"finished": finished, "at_the_end": at_the_end}
+    return answers | {"deltas": deltas, "kept": kept, "packnet": packed, "fine_tuning": tuned}
 
 
 if __name__ == "__main__":
