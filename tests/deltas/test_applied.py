@@ -98,6 +98,39 @@ def test_several_in_a_block_and_one_from_before_it(tuned):
     assert fl.applied_deltas(base) == (one,)
 
 
+@pytest.mark.parametrize("overlap", ["last", "first"])
+def test_several_that_hold_what_the_base_has_too(overlap):
+    """Both have the moving statistics and a bias in them, as they are in the base."""
+
+    def make():
+        layers = [keras.layers.Dense(3, name="hidden"), keras.layers.BatchNormalization()]
+        return keras.Sequential([keras.Input((4,)), *layers])
+
+    base = make()
+    before, deltas = everything_in(base), []
+    for rows in (fl.at[:2], fl.at[1:3]):
+        model = twin(make, base)
+        fl.train_only(model, {"*/kernel": rows, "*/bias": None})
+        for variable in model.trainable_variables:
+            if "kernel" in variable.path:
+                variable.assign(variable + 1)
+        deltas.append(fl.extract_delta(model))
+    one, other = deltas
+    with fl.applied(base, one):
+        first = everything_in(base)
+        with fl.applied(base, other, overlap=overlap):
+            assert fl.applied_deltas(base) in ((one, other), (other, one))
+        assert_all_same_bits(everything_in(base), first)
+        fl.apply_delta(base, other, overlap=overlap)
+    assert_all_same_bits(everything_in(base), before)
+    fl.apply_delta(base, one)
+    base.set_weights(before)
+    fl.apply_delta(base, other)
+    assert fl.applied_deltas(base) == (other,)
+    fl.remove_delta(base, other)
+    assert_all_same_bits(everything_in(base), before)
+
+
 def test_of_several_that_do_not_go_together_none_is_applied(tuned):
     base, (one, _, third), before = tuned
     refused = pytest.raises(fl.RestoreError, match="two deltas write other values")

@@ -9,6 +9,11 @@ import pytest
 from helpers import ROOT
 
 EXAMPLES = ROOT / "examples"
+# Lines where an example may be longer than the others.
+LONGER = {
+    "new_tokens_language_model": 210,  # two models, two processes, and a recipe to compare with
+    "packnet": 150,  # a method of a paper, what it is compared with, and their picture
+}
 
 
 def load(name):
@@ -20,13 +25,10 @@ def load(name):
     return module
 
 
-LINES = {"new_tokens_language_model": 210}  # two models, two processes, and a recipe to compare
-
-
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_each_example_is_short_and_says_how_to_run_it(path):
     text = path.read_text()
-    assert len(text.splitlines()) < LINES.get(path.stem, 100)
+    assert len(text.splitlines()) < LONGER.get(path.stem, 100)
     assert f"python examples/{path.name}" in text
 
 
@@ -99,3 +101,47 @@ def test_new_tokens_learn_alone_in_tied_and_untied_language_models():
         assert result["delta_bytes"] < 20_000
         assert result["drift"] == 0
         assert result["masked_drift"] > 0.01
+
+
+def whole(delta, path):
+    """A kernel with a delta alone on it: zero where it holds nothing."""
+    held = ~delta.frozen_mask(path)
+    kernel = np.zeros(held.shape, "float32")
+    kernel[held] = delta.values(path).ravel()
+    return kernel
+
+
+def test_packnet_keeps_three_tasks_to_the_bit_where_fine_tuning_forgets(
+    tmp_path, capsys, monkeypatch
+):
+    example = load("packnet")
+    monkeypatch.setattr(example, "EPOCHS", 4)
+    result = example.main(tmp_path / "packnet.png")
+    finished, at_the_end, kept = result["finished"], result["at_the_end"], result["kept"]
+    assert len(finished) == len(at_the_end) == len(kept) == len(result["deltas"]) == 3
+    for before, after in zip(finished, at_the_end, strict=True):
+        assert before.shape == (597, 10)
+        np.testing.assert_array_equal(before.view("uint32"), after.view("uint32"))
+    assert len({logits.tobytes() for logits in finished}) == 3
+    for path in ("hidden_1/kernel", "hidden_2/kernel"):
+        size = kept[0][path].size
+        assert [int(masks[path].sum()) for masks in kept] == [size // 4] * 3
+        owners = sum(masks[path].astype(int) for masks in kept)
+        assert np.max(owners) == 1, "no entry belongs to two tasks"
+        kernels = [whole(delta, path) for delta in result["deltas"]]
+        assert np.all(kernels[-1][owners == 0] == 0), "a quarter is free"
+        for task, masks in enumerate(kept):
+            assert all(np.all(earlier[masks[path]] == 0) for earlier in kernels[:task])
+            for later in kernels[task + 1 :]:
+                np.testing.assert_array_equal(later[masks[path]], kernels[task][masks[path]])
+    packnet, fine_tuning = result["packnet"], result["fine_tuning"]
+    for task in range(3):
+        assert packnet[-1][task] == packnet[task][task] > 0.8
+        assert fine_tuning[task][task] > 0.8
+    for task in range(2):
+        assert fine_tuning[-1][task] < fine_tuning[task][task] - 0.2, "it forgot"
+    out = capsys.readouterr().out
+    assert out.count(" 6,144 ") == 3
+    assert "bit for bit: True" in out
+    for drawn in (tmp_path / "packnet.png", EXAMPLES.parent / "docs" / "packnet.png"):
+        assert 20_000 < drawn.stat().st_size < 60_000

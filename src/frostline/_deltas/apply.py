@@ -23,7 +23,6 @@ from frostline._deltas.compose import (
     base_below,
     fits,
     moved_since,
-    patches_in_effect,
     removed,
 )
 from frostline._deltas.delta import Delta, base_of, other_base
@@ -80,11 +79,15 @@ def pairs_of(delta: Delta, found: Sequence[ModelWeight], name: str, *, check: bo
 
 def put_on(write: Write, pairs: Pairs, delta: Delta, overlap: str) -> None:
     """Write the entries of a delta."""
+    if base_again([target for _, target in pairs]):
+        for _, target in pairs:
+            for patch in target.patches[:1]:
+                now = target.take(patch.weight)
+                write(target, patch.weight, now, now, [])
     for weight, target in pairs:
         if weight.held and target.patches:
             now = target.read()
-            on_it = patches_in_effect(now, target.patches)
-            on_it, value = added(target.path, now, on_it, delta, weight, overlap)
+            on_it, value = added(target.path, now, target.patches, delta, weight, overlap)
             write(target, weight, weight.take(now), weight.take(value), on_it)
         elif weight.held:
             base = target.take(weight)
@@ -99,11 +102,24 @@ def take_off(write: Write, targets: Sequence[ModelWeight], delta: Delta, *, forc
         if len(target.patches) == 1:
             now = target.take(weight) if force else unmoved(target)
             write(target, weight, now, patch.replaced, [])
+        elif base_again([target]):
+            now = target.take(weight)
+            write(target, weight, now, now, [p for p in target.patches if p.delta != delta])
         else:
             now = target.read()
-            on_it = patches_in_effect(now, target.patches)
-            left, value = removed(target.path, now, on_it, delta, force=force)
+            left, value = removed(target.path, now, target.patches, delta, force=force)
             write(target, weight, weight.take(now), weight.take(value), left)
+
+
+def base_again(targets: Sequence[ModelWeight]) -> bool:
+    """Whether all that deltas changed has the values of the base again, by other means.
+
+    A weight alone does not say that: what a delta wrote may be what the base has.
+    """
+    patches = [(target, patch) for target in targets for patch in target.patches]
+    return any(differ(patch.values, patch.replaced).any() for _, patch in patches) and not any(
+        differ(target.take(patch.weight), patch.replaced).any() for target, patch in patches
+    )
 
 
 def unmoved(target: ModelWeight) -> np.ndarray:

@@ -42,13 +42,6 @@ def base_below(now: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
     return base
 
 
-def patches_in_effect(now: np.ndarray, patches: Sequence[Patch]) -> Sequence[Patch]:
-    """The deltas on a weight, none where it has the values of the base again, by other means."""
-    if patches and not differ(now, base_below(now, patches)).any():
-        return ()
-    return patches
-
-
 def with_patches(base: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
     """The weight with these deltas, later ones over earlier ones; a copy in C order."""
     whole = np.array(base, order="C")
