@@ -98,11 +98,11 @@ def test_demo_refuses_a_missing_folder_before_it_trains(tmp_path):
 def test_widening_keeps_the_outputs_and_freezing_keeps_them_too():
     images = demo.load().test_old[0]
     small = demo.build(1)
-    model = demo.widen(small)
+    model, masks = demo.widen(small)
     small_outputs = small.predict(images, verbose=0)
     wide_outputs = model.predict(images, verbose=0)
     np.testing.assert_allclose(wide_outputs[:, :5], small_outputs, atol=1e-5)
-    demo.freeze_old(model)
+    fl.freeze(model, masks)
     frozen_outputs = model.predict(images, verbose=0)
     np.testing.assert_allclose(frozen_outputs, wide_outputs, atol=1e-6)
     with generic():

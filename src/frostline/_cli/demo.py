@@ -120,26 +120,21 @@ def build(width: int) -> keras.Model:
     )
 
 
-def widen(small: keras.Model) -> keras.Model:
-    """A network twice as wide that gives the outputs of `small`, and new ones.
+def widen(small: keras.Model) -> tuple[keras.Model, dict[str, np.ndarray]]:
+    """A network twice as wide that gives the outputs of `small` and new ones, and what to freeze.
 
-    What is old reads nothing that is new: those connections are zero.
+    The masks have all that an old unit reads: its old connections, and those to new units, which
+    are zero. The last axis of a weight is the outputs of its layer.
     """
     model = build(2)
-    for old, new in zip(small.weights, model.weights, strict=True):
-        old_value, new_value = read(old), read(new)
-        new_value[..., : old_value.shape[-1]] = 0
-        new_value[tuple(slice(0, n) for n in old_value.shape)] = old_value
-        new.assign(new_value)
-    return model
-
-
-def freeze_old(model: keras.Model) -> None:
-    """Freeze everything that came from the small network; the last axis is a layer's outputs."""
-    fl.freeze(model, "edges/*", fl.at[..., :FILTERS])  # its filters, and their biases
-    fl.freeze(model, "strokes/*", fl.at[..., : 2 * FILTERS])
-    fl.freeze(model, "shapes/*", fl.at[..., :UNITS])
-    fl.freeze(model, "digits/*", fl.at[..., :CLASSES])  # the head's columns for 0 to 4
+    copied = fl.copy_weights(small, model)
+    masks = {
+        path: np.broadcast_to(mask.reshape(-1, mask.shape[-1]).any(axis=0), mask.shape)
+        for path, mask in copied.items()
+    }
+    for path, weight in fl.weights(model).items():
+        weight.assign(np.where(masks[path] & ~copied[path], 0, weight))
+    return model, masks
 
 
 def train(model: keras.Model, data: Split, epochs: int, bar: ProgressBar) -> None:
@@ -151,21 +146,6 @@ def train(model: keras.Model, data: Split, epochs: int, bar: ProgressBar) -> Non
     model.compile(keras.optimizers.AdamW(3e-3, weight_decay=1e-3), loss)
     targets = np.eye(model.output_shape[-1], dtype="float32")[labels]
     model.fit(images, targets, batch_size=32, epochs=epochs, verbose=0, callbacks=[bar])
-
-
-def read(variable: keras.Variable) -> np.ndarray:
-    """A NumPy copy of a variable."""
-    return np.array(keras.ops.convert_to_numpy(variable))
-
-
-def weights(model: keras.Model) -> dict[str, keras.Variable]:
-    """Each whole weight of a model, frozen in parts or not, by its path."""
-    return {
-        f"{layer.name}/{name}": getattr(layer, name)
-        for layer in model.layers
-        for name in ("kernel", "bias")
-        if hasattr(layer, name)
-    }
 
 
 def accuracy(model: keras.Model, data: Split) -> float:
@@ -193,10 +173,10 @@ def learn_new(
     progress: Progress,
 ) -> Outcome:
     """Train a widened model on the new digits alone, and measure."""
-    before = {path: read(variable) for path, variable in weights(model).items()}
+    before = fl.snapshot(model)
     logits = model.predict(digits.test_old[0], verbose=0)[:, :CLASSES]
     train(model, digits.train_new, epochs, ProgressBar(progress, f"5 to 9, {name}", epochs))
-    after = {path: read(variable) for path, variable in weights(model).items()}
+    after = fl.snapshot(model)
     moved = model.predict(digits.test_old[0], verbose=0)[:, :CLASSES] - logits
     return Outcome(
         name=name,
@@ -205,7 +185,7 @@ def learn_new(
         changed=changed_entries(before, after, masks),
         drift=float(np.abs(moved).max()),
         trainable=sum(int(np.prod(v.shape)) for v in model.trainable_variables),
-        optimizer_bytes=sum(read(v).nbytes for v in model.optimizer.variables),
+        optimizer_bytes=sum(backend.to_numpy(v.value).nbytes for v in model.optimizer.variables),
         head_change=np.abs(after["digits/kernel"] - before["digits/kernel"]),
     )
 
@@ -271,12 +251,12 @@ def run(out: Path, epochs: int = 40, console: Console | None = None) -> Measured
         small = build(1)
         train(small, digits.train_old, 15, ProgressBar(progress, "0 to 4, small network", 15))
 
-        model = widen(small)
-        freeze_old(model)
-        masks = {path: fl.frozen_mask(variable) for path, variable in weights(model).items()}
+        model, masks = widen(small)
+        fl.freeze(model, masks)
         frozen = learn_new("frozen in place", model, masks, digits, epochs, progress)
 
-        naive = learn_new("naive fine-tuning", widen(small), masks, digits, epochs, progress)
+        model, _ = widen(small)
+        naive = learn_new("naive fine-tuning", model, masks, digits, epochs, progress)
 
     measured = Measured(
         small_accuracy=accuracy(small, digits.test_old),
