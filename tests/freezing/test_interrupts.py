@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import sys
+import threading
 from pathlib import Path
 
 import keras
@@ -187,3 +188,28 @@ def test_a_fault_at_any_line_changes_nothing(name, every):
             was = state(made)
     assert missed <= 2
     assert undone >= len(lines.seen) // every - 4
+
+
+@pytest.mark.once
+def test_a_change_leaves_the_tuples_alone_that_other_threads_are_filling():
+    stop, failed = threading.Event(), []
+
+    def fill():
+        while not stop.is_set():
+            try:
+                tuple(number for number in range(10_000))
+            except SystemError as error:
+                failed.append(error)
+
+    layer = keras.layers.Dense(3)
+    layer.build((None, 4))
+    thread = threading.Thread(target=fill)
+    thread.start()
+    try:
+        for _ in range(10):
+            fl.freeze(layer, "kernel", fl.at[0])
+            fl.unfreeze(layer)
+    finally:
+        stop.set()
+        thread.join()
+    assert not failed

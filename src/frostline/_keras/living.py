@@ -32,22 +32,14 @@ def live(*kinds: type) -> list[Any]:
     """Every living object of some classes.
 
     A layer does not know the layers, models and optimizers that use it, and a change of its
-    variables must reach all of them. There may be millions of objects, so this is one pass, without
-    a step of Python for each. By their `type`: some objects do anything when they are asked for
-    their `__class__`.
+    variables must reach all of them. There may be millions of objects, so this takes no step of
+    Python for each. By their `type`: some objects do anything when they are asked for their
+    `__class__`.
+
+    No list of all objects lasts longer than a call: a tuple that another thread is filling has to
+    be that thread's alone, and with one reference more CPython raises a `SystemError` there
+    (tests/freezing/test_interrupts.py). An instance refers to its class.
     """
-    objects = gc.get_objects()
-    wanted = _Wanted(kinds)
-    return list(itertools.compress(objects, map(wanted.__getitem__, map(type, objects))))
-
-
-class _Wanted(dict[type, bool]):
-    """Whether a class is one of `kinds`, each asked once."""
-
-    def __init__(self, kinds: tuple[type, ...]) -> None:
-        super().__init__()
-        self.kinds = kinds
-
-    def __missing__(self, kind: type) -> bool:
-        self[kind] = found = issubclass(kind, self.kinds)
-        return found
+    everything = itertools.chain.from_iterable(map(gc.get_objects, (None,)))
+    classes = {kind for kind in set(map(type, everything)) if issubclass(kind, kinds)}
+    return [one for one in gc.get_referrers(*classes) if type(one) in classes]
