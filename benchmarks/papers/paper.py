@@ -1,0 +1,106 @@
+"""A paper, what is measured of it here, and what the papers share: data, words, a check of bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+import frostline as fl
+
+Measured = dict[str, tuple[float, ...]]
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One section of `docs/reproduced.md`, and the code behind it."""
+
+    name: str
+    """The name of its module, its anchor on the page and its picture."""
+    title: str
+    cite: str
+    claim: str
+    theirs: str
+    """Its number, with the table or figure; where we are not sure of one, the ordering alone."""
+    setup: str
+    """What is done here: the data, the model, what is compared."""
+    measures: tuple[str, ...]
+    measure: Callable[[int], Measured]
+    """For a seed: for each condition a number for each of `measures`."""
+    verdict: Callable[[dict[str, np.ndarray]], str]
+    """From an array (seeds, measures) for each condition: whether the ordering shows here."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Data in three parts: to train on, to choose a learning rate by, to report."""
+
+    train: Arrays
+    validation: Arrays
+    test: Arrays
+
+
+@cache
+def digits() -> Arrays:
+    """scikit-learn's 1,797 digits: pixels between 0 and 1, of shape (n, 8, 8, 1), and labels."""
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    return (x / 16).astype("float32").reshape(-1, 8, 8, 1), y.astype("int32")
+
+
+def split(x: np.ndarray, y: np.ndarray, seed: int, *, validation: int, test: int) -> Split:
+    """Examples in an order drawn by `seed`: some for the test, some for validation, the rest."""
+    order = np.random.default_rng(seed).permutation(len(x))
+    parts = np.split(order, [test, test + validation])
+    tested, chosen_by, trained = ((x[part], y[part]) for part in parts)
+    return Split(trained, chosen_by, tested)
+
+
+def frozen_values(model: Any) -> dict[str, np.ndarray]:
+    """The frozen entries of each weight, to compare by `assert_same_bits` after training."""
+    now = fl.snapshot(model)
+    return {
+        path: now[path][fl.frozen_mask(variable)] for path, variable in fl.weights(model).items()
+    }
+
+
+def assert_same_bits(model: Any, before: Mapping[str, np.ndarray]) -> None:
+    """What was frozen when `before` was taken has the same bits now."""
+    after = frozen_values(model)
+    assert after.keys() == before.keys()
+    for path, values in before.items():
+        assert values.tobytes() == after[path].tobytes(), f"{path}: frozen entries changed"
+
+
+def spread(values: np.ndarray) -> str:
+    """The mean of the seeds and their standard deviation, or the number that all of them have."""
+    mean = float(np.mean(values))
+    if np.all(values == values[0]):
+        return f"{mean:,.0f}" if mean == round(mean) else f"{mean:,.{_digits(mean)}f}"
+    places = _digits(mean)
+    return f"{mean:,.{places}f} ± {np.std(values, ddof=1):,.{places}f}"
+
+
+def _digits(number: float) -> int:
+    """Places after the point, so that three or more figures are shown."""
+    return 1 if abs(number) >= 10 else 2 if abs(number) >= 1 else 3
+
+
+def gap(one: np.ndarray, other: np.ndarray) -> str:
+    """How far one condition lies above another, seed by seed: `+1.2 ± 0.3`, `5 of 5 seeds`."""
+    apart = np.asarray(one) - np.asarray(other)
+    std = np.std(apart, ddof=1) if len(apart) > 1 else 0.0
+    return f"{apart.mean():+.1f} ± {std:.1f}, above in {int((apart > 0).sum())} of {len(apart)}"
+
+
+def above(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether one condition lies above another: by more than two standard errors of the gaps."""
+    apart = np.asarray(one) - np.asarray(other)
+    if len(apart) < 2:
+        return bool(apart.mean() > 0)
+    return bool(apart.mean() > 2 * np.std(apart, ddof=1) / np.sqrt(len(apart)))
