@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
+import keras
 import numpy as np
 
 import frostline as fl
@@ -54,11 +55,14 @@ def digits() -> Arrays:
 
 
 def split(x: np.ndarray, y: np.ndarray, seed: int, *, validation: int, test: int) -> Split:
-    """Examples in an order drawn by `seed`: some for the test, some for validation, the rest."""
-    order = np.random.default_rng(seed).permutation(len(x))
-    parts = np.split(order, [test, test + validation])
-    tested, chosen_by, trained = ((x[part], y[part]) for part in parts)
-    return Split(trained, chosen_by, tested)
+    """The same examples for the test whatever the seed; of the others it draws the validation.
+
+    So nothing that is chosen with one seed has seen what another seed is tested on.
+    """
+    order = np.random.default_rng(0).permutation(len(x))
+    rest = np.random.default_rng(seed).permutation(order[test:])
+    parts = (rest[validation:], rest[:validation], order[:test])
+    return Split(*((x[part], y[part]) for part in parts))
 
 
 def frozen_values(model: Any) -> dict[str, np.ndarray]:
@@ -75,6 +79,54 @@ def assert_same_bits(model: Any, before: Mapping[str, np.ndarray]) -> None:
     assert after.keys() == before.keys()
     for path, values in before.items():
         assert values.tobytes() == after[path].tobytes(), f"{path}: frozen entries changed"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: accuracies in percent, and the weights after it."""
+
+    rate: float
+    validation: float
+    test: float
+    weights: dict[str, np.ndarray]
+
+
+def trained(
+    model: Any, data: Split, rates: Sequence[float], *, epochs: int, batch: int, seed: int
+) -> Run:
+    """Trains what is not frozen, once for each rate, and returns the run that validation prefers.
+
+    Each run starts from the values that the model has now. Adam; the rate falls as a cosine does.
+    """
+    begin = [np.array(value) for value in model.get_weights()]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(), loss)
+    runs = []
+    for rate in rates:
+        model.set_weights(begin)
+        for variable in model.optimizer.variables:  # a new optimizer would be compiled again
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+        keras.utils.set_random_seed(seed)
+        held = frozen_values(model)
+        falling = keras.callbacks.LearningRateScheduler(partial(_falling, rate, epochs))
+        model.fit(*data.train, batch_size=batch, epochs=epochs, verbose=0, callbacks=[falling])
+        assert_same_bits(model, held)
+        accuracies = [accuracy(model, part) for part in (data.validation, data.test)]
+        runs.append(Run(rate, *accuracies, fl.snapshot(model)))
+    return max(runs, key=lambda run: run.validation)
+
+
+def _falling(rate: float, epochs: int, epoch: int, now: float) -> float:
+    del now
+    return rate * (1 + float(np.cos(np.pi * epoch / epochs))) / 2
+
+
+def accuracy(model: Any, part: Arrays) -> float:
+    """In percent."""
+    x, y = part
+    return float(
+        100 * np.mean(keras.ops.convert_to_numpy(model(x, training=False)).argmax(-1) == y)
+    )
 
 
 def spread(values: np.ndarray) -> str:

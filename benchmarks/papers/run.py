@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import platform
 import sys
 import time
@@ -29,7 +28,7 @@ HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
 RESULTS = HERE / "results"
 BACKENDS = {"jax": ("JAX", "jax"), "torch": ("PyTorch", "torch")}
-NAMES = ("batchnorm_only",)
+NAMES = ("deconstructing_tickets", "batchnorm_only", "bitfit")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,17 +36,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", choices=NAMES, help="one paper")
     parser.add_argument("--write", action="store_true", help="keep the numbers, write the page")
+    parser.add_argument("--page", action="store_true", help="write it from the numbers kept")
     options = parser.parse_args(arguments)
-    names = [options.only] if options.only else NAMES
+    names = [options.only] if options.only else [] if options.page else NAMES
     for paper in map(load, names):
+        start = time.perf_counter()
         result = run(paper, options.seeds)
-        print("\n".join(["", paper.title, "", *table(paper, result), "", paper.verdict(arrays(result))]))
+        seconds = time.perf_counter() - start
+        print(f"\n{paper.title}: {seconds:.0f} s\n")
+        print("\n".join([*table(paper, result), "", paper.verdict(arrays(result))]))
         if options.write:
             text = json.dumps(result, indent=1, ensure_ascii=False)
             (RESULTS / f"{paper.name}.json").write_text(text + "\n", encoding="utf-8")
-            figure(paper, result, DOCS / f"reproduced_{paper.name}.png")
-    if options.write:
+    if options.write or options.page:
         (DOCS / "reproduced.md").write_text(page(), encoding="utf-8")
+        for name, result in stored().items():
+            figure(load(name), result, DOCS / f"reproduced_{name}.png")
     return 0
 
 
@@ -57,31 +61,39 @@ def load(name: str) -> Paper:
 
 def run(paper: Paper, seeds: int) -> dict[str, Any]:
     """The numbers of each condition, a row for each seed, and where they were taken."""
-    start, rows = time.perf_counter(), []
+    rows = []
     with Progress(console=Console(stderr=True)) as progress:
         for seed in progress.track(range(seeds), description=paper.name):
             rows.append(paper.measure(seed))
     conditions = {
         name: [[float(f"{number:.6g}") for number in row[name]] for row in rows] for name in rows[0]
     }
-    return {"where": _where(time.perf_counter() - start), "conditions": conditions}
+    return {"where": _where(), "conditions": conditions}
 
 
-def _where(seconds: float) -> str:
+def _where() -> str:
     backend = keras.backend.backend()
     shown, package = BACKENDS.get(backend, ("TensorFlow", "tensorflow-cpu"))
-    versions = f"Keras {version('keras')}, {shown} {version(package)}"
-    return f"{versions}, {os.cpu_count()} cores of {platform.machine()}, {seconds:.0f} s"
+    return (
+        f"Keras {version('keras')}, {shown} {version(package)}, Python {platform.python_version()}"
+    )
+
+
+def stored() -> dict[str, dict[str, Any]]:
+    """What is kept of each paper, in the order of the page."""
+    files = {name: RESULTS / f"{name}.json" for name in NAMES}
+    return {
+        name: json.loads(file.read_text(encoding="utf-8"))
+        for name, file in files.items()
+        if file.exists()
+    }
 
 
 def page() -> str:
     """`docs/reproduced.md`, from what is kept of each paper."""
-    sections = [(HERE / "head.md").read_text(encoding="utf-8").rstrip(), ""]
-    for name in NAMES:
-        path = RESULTS / f"{name}.json"
-        if path.exists():
-            sections.append(markdown(load(name), json.loads(path.read_text(encoding="utf-8"))))
-    return "\n".join(sections)
+    head = (HERE / "head.md").read_text(encoding="utf-8").rstrip()
+    sections = [markdown(load(name), result) for name, result in stored().items()]
+    return "\n".join([head, "", *sections])
 
 
 if __name__ == "__main__":
