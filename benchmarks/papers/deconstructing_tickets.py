@@ -131,11 +131,11 @@ PAPER = Paper(
         "Tickets: Zeros, Signs, and the Supermask*, NeurIPS 2019, arXiv:1905.01067."
     ),
     claim=(
-        "Keep the weights that are largest after training, rewind them, train them again: it "
-        "matters that the others are frozen at zero. Frozen at their initial values the network "
-        "does worse. Best is to set to zero those that moved towards zero and leave the others "
-        "at their initial values. Setting weights to zero is itself training: a masked network "
-        "is far better than chance before a weight is trained."
+        "A lottery ticket keeps the weights that are largest after training, rewinds them and trains "
+        "them again. It matters that the others are frozen at zero: frozen at their initial values, "
+        "the network does worse. It does better if only those that moved towards zero are set to "
+        "zero and the others stay at their initial values. Masking is itself training: a masked "
+        "network is far better than chance before any of its weights is trained."
     ),
     theirs="For the last point the abstract names 86 % on MNIST and 41 % on CIFAR-10.",
     setup=(

@@ -111,8 +111,8 @@ def trained(
         falling = keras.callbacks.LearningRateScheduler(partial(_falling, rate, epochs))
         model.fit(*data.train, batch_size=batch, epochs=epochs, verbose=0, callbacks=[falling])
         assert_same_bits(model, held)
-        accuracies = [accuracy(model, part) for part in (data.validation, data.test)]
-        runs.append(Run(rate, *accuracies, fl.snapshot(model)))
+        chosen_by, tested = (accuracy(model, part) for part in (data.validation, data.test))
+        runs.append(Run(rate, chosen_by, tested, fl.snapshot(model)))
     return max(runs, key=lambda run: run.validation)
 
 
