@@ -131,11 +131,12 @@ PAPER = Paper(
         "Tickets: Zeros, Signs, and the Supermask*, NeurIPS 2019, arXiv:1905.01067."
     ),
     claim=(
-        "A lottery ticket keeps the weights that are largest after training, rewinds them and trains "
-        "them again. It matters that the others are frozen at zero: frozen at their initial values, "
-        "the network does worse. It does better if only those that moved towards zero are set to "
-        "zero and the others stay at their initial values. Masking is itself training: a masked "
-        "network is far better than chance before any of its weights is trained."
+        "A lottery ticket keeps the weights that are largest after training, rewinds them and "
+        "trains them again. It matters that the others are frozen at zero: frozen at their "
+        "initial values, the network does worse. It does better if only those that moved "
+        "towards zero are set to zero and the others stay at their initial values. Masking is "
+        "itself training: a masked network is far better than chance before any of its weights "
+        "is trained."
     ),
     theirs="For the last point the abstract names 86 % on MNIST and 41 % on CIFAR-10.",
     setup=(
