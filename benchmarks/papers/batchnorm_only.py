@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 import frostline as fl
-from benchmarks.papers.paper import Measured, Paper, above, digits, gap, split, trained
+from benchmarks.papers.paper import Measured, Paper, above, compared, digits, split, trained
 from benchmarks.papers.run import main
 
 EPOCHS = 25
@@ -89,9 +89,10 @@ def verdict(found: dict[str, np.ndarray]) -> str:
     shows = above(everything, norms) and above(norms, random)
     count, size = found[NORMS][0, 1], found[ALL][0, 1]
     return (
-        f"The order {'shows' if shows else 'does not show'} here: everything against BatchNorm "
-        f"only {gap(everything, norms)}; BatchNorm only against as many random entries "
-        f"{gap(norms, random)}. BatchNorm only trains {count:,.0f} of {size:,.0f} parameters."
+        f"The order {'shows' if shows else 'does not show'} here: "
+        f"{compared('everything', everything, 'BatchNorm only', norms)}; "
+        f"{compared('BatchNorm only', norms, 'as many random entries', random)}. "
+        f"BatchNorm only trains {count:,.0f} of {size:,.0f} parameters."
     )
 
 

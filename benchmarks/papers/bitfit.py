@@ -13,7 +13,7 @@ import numpy as np
 from keras import layers, ops
 
 import frostline as fl
-from benchmarks.papers.paper import Measured, Paper, Run, Split, above, gap, trained
+from benchmarks.papers.paper import Measured, Paper, Run, Split, above, compared, trained
 from benchmarks.papers.run import main
 
 LENGTH = 64  # bytes of a snippet
@@ -141,18 +141,13 @@ def measure(seed: int) -> Measured:
 
 def verdict(found: dict[str, np.ndarray]) -> str:
     everything, bias, head, random = (found[way][:, 0] for way in WAYS)
-    if above(everything, bias):
-        shows = "Biases alone are below full fine-tuning here"
-    elif above(bias, everything):
-        shows = "Biases alone are above full fine-tuning here"
-    else:
-        shows = "Biases alone do as well as full fine-tuning here"
-    special = "are" if above(bias, random) else "are not"
+    competitive = "is not" if above(everything, bias) else "is"
     return (
-        f"{shows} (biases against everything {gap(bias, everything)}), and they {special} above "
-        f"as many random entries ({gap(bias, random)}). Biases against the head only: "
-        f"{gap(bias, head)}. With the head, {found[BIAS][0, 1]:,.0f} of {found[ALL][0, 1]:,.0f} "
-        "parameters train."
+        f"Training biases and head {competitive} competitive here: "
+        f"{compared('it', bias, 'everything', everything)}. "
+        f"{compared('It', bias, 'as many random entries and head', random)}, and "
+        f"{compared('it', bias, 'the head only', head)}. It trains {found[BIAS][0, 1]:,.0f} of "
+        f"{found[ALL][0, 1]:,.0f} parameters."
     )
 
 

@@ -16,8 +16,8 @@ from benchmarks.papers.paper import (
     Run,
     above,
     accuracy,
+    compared,
     digits,
-    gap,
     split,
     trained,
 )
@@ -104,23 +104,23 @@ def measure(seed: int) -> Measured:
 
 
 def verdict(found: dict[str, np.ndarray]) -> str:
-    said = []
+    said, shows = [], []
     for rounds in ROUNDS:
         after, before = zip(*(found[condition(rounds, way)].T for way in WAYS), strict=True)
         zero, initial, moved, random = after
+        shows.append(above(zero, initial))
         said.append(
-            f"With {0.8**rounds:.1%} of the hidden weights left: zeros are "
-            f"{'' if above(zero, initial) else 'not '}above initial values "
-            f"({gap(zero, initial)}); zero only for weights that moved towards it is "
-            f"{'' if above(moved, zero) else 'not '}above zero for all ({gap(moved, zero)}), and "
-            f"{'' if above(moved, initial) else 'not '}above initial values "
-            f"({gap(moved, initial)}); the mask of large final weights is "
-            f"{'' if above(zero, random) else 'not '}above a random one ({gap(zero, random)}). "
+            f"With {0.8**rounds:.1%} of the hidden weights left, "
+            f"{compared('zero', zero, 'the initial value', initial)}; "
+            f"{compared('zero for what moved towards it', moved, 'zero for all', zero)} and "
+            f"{compared('it', moved, 'the initial value', initial)}; "
+            f"{compared('the mask of large weights', zero, 'a random mask', random)}. "
             f"Before training, it reads {before[0].mean():.1f} % of the digits with zeros, "
             f"{before[2].mean():.1f} % with zeros for what moved towards it, and "
             f"{before[1].mean():.1f} % with its initial values."
         )
-    return " ".join(said)
+    first = f"That zeros do better than initial values shows in {sum(shows)} of {len(shows)} cases."
+    return " ".join([first, *said])
 
 
 PAPER = Paper(

@@ -143,8 +143,20 @@ def _digits(number: float) -> int:
     return 1 if abs(number) >= 10 else 2 if abs(number) >= 1 else 3
 
 
+def compared(name: str, one: np.ndarray, than: str, other: np.ndarray) -> str:
+    """Which condition lies above, and by how much; `is level with` where the seeds do not tell."""
+    where = (
+        "lies above"
+        if above(one, other)
+        else "lies below"
+        if above(other, one)
+        else "is level with"
+    )
+    return f"{name} {where} {than} ({gap(one, other)})"
+
+
 def gap(one: np.ndarray, other: np.ndarray) -> str:
-    """How far one condition lies above another, seed by seed: `+1.2 ± 0.3`, `5 of 5 seeds`."""
+    """How far one condition lies above another, seed by seed: `+1.2 ± 0.3, above in 5 of 5`."""
     apart = np.asarray(one) - np.asarray(other)
     std = np.std(apart, ddof=1) if len(apart) > 1 else 0.0
     return f"{apart.mean():+.1f} ± {std:.1f}, above in {int((apart > 0).sum())} of {len(apart)}"
