@@ -145,13 +145,11 @@ def _digits(number: float) -> int:
 
 def compared(name: str, one: np.ndarray, than: str, other: np.ndarray) -> str:
     """Which condition lies above, and by how much; `is level with` where the seeds do not tell."""
-    where = (
-        "lies above"
-        if above(one, other)
-        else "lies below"
-        if above(other, one)
-        else "is level with"
-    )
+    where = "is level with"
+    if above(one, other):
+        where = "lies above"
+    elif above(other, one):
+        where = "lies below"
     return f"{name} {where} {than} ({gap(one, other)})"
 
 
