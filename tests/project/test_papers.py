@@ -14,7 +14,7 @@ pytestmark = pytest.mark.once
 SMALL = {
     "deconstructing_tickets": {"EPOCHS": 1, "BATCH": 500, "RATES": (0.01,)},
     "batchnorm_only": {"EPOCHS": 1, "BATCH": 500, "BLOCKS": 2, "FILTERS": 2, "RATES": (0.01,)},
-    "bitfit": {"EPOCHS": 1, "STEPS": 1, "EACH": (2, 2, 2), "RATES": (0.01,)},
+    "bitfit": {"BEFORE": 1, "EPOCHS": 1, "EXAMPLES": 20, "RATES": (0.01,)},
 }
 
 
