@@ -17,7 +17,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-oldest faults lint format bench docs clean
+.PHONY: help demo test test-full test-oldest faults lint format bench papers docs clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -53,6 +53,9 @@ format: $(VENV)/dev.stamp ## apply the formatter and the safe fixes
 
 bench: $(VENV)/bench.stamp ## the benchmarks, about half an hour; ARGS="--only entries" narrows them
 	@$(PY) -m benchmarks.run $(ARGS)
+
+papers: $(VENV)/bench.stamp ## papers about freezing, repeated in small; ARGS="--only bitfit" narrows them, ARGS=--write writes the page
+	@TF_CPP_MIN_LOG_LEVEL=2 KERAS_BACKEND="$${KERAS_BACKEND:-jax}" $(PY) -m benchmarks.papers.run $(ARGS)
 
 # The variable turns off the theme's banner on MkDocs 2; the extra pins MkDocs 1.
 docs: $(VENV)/docs.stamp ## the documentation, in site/, once every example in it has run
