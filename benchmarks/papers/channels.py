@@ -17,17 +17,19 @@ from keras import layers
 
 import frostline as fl
 from benchmarks.measure import peak_beyond
-from benchmarks.papers.paper import Arrays, Measured, Paper, above, gap, split
+from benchmarks.papers.paper import Arrays, Measured, Paper, above, split
 from benchmarks.papers.run import main
 from benchmarks.papers.tasks import (
     BYTES,
     Run,
+    beside,
     code,
     compiled,
     excerpts,
     falling,
     few,
     manual,
+    order,
     scored,
     tuned,
 )
@@ -186,7 +188,7 @@ def costs(seed: int) -> dict[str, tuple[float, ...]]:
     found = {}
     for name, (model, step) in steps().items():
         slots = sum(variable.value.nbytes for variable in model.optimizer.variables)
-        memory = peak_beyond(step) or math.nan
+        memory = peak_beyond(step) or 0.0
         found[name] = (
             statistics.median(taken[name]),
             memory,
@@ -214,22 +216,22 @@ def verdict(found: dict[str, np.ndarray]) -> str:
     def share(of: dict[str, np.ndarray], one: str, other: str) -> str:
         return f"{np.mean(of[one]) / np.mean(of[other]):.2f}"
 
-    def order(shows: bool) -> str:
-        return "shows" if shows else "does not show"
+    def accurate(name: str) -> str:
+        one, other = accuracy[name], accuracy[LORA]
+        return f"{beside(one, other)} LoRA, {order(above(one, other))}"
 
-    s2ft, shira = above(accuracy[HEADS], accuracy[LORA]), above(accuracy[ENTRIES], accuracy[LORA])
-    faster = all(above(milliseconds[other], milliseconds[HEADS]) for other in (ALL, LORA))
-    smaller = all(above(memory[other], memory[HEADS]) for other in (ALL, LORA))
+    def cheaper(of: dict[str, np.ndarray]) -> str:
+        shows = all(above(of[other], of[HEADS]) for other in (ALL, LORA))
+        return (
+            f"{share(of, HEADS, LORA)} of LoRA's and {share(of, HEADS, ALL)} of that of all, "
+            f"{order(shows)}; with random entries {share(of, ENTRIES, LORA)} of LoRA's"
+        )
+
     return (
-        f"Accuracy: heads and channels above LoRA {order(s2ft)} "
-        f"({gap(accuracy[HEADS], accuracy[LORA])}), random entries above LoRA {order(shira)} "
-        f"({gap(accuracy[ENTRIES], accuracy[LORA])}). Time: heads and channels below LoRA and all "
-        f"{order(faster)}: a step takes {share(milliseconds, HEADS, LORA)} of LoRA's and "
-        f"{share(milliseconds, HEADS, ALL)} of that of all; with random entries it takes "
-        f"{share(milliseconds, ENTRIES, LORA)} of LoRA's. Memory at the peak of a step: heads and "
-        f"channels below LoRA and all {order(smaller)}: {share(memory, HEADS, LORA)} of LoRA's and "
-        f"{share(memory, HEADS, ALL)} of that of all; random entries "
-        f"{share(memory, ENTRIES, LORA)} of LoRA's. The optimizer keeps the same for the three."
+        f"Accuracy: heads and channels are {accurate(HEADS)}; random entries are "
+        f"{accurate(ENTRIES)}. Time: a step with heads and channels takes {cheaper(milliseconds)}. "
+        f"Memory at the peak of a step: heads and channels take {cheaper(memory)}. What the "
+        "optimizer keeps is the same for the three."
     )
 
 
@@ -261,8 +263,8 @@ PAPER = Paper(
         '`fl.smallest(n, by="random", scope="model")`, or rows by `fl.heads([head])` and '
         f"`fl.at[channels, :]`. Adam, {EPOCHS} epochs; the learning rate of each is the best of "
         "four on validation data. A seed draws the training data and what trains. Steps are timed "
-        f"{WIDE} wide, a batch of {BATCH}, interleaved in random order; memory is what a step takes "
-        "at its peak beyond what is there between steps."
+        f"{WIDE} wide, a batch of {BATCH}, interleaved in random order; memory is what a step "
+        "takes at its peak beyond what is there between steps."
     ),
     measures=(
         "next byte right, %",

@@ -14,7 +14,7 @@ from keras import layers
 import frostline as fl
 from benchmarks.papers.paper import Arrays, Measured, Paper, Split, above, digits, split
 from benchmarks.papers.run import main
-from benchmarks.papers.tasks import Run, beside, compiled, falling, scored, tuned
+from benchmarks.papers.tasks import Run, beside, compiled, falling, order, scored, tuned
 
 TUNED, CHOSEN_BY, TESTED = 200, 100, 600
 """Examples of the changed kind: to tune on, to choose the learning rate by, to report."""
@@ -132,20 +132,17 @@ def verdict(found: dict[str, np.ndarray]) -> str:
     first, last, everything = (found[name] for name in (FIRST, LAST, ALL))
     first_in, last_in, all_in = (rows[:, :-1].mean(axis=1) for rows in (first, last, everything))
     first_out, last_out, all_out = (rows[:, -1] for rows in (first, last, everything))
-    shows = {
-        "input": above(first_in, last_in) and not above(all_in, first_in),
-        "labels": above(last_out, first_out) and not above(all_out, last_out),
-    }
     best = {
         shift: max(BLOCKS, key=lambda name: found[name][:, place].mean())
         for place, shift in enumerate(SHIFTS)
     }
     return (
-        f"For changed images the order {'shows' if shows['input'] else 'does not show'}: on the "
-        f"mean of noise, blur and contrast the first block is {beside(first_in, last_in)} the last "
-        f"layer and {beside(first_in, all_in)} all. For changed labels it "
-        f"{'shows' if shows['labels'] else 'does not show'}: the last layer is "
-        f"{beside(last_out, first_out)} the first block and {beside(last_out, all_out)} all. "
+        "Changed images (the mean of noise, blur and contrast): the first block is "
+        f"{beside(first_in, last_in)} the last layer, {order(above(first_in, last_in))}, and "
+        f"{beside(first_in, all_in)} all, {order(not above(all_in, first_in))}. Changed "
+        f"labels: the last layer is {beside(last_out, first_out)} the first block, "
+        f"{order(above(last_out, first_out))}, and {beside(last_out, all_out)} all, "
+        f"{order(not above(all_out, last_out))}. "
         f"The highest means: {', '.join(f'{shift}: {name}' for shift, name in best.items())}."
     )
 
@@ -168,11 +165,12 @@ PAPER = Paper(
         "for changed outputs."
     ),
     setup=(
-        "A network of three blocks of convolutions and an output layer learns 897 of scikit-learn's "
-        f"digits, and is tuned on {TUNED} others that are changed: noise, blur, a fifth of the "
-        'contrast, or labels `9 - y`. `fl.train_only(model, "block1/*")` and the like. Adam, '
-        f"{EPOCHS} epochs; the learning rate of each condition and change is the best of four on "
-        "validation data."
+        "A network of three blocks of convolutions and an output layer learns 897 of "
+        f"scikit-learn's digits, and is tuned on {TUNED} others that are changed: noise, blur, a "
+        "fifth of the contrast, or labels `9 - y`. "
+        '`fl.train_only(model, "block1/*")` tunes the first block. '
+        f"Adam, {EPOCHS} epochs; the learning rate of each condition and change is the best of "
+        "four on validation data."
     ),
     measures=tuple(f"accuracy with changed {shift}, %" for shift in SHIFTS),
     measure=measure,

@@ -91,6 +91,8 @@ def tuned(
     rates it is not compiled anew.
     """
     runs = []
+    # Also what does not train without a freeze: the kernel that LoRA is added to.
+    whole = [path for path, variable in fl.weights(model).items() if not variable.trainable]
     for rate in rates:
         fl.restore(model, start)
         for variable in model.optimizer.variables:
@@ -100,6 +102,9 @@ def tuned(
         options: Any = {"epochs": epochs, "batch_size": batch_size, "verbose": 0}
         model.fit(*data.train, **options, callbacks=[falling(rate, epochs)])
         assert_same_bits(model, held)
+        after = fl.snapshot(model)
+        for path in whole:
+            assert after[path].tobytes() == start[path].tobytes(), f"{path}: changed"
         validation, _ = scored(model, data.validation)
         runs.append(Run(rate, validation, *scored(model, data.test)))
     return min(runs, key=lambda run: run.validation)
@@ -117,3 +122,7 @@ def beside(one: np.ndarray, other: np.ndarray) -> str:
     """Where one condition lies beside another: `above (+1.2 ± 0.3, above in 5 of 5)`."""
     word = "above" if above(one, other) else "below" if above(other, one) else "level with"
     return f"{word} ({gap(one, other)})"
+
+
+def order(shows: bool) -> str:
+    return "as in the paper" if shows else "which is not the order of the paper"
