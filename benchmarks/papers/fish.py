@@ -36,7 +36,7 @@ TRAINED, CHOSEN_BY, TESTED = 8000, 3000, 6000
 PRETRAINED = 2**18
 SCORED = 1000
 """Examples that the Fisher information is computed from."""
-EPOCHS, PRETRAINING = 8, 3
+EPOCHS, PRETRAINING = 6, 3
 TUNING = 1000
 """The seed that the learning rates are chosen with."""
 NOTHING, ALL = "nothing", "all"

@@ -14,7 +14,7 @@ from keras import layers
 import frostline as fl
 from benchmarks.papers.paper import Arrays, Measured, Paper, Split, above, digits, split
 from benchmarks.papers.run import main
-from benchmarks.papers.tasks import Run, beside, compiled, falling, order, scored, tuned
+from benchmarks.papers.tasks import Run, beside, compiled, falling, order, restart, scored, tuned
 
 TUNED, CHOSEN_BY, TESTED = 200, 100, 600
 """Examples of the changed kind: to tune on, to choose the learning rate by, to report."""
@@ -92,7 +92,7 @@ def pretrained(data: Split, seed: int) -> dict[str, np.ndarray]:
     """New initial weights, trained on digits as they are."""
     model = prepared("*")
     keras.utils.set_random_seed(seed)
-    fl.restore(model, fl.snapshot(network()))
+    restart(model, fl.snapshot(network()))
     options: Any = {"batch_size": 23, "epochs": PRETRAINING, "verbose": 0}
     model.fit(*data.train, **options, callbacks=[falling(0.003, PRETRAINING)])
     return fl.snapshot(model)

@@ -65,6 +65,13 @@ def falling(rate: float, epochs: int) -> keras.callbacks.Callback:
     )
 
 
+def restart(model: Any, start: Mapping[str, np.ndarray]) -> None:
+    """The weights of `start`, and the optimizer as a new one. A new one would be compiled again."""
+    fl.restore(model, start)
+    for variable in model.optimizer.variables:
+        variable.assign(np.zeros(variable.shape))
+
+
 @dataclass(frozen=True)
 class Run:
     """One training: its learning rate, losses in nats, accuracy in percent."""
@@ -94,9 +101,7 @@ def tuned(
     # Also what does not train without a freeze: the kernel that LoRA is added to.
     whole = [path for path, variable in fl.weights(model).items() if not variable.trainable]
     for rate in rates:
-        fl.restore(model, start)
-        for variable in model.optimizer.variables:
-            variable.assign(np.zeros(variable.shape))
+        restart(model, start)
         held = frozen_values(model)
         keras.utils.set_random_seed(seed)
         options: Any = {"epochs": epochs, "batch_size": batch_size, "verbose": 0}
