@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
 RESULTS = HERE / "results"
 BACKENDS = {"jax": ("JAX", "jax"), "torch": ("PyTorch", "torch")}
-NAMES = ("deconstructing_tickets", "batchnorm_only", "bitfit")
+NAMES = ("deconstructing_tickets", "batchnorm_only", "bitfit", "fish", "surgical", "channels")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +66,7 @@ def run(paper: Paper, seeds: int) -> dict[str, Any]:
         for seed in progress.track(range(seeds), description=paper.name):
             rows.append(paper.measure(seed))
     conditions = {
-        name: [[float(f"{number:.6g}") for number in row[name]] for row in rows] for name in rows[0]
+        name: [[float(f"{number:.8g}") for number in row[name]] for row in rows] for name in rows[0]
     }
     return {"where": _where(), "conditions": conditions}
 

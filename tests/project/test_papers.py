@@ -15,6 +15,16 @@ SMALL = {
     "deconstructing_tickets": {"EPOCHS": 1, "BATCH": 500, "RATES": (0.01,)},
     "batchnorm_only": {"EPOCHS": 1, "BATCH": 500, "BLOCKS": 2, "FILTERS": 2, "RATES": (0.01,)},
     "bitfit": {"BEFORE": 1, "EPOCHS": 1, "EXAMPLES": 20, "RATES": (0.01,)},
+    "fish": {
+        **{"EPOCHS": 1, "PRETRAINING": 1, "PRETRAINED": 256, "SCORED": 10, "RATES": (0.01,)},
+        **dict.fromkeys(["TRAINED", "CHOSEN_BY", "TESTED"], 100),
+    },
+    "surgical": {"EPOCHS": 1, "PRETRAINING": 1, "RATES": (0.01,)},
+    "channels": {
+        **{"EPOCHS": 1, "PRETRAINING": 1, "PRETRAINED": 32, "TRAINED": 16, "RATES": (0.01,)},
+        **{"CHOSEN_BY": 100, "TESTED": 100, "NARROW": 16, "WIDE": 32, "BLOCKS": 1},
+        **{"WARM": 1, "ROUNDS": 1},
+    },
 }
 
 
@@ -32,7 +42,14 @@ def small(request, monkeypatch):
         made.cache_clear()
 
 
-@pytest.mark.parametrize("small", run.NAMES, indirect=True)
+LONG = {"surgical"}
+
+
+@pytest.mark.parametrize(
+    "small",
+    [pytest.param(name, marks=pytest.mark.full if name in LONG else ()) for name in run.NAMES],
+    indirect=True,
+)
 def test_a_paper_runs_and_measures_what_is_stored(small):
     found = run.run(small.PAPER, 1)
     known = run.stored()[small.PAPER.name]["conditions"]
