@@ -1,13 +1,14 @@
 """Add two tokens to a language model, and train only what belongs to them.
 
 A small GPT-2 and a small Llama of KerasHub, from random weights, learn Python from the source of
-the standard library. Then the new tokens learn to begin an import and a class.
+the standard library. Then the new tokens learn to begin an import and a function.
 
 Run it: `python examples/new_tokens_language_model.py` (it needs keras-hub and tokenizers).
 """
 
 import ast
 import pathlib
+import random
 import subprocess
 import sys
 import tempfile
@@ -19,10 +20,10 @@ import tokenizers
 
 import frostline as fl
 
-VOCABULARY, LENGTH = 600, 16
-TOKENS = {"<|import|>": "import ", "<|class|>": "class "}
+VOCABULARY, LENGTH = 600, 12
+TOKENS = {"<|import|>": "import ", "<|def|>": "def "}
 NEW = [VOCABULARY, VOCABULARY + 1]
-FIT = {"batch_size": 64, "shuffle": False, "verbose": 0}
+FIT = {"batch_size": 128, "shuffle": False, "verbose": 0}  # KerasHub's `fit` does not shuffle
 SIZES = {"num_layers": 2, "hidden_dim": 64, "intermediate_dim": 128}
 
 
@@ -101,7 +102,7 @@ def drift(model, base, copied):
 
 def grow(make, tokenizer, texts, folder):
     keras.utils.set_random_seed(0)
-    old = compiled(make(VOCABULARY), keras.optimizers.AdamW(0.004))
+    old = compiled(make(VOCABULARY), keras.optimizers.AdamW(0.005))
     newline = tokenizer.token_to_id("Ċ")
     old.fit(**lesson(*encoded(tokenizer, texts, [newline] * len(texts))), epochs=4)
 
@@ -115,15 +116,15 @@ def grow(make, tokenizer, texts, folder):
     fl.train_only(model, "*token_embedding/*", fl.tokens(NEW))
     pairs = [
         (token, text)
-        for token, word in zip(NEW, TOKENS.values(), strict=True)
         for text in texts
+        for token, word in zip(NEW, TOKENS.values(), strict=True)
         if text.startswith(word)
     ]
     firsts, chosen = zip(*pairs, strict=True)
     ids, used = encoded(tokenizer, chosen, firsts)
     np.savez(folder / "data.npz", ids=ids, used=used)
     data = lesson(ids, used)
-    compiled(model, keras.optimizers.AdamW(0.2))
+    compiled(model, keras.optimizers.AdamW(0.1))
     before = [generated(model, tokenizer, new) for new in NEW]
     losses = model.fit(**data, epochs=3).history["loss"]
     model.save(folder / "half.keras")
@@ -138,7 +139,7 @@ def grow(make, tokenizer, texts, folder):
     masked = keras.saving.load_model(folder / "base.keras", compile=False)
     for variable in masked.weights:
         variable.trainable = "token_embedding" in variable.path
-    compiled(masked, MaskedAdamW(0.2)).fit(**data, epochs=6)
+    compiled(masked, MaskedAdamW(0.1)).fit(**data, epochs=6)
 
     return {
         "trained": fl.summary(model).size - fl.summary(model).frozen,
@@ -162,7 +163,7 @@ def resume(folder):
     model = keras.saving.load_model(folder / "half.keras", compile=False)
     # The tasks of KerasHub have a `compile` of their own, which Keras does not call when it loads
     # one. These lines bring the optimizer's state back.
-    compiled(model, keras.optimizers.AdamW(0.2))
+    compiled(model, keras.optimizers.AdamW(0.1))
     model.optimizer.build(model.trainable_variables)
     model.load_weights(folder / "half.keras")
     model.fit(**data, initial_epoch=3, epochs=6)
@@ -188,6 +189,7 @@ def report(name, result):
 
 def main():
     texts = list(statements())
+    random.Random(0).shuffle(texts)
     tokenizer = tokenizers.ByteLevelBPETokenizer()
     tokenizer.train_from_iterator(texts, vocab_size=VOCABULARY, show_progress=False)
     tokenizer.add_special_tokens(list(TOKENS))

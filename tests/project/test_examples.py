@@ -95,7 +95,7 @@ def test_new_tokens_learn_alone_in_tied_and_untied_language_models():
         result = results[name]
         assert result["trained"] == entries
         assert result["losses"][-1] < result["losses"][0]
-        assert result["after"] != result["before"]
+        assert [text.split()[0] for text in result["after"]] == ["import", "def"]
         np.testing.assert_array_equal(result["resumed"], result["logits"])
         np.testing.assert_array_equal(result["from_delta"], result["logits"])
         assert result["delta_bytes"] < 20_000
