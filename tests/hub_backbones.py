@@ -25,11 +25,11 @@ from keras_hub.src.models.vae.vae_backbone import VAEBackbone
 
 hub, parts = keras_hub.models, keras_hub.layers
 VOCABULARY, LENGTH, BATCH = 20, 6, 2
-TEXT = {"num_layers": 1, "hidden_dim": 32, "intermediate_dim": 24}
-HEADS = TEXT | {"num_heads": 4}
-PLACED = HEADS | {"max_sequence_length": LENGTH}
-GROUPED = TEXT | {"num_query_heads": 4, "num_key_value_heads": 2}
-EXPERTS = {"num_experts": 2, "top_k": 2}
+TEXT: dict[str, Any] = {"num_layers": 1, "hidden_dim": 32, "intermediate_dim": 24}
+HEADS: dict[str, Any] = TEXT | {"num_heads": 4}
+PLACED: dict[str, Any] = HEADS | {"max_sequence_length": LENGTH}
+GROUPED: dict[str, Any] = TEXT | {"num_query_heads": 4, "num_key_value_heads": 2}
+EXPERTS: dict[str, Any] = {"num_experts": 2, "top_k": 2}
 
 
 @dataclass(frozen=True)

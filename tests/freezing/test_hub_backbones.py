@@ -231,6 +231,21 @@ def assert_read_through_the_output(named: Any, masks: Any, outputs: Any) -> None
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("name", sorted(KEPT))
+def test_the_smallest_head_is_one_of_these_heads(name):
+    model = model_of(ALL[name])
+    masks = frozen_by(model, fl.heads(1))
+    for weight in weights(model):
+        mask = masks.get(id(weight.variable), False)
+        old = value(weight.variable)
+        weight.variable.assign(np.where(mask, old / 1e3, old + np.sign(old)))
+    chosen = frozen_by(model, fl.smallest(1, of="heads"))
+    assert chosen.keys() == masks.keys()
+    for key, mask in masks.items():
+        assert (chosen[key] == mask).all()
+
+
+@pytest.mark.once
 def test_heads_of_the_images_of_qwen():
     """Its encoder takes images of any size one by one, so that no batch of them is trained on."""
     layer = Qwen3_5VisionAttention(24, 4)
