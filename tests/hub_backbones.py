@@ -43,7 +43,7 @@ class Small:
     heads: tuple[int, ...] | None = (0, 1, 3)  # to freeze: all of a key/value head, half of one
     tokens: bool = True  # it has an embedding of a vocabulary
     anew: tuple[str, ...] = ()  # weights that its layers compute from others when they are loaded
-    unread: str = ""  # the path of layers whose outputs go nowhere: no token here asks for them
+    unread: tuple[str, ...] = ()  # in paths of layers that no token here asks for
     fails: Mapping[str, str] = field(default_factory=dict)  # backends it needs more for, and what
 
     def inputs(self, model: Any, vocabulary: int = VOCABULARY) -> Any:
@@ -661,7 +661,7 @@ ALL = {
             "input_features": np.random.default_rng(2).normal(size=(BATCH, 1, 8, 16)),
             "input_features_mask": np.zeros((BATCH, 1, 8)),
         },
-        unread="multimodal_embedding_processor",
+        unread=("mobile_net", "audio_encoder"),
     ),
     "Gemma4": Small(gemma4, given=WITH_SOUND, length=12),
     "GPT2": Small(text("GPT2Backbone", PLACED, dropout=0.0)),
