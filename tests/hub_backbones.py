@@ -549,12 +549,6 @@ ALL = {
         )
     ),
     "Bart": Small(text("BartBackbone", PLACED, dropout=0.0)),
-    "BASNet": Small(
-        lambda _: hub.BASNetBackbone(image_encoder=resnet(4), num_classes=1),
-        heads=None,
-        tokens=False,
-        size=64,
-    ),
     "Bert": Small(text("BertBackbone", PLACED, dropout=0.0)),
     "BLIP2": Small(blip2),
     "Bloom": Small(text("BloomBackbone", HEADS)),
@@ -841,6 +835,7 @@ ALL = {
 """By the class's name without `Backbone`."""
 
 WITHOUT = {
+    "BASNetBackbone": "has 48 million weights whatever its config, and no layers that others lack",
     "Backbone": "is the base class",
     "FeaturePyramidBackbone": "is a base class",
 }
