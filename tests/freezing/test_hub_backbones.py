@@ -40,6 +40,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:(.|\\n)*does not support masking:UserWarning"),
     pytest.mark.filterwarnings("ignore:(.|\\n)*looks like it has unbuilt state:UserWarning"),
     pytest.mark.filterwarnings("ignore:The 'rwkv_ops' package is not installed:UserWarning"),
+    pytest.mark.filterwarnings("ignore:(.|\\n)*Explicitly requested dtype int64:UserWarning"),
     pytest.mark.filterwarnings("ignore:Skipping nested container at:UserWarning"),
     # A backbone has weights that its outputs do not depend on, as the last pooling.
     pytest.mark.filterwarnings("ignore:Gradients do not exist for variables:UserWarning"),
