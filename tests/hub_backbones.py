@@ -493,6 +493,12 @@ PROMPTS = {
 }
 
 
+BOXES = {
+    "boxes": [[[0, 0.2, 0.3, 0.5, 0.6]], [[1, 0.3, 0.2, 0.4, 0.5]]],  # the image, and where
+    "box_labels": [[1], [1]],
+}
+
+
 def sam3(count: int) -> Any:
     sizes = {"num_layers": 1, "hidden_dim": 24, "intermediate_dim": 16, "num_heads": 4}
     pictures = {"image_shape": (28, 28, 3), "patch_size": 14}
@@ -765,7 +771,7 @@ ALL = {
         heads=None,
     ),
     "SAM": Small(sam, given=PROMPTS, tokens=False),
-    "SAM3PromptableConcept": Small(sam3, fails={"torch": "needs torchvision"}),
+    "SAM3PromptableConcept": Small(sam3, given=BOXES, fails={"torch": "needs torchvision"}),
     "SegFormer": Small(
         lambda _: hub.SegFormerBackbone(
             image_encoder=hub.MiTBackbone(**MIT, image_shape=(32, 32, 3)), projection_filters=12

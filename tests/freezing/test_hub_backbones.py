@@ -97,7 +97,7 @@ def freeze_some(model: Any, small: Small) -> None:
     if units:
         fl.freeze(model, units, fl.units([0]))
     if small.tokens:
-        fl.freeze(model, where=fl.tokens([1, -1]))
+        fl.freeze(model, where=fl.tokens([0, -1]))
     fl.freeze(model, [every[0], *every[5::7]])
     cut = [variable for variable in every[1::5] if len(variable.shape)]
     fl.freeze(model, cut, fl.at[..., :1])
