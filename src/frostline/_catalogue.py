@@ -9,7 +9,7 @@ Keras.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -139,38 +139,100 @@ def stock_of(layer: object) -> StockClass:
     return next((stock for stock in found if stock is not _UNKNOWN), _UNKNOWN)
 
 
-_HEADS_FIRST = {
+@dataclass(frozen=True)
+class Role:
+    """What a projection of an attention layer does with heads."""
+
+    output: bool = False  # it sums over heads; every other projection makes them
+    shared: bool = False  # it makes key/value heads, each of which several query heads may read
+    runs: int = 1  # how often all heads come in it, one run after another
+
+
+_MADE, _SHARED, _FUSED, _OUTPUT = Role(), Role(shared=True), Role(runs=3), Role(output=True)
+ROLES: Mapping[str, Role] = {
+    name: role
+    for names, role in {
+        "query query_dense query_proj query_projector q_proj q_dense q pos_proj": _MADE,
+        "key key_dense key_proj key_projector k_proj k_dense k": _SHARED,
+        "value value_dense value_proj value_projector v_proj v_dense v": _SHARED,
+        "qkv qkv_dense query_key_value attention_qkv attention_qkv2": _FUSED,
+        "output output_dense output_proj output_projector attention_output out_proj": _OUTPUT,
+        "o_proj o_dense proj projection attention_proj attention_proj2 post": _OUTPUT,
+    }.items()
+    for name in names.split()
+}
+"""What a projection does, by the attribute that holds it or by its name."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """A class of attention layers that has heads before features, also where both share an axis."""
+
+    roles: Mapping[str, Role] = field(default_factory=lambda: ROLES)
+    key_value_heads: int = 0  # how many, where its layers do not say so
+    beside: bool = False  # its projections hold something else too, behind the heads
+
+
+_HUB_ATTENTION = {
     "BloomAttention",
     "CachedGemma3Attention",
     "CachedGemmaAttention",
     "CachedMistralAttention",
     "CachedMixtralAttention",
     "DFineMultiheadAttention",
+    "DFineMultiscaleDeformableAttention",
+    "DINOV3Attention",
     "DisentangledSelfAttention",
+    "DismantledBlock",
     "FalconAttention",
     "GPTNeoXAttention",
+    "Gemma3VisionAttention",
+    "Gemma3nAudioAttention",
+    "Gemma3nAudioConformerAttention",
+    "Gemma3nAudioRelativePositionEmbedding",
+    "Gemma3nTextAttention",
+    "Gemma4AudioAttention",
+    "Gemma4AudioConformerAttention",
     "Gemma4TextAttention",
     "Gemma4VisionAttention",
     "GptOssAttention",
     "LlamaAttention",
+    "MultiHeadAttentionWithDownsampling",
+    "MultiHeadAttentionWithRelativePE",
+    "PaliGemmaVitAttention",
     "Phi3Attention",
     "Qwen3Attention",
     "Qwen3MoeAttention",
     "Qwen3_5Attention",
+    "Qwen3_5VisionAttention",
     "QwenAttention",
     "QwenMoeAttention",
+    "RoformerAttention",
+    "SAM3Attention",
+    "SAM3RoPEAttention",
+    "SegFormerMultiheadAttention",
+    "SelfAttention",
     "SmolLM3Attention",
+    "T5MultiHeadAttention",
     "VideoPrismAttention",
+    "WindowAttention",
+}
+_ATTENTION = dict.fromkeys(_HUB_ATTENTION, Attention()) | {
+    "MultiQueryAttention2d": Attention(key_value_heads=1),
+    "SingleStreamBlock": Attention(roles={"linear1": _FUSED, "linear2": _OUTPUT}, beside=True),
 }
 
 
-def has_heads_first(attention: object) -> bool:
+def attention_of(layer: object) -> Attention | None:
+    """How an attention layer of KerasHub, or of a subclass, arranges its heads; None for others."""
+    kinds = (kind for kind in type(layer).__mro__ if kind.__module__.startswith("keras_hub."))
+    found = (_ATTENTION.get(kind.__name__) for kind in kinds)
+    return next((attention for attention in found if attention), None)
+
+
+def has_heads_first(layer: object) -> bool:
     """Whether heads come before features in the activations of an attention layer.
 
     So it is in Keras's own and in those of KerasHub. Of another class nothing is known.
     """
-    known = any(
-        kind.__name__ in _HEADS_FIRST and kind.__module__.startswith("keras_hub.")
-        for kind in type(attention).__mro__
-    )
-    return known or stock_of(attention).makes[1] == "EinsumDense"
+    return attention_of(layer) is not None or stock_of(layer).makes[1] == "EinsumDense"

@@ -312,6 +312,27 @@ def test_a_freeze_that_the_file_would_lose_is_refused(tmp_path):
     model.save_weights(tmp_path / "model.weights.h5")
 
 
+@keras.saving.register_keras_serializable("test_files")
+class Scaled(keras.layers.Layer):
+    """Its weight has the name that Keras gives, which counts on while Python runs."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],))
+
+    def call(self, inputs):
+        return inputs * self.scale
+
+
+def test_a_weight_without_a_name_of_its_own_is_restored(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), Scaled(), Scaled()])
+    fl.freeze(model, [layer.scale for layer in model.layers], fl.at[:2])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.layers[0].scale.name != model.layers[0].scale.name
+    assert_all_same_bits(frozen_masks(loaded), frozen_masks(model))
+    assert_all_same_bits(values(loaded), values(model))
+
+
 def test_a_file_of_another_architecture_is_refused(tmp_path):
     model = frozen_variously(functional())
     model.save(tmp_path / "model.keras")

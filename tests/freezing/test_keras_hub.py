@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import frostline as fl
-from frostline._errors import SelectionError
 from frostline._freezing.layer import PartlyFrozen
 from helpers import (
     array,
@@ -289,20 +288,6 @@ def test_heads_are_what_the_output_reads_through_them(make, picked, inputs):
     assert np.abs(full - silent).max() > 1e-4
     fill(lambda mask: ~mask, noise, projections)
     assert np.abs(run() - silent).max() > 1e-3
-
-
-@pytest.mark.once
-def test_heads_without_an_axis_of_their_own_are_refused():
-    model = hub.GPTNeoXBackbone(**TRANSFORMER, num_heads=4, dropout=0.0)
-    fl.freeze(model, "*query_key_value/*", fl.heads([0, 1]))
-    before = frozen_masks(model)
-    message = (
-        r"attention_output/kernel: the 4 heads of this GPTNeoXAttention have no axis of their own "
-        r"here; got heads\(2\) .*Name its other weights, and use fl\.at"
-    )
-    with pytest.raises(SelectionError, match=message):
-        fl.freeze(model, where=fl.heads(2))
-    assert_all_same_bits(frozen_masks(model), before)
 
 
 # --- what KerasHub does by itself ---------------------------------------------------------------

@@ -82,6 +82,36 @@ MUTATIONS = [
         tests=("selections/test_choosing.py::test_a_function_is_asked_once",),
     ),
     Mutation(
+        name="heads in one axis take turns",
+        invariant=16,
+        file="_selections/parts.py",
+        old="once = np.repeat(picked, self.width)",
+        new="once = np.tile(picked, self.width)",
+        tests=(
+            "freezing/test_hub_backbones.py::test_heads_are_what_the_output_reads_through_them[T5]",
+        ),
+    ),
+    Mutation(
+        name="queries, keys and values of a head lie side by side",
+        invariant=16,
+        file="_selections/heads.py",
+        old="divmod(size - beside, role.runs * count)",
+        new="divmod(size - beside, count)",
+        tests=(
+            "freezing/test_hub_backbones.py::test_heads_are_what_the_output_reads_through_them[SwinTransformer]",
+        ),
+    ),
+    Mutation(
+        name="what is beside the heads counts as heads",
+        invariant=16,
+        file="_selections/heads.py",
+        old="    if known.beside:",
+        new="    if not known.beside:",
+        tests=(
+            "freezing/test_hub_backbones.py::test_heads_are_what_the_output_reads_through_them[Flux]",
+        ),
+    ),
+    Mutation(
         name="a key/value head goes with the first head that reads it",
         invariant=16,
         file="_selections/parts.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pathlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import frostline as fl
-from frostline._catalogue import has_heads_first
+from frostline._catalogue import ROLES, has_heads_first
 
 pytestmark = pytest.mark.once
 
@@ -54,15 +55,34 @@ def test_as_many_features_as_heads(backbone: Callable[[int], Any]) -> None:
 def test_each_attention_layer_of_keras_hub_is_known() -> None:
     root = pathlib.Path(inspect.getfile(keras_hub)).parent / "src" / "models"
     unknown = set()
-    for path in root.rglob("*attention.py"):
+    for path in root.rglob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        if "Dense(" not in source and "Conv2D(" not in source:
+            continue
         name = ".".join(path.relative_to(root.parents[2]).with_suffix("").parts)
         for kind in vars(importlib.import_module(name)).values():
-            if not (inspect.isclass(kind) and kind.__module__ == name):
-                continue
-            if not issubclass(kind, keras.layers.Layer) or "Attention" not in kind.__name__:
-                continue
-            layer = object.__new__(kind)
-            if "EinsumDense(" in inspect.getsource(kind) and not has_heads_first(layer):
-                unknown.add(kind.__name__)
-    # Its heads share an axis with the levels of an image.
-    assert unknown == {"DFineMultiscaleDeformableAttention"}
+            if inspect.isclass(kind) and kind.__module__ == name and makes_heads(kind):
+                layer = object.__new__(kind)
+                if not has_heads_first(layer):
+                    unknown.add(kind.__name__)
+    # One mixes heads and positions before its output, one is a recurrence over the sequence, and
+    # two are around a layer that has the heads.
+    assert unknown == {
+        "Attention2d",
+        "DisentangledAttentionEncoder",
+        "MultiHeadAttentionPooling",
+        "RWKV7TimeMix",
+    }
+
+
+def makes_heads(kind: type) -> bool:
+    """Whether a class counts heads, and has projections of its own."""
+    if not issubclass(kind, keras.layers.Layer):
+        return False
+    source = inspect.getsource(kind)
+    made = re.findall(r"self\._?(\w+) = [\w.]*(?:Dense|Conv2D)\(", source)
+    counts = re.search(r"self\._?(n|num)_?(\w+_)?heads? = |self\.heads = ", source)
+    called = "Attention" in kind.__name__ and re.search(r"Dense\(|\bConv2D\(", source)
+    return bool(
+        counts and (called or any(name in ROLES and not ROLES[name].output for name in made))
+    )

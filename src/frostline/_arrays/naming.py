@@ -14,6 +14,15 @@ def key_in(mapping: Container[str], names: Sequence[str]) -> str | None:
     return next((name for name in names if name in mapping), None)
 
 
+def kind_of(name: str) -> str:
+    """A name without the number that Keras adds where a name is given by itself.
+
+    >>> kind_of("dense_3/"), kind_of("variable")
+    ('dense/', 'variable')
+    """
+    return re.sub(r"_\d+(?=/?$)", "", name)
+
+
 def named_by(keys: Iterable[Any], weights: Iterable[tuple[H, Sequence[str]]]) -> dict[Any, list[H]]:
     """The weights that each key names: none for an unknown key, several for an ambiguous one.
 
@@ -92,5 +101,5 @@ def _by_name(paths: Sequence[str], places: Iterable[int], depth: int) -> dict[st
 def _by_kind(names: Iterable[str]) -> dict[str, list[str]]:
     kinds: dict[str, list[str]] = {}
     for name in names:
-        kinds.setdefault(re.sub(r"_\d+(?=/?$)", "", name), []).append(name)
+        kinds.setdefault(kind_of(name), []).append(name)
     return kinds

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from frostline import _keras
+from frostline._arrays.naming import kind_of
 from frostline._arrays.plan import Plan, plan_from_config
 from frostline._arrays.stored import StoredWeight
 from frostline._errors import RestoreError
@@ -74,7 +75,7 @@ def find_described(
         if variable is None and not exists:
             missing.append(weight)
             continue
-        if variable is None or variable.name != weight["name"]:
+        if variable is None or kind_of(variable.name) != kind_of(weight["name"]):
             fault = fault or f"no {weight['path']} where it was"
             continue
         # Unpacked once: a layer looks again each time that a weight is made.

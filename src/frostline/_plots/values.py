@@ -17,7 +17,7 @@ from frostline._errors import PlotError, SelectionError
 from frostline._freezing.request import asked
 from frostline._plots.arrange import Arrangement, arrangement
 from frostline._plots.maps import Subject, in_pieces
-from frostline._selections.heads import head_axis
+from frostline._selections.heads import head_parts
 from frostline._summaries import Row
 from frostline._weights.earlier import Earlier, Words
 from frostline._weights.tree import Found, read_value
@@ -46,8 +46,8 @@ def arrangement_of(weight: Found) -> Arrangement:
     heads = None
     # An axis that may or may not be the heads is an axis like another.
     with contextlib.suppress(SelectionError):
-        heads = head_axis(seen, "plot")
-    axis = None if heads is None else heads.axis
+        heads = head_parts(seen, "plot")
+    axis = None if heads is None or heads.width > 1 else heads.axes[0]
     return arrangement(seen.name, seen.shape, stock, Equation.parse(owner.equation), axis)
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from frostline._errors import SelectionError
+from frostline._selections.heads import head_parts
 from frostline._selections.index import shorten
 from frostline._selections.parts import Blocks, Parts
-from frostline._selections.structure import head_parts, unit_parts
+from frostline._selections.structure import unit_parts
 from frostline._selections.weight import Weight
 
 REDUCTIONS = {"mean": np.mean, "sum": np.sum, "min": np.min, "max": np.max}

@@ -1,40 +1,28 @@
 """Where the heads of an attention layer are in the weights of its projections.
 
-Known by what a layer says of itself and not by its class: how many heads it has, and the equations
-of its `EinsumDense` layers.
+Known by what a layer says of itself: how many heads it has, and the equations of its `EinsumDense`
+layers. Heads that share an axis with their features are known in the classes of the catalogue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from frostline._arrays.equation import Equation
-from frostline._catalogue import has_heads_first, stock_of
+from frostline._catalogue import ROLES, Role, attention_of, has_heads_first, stock_of
+from frostline._errors import SelectionError
+from frostline._selections.parts import Parts
 from frostline._selections.weight import Weight
 
-# What layers call the number of their heads, with or without an underscore in front.
-_QUERY_HEADS = ("num_heads", "num_query_heads", "num_attention_heads")
-_KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads")
+# What layers call the number of their heads, with or without an underscore in front. Where there
+# are several, the first counts.
+_QUERY_HEADS = ("num_heads", "num_query_heads", "num_attention_heads", "n_heads", "heads")
+_KEY_VALUE_HEADS = ("effective_num_kv_heads", "num_key_value_heads", "num_kv_heads")
 _NAMES = ("query", "key", "value")
-
-
-@dataclass(frozen=True)
-class HeadAxis:
-    """The axis of a weight that runs over heads.
-
-    Attributes:
-        axis: Which one.
-        count: How many heads it has.
-        queries: How many query heads the layer has: as many, or a multiple.
-    """
-
-    axis: int
-    count: int
-    queries: int
 
 
 @dataclass(frozen=True)
@@ -54,51 +42,61 @@ class _Candidate:
     """Heads end here: the kernel sums over them."""
 
 
-def head_axis(weight: Weight, got: str) -> HeadAxis | None:
-    """The axis of `weight` that runs over the heads of the layer around its own; None for no axis.
+@dataclass(frozen=True)
+class _Place:
+    """A projection, and the attention layer that it is of."""
+
+    attention: Any
+    counts: _Counts
+    layer: Any
+    """What the attention layer holds: the projection, or a layer around it alone."""
+    projection: Any
+
+    def error(self, weight: Weight, rule: str, got: str) -> SelectionError:
+        """An error that ends with the way out."""
+        return weight.error(rule.format(type(self.attention).__name__), got, "Use fl.at[...].")
+
+
+def head_parts(weight: Weight, got: str) -> Parts | None:
+    """Where the attention heads of the layer around its own are in a weight; None for no heads.
 
     Raises:
-        SelectionError: More than one axis may, or there is none in a projection that has heads.
-            `got` is the selection, for the message.
+        SelectionError: That is not known: more than one axis may run over heads, or there is none
+            in a projection that has heads. `got` is the selection, for the message.
     """
-    layers: tuple[Any, ...] = (None, None, *weight.layers)
-    attention, projection = layers[-2:]
-    counts = _counts(attention)
-    if counts is None or weight.name not in ("kernel", "bias"):
+    place = _place(weight)
+    if place is None or weight.name not in ("kernel", "bias"):
         return None
-    found = list(_candidates(projection, counts))
+    found = list(_candidates(place.layer, place.projection, place.counts))
     if not found:
-        if weight.name == "kernel" and _hides_heads(weight, counts):
-            raise weight.error(
-                f"the {counts.query} heads of this {type(attention).__name__} have no axis of "
-                "their own here",
-                got,
-                "Name its other weights, and use fl.at[...] for this one.",
-            )
-        return None
-    if len(found) > 1 and not has_heads_first(attention):
+        return _in_one_axis(weight, place, got)
+    equation = place.projection.equation
+    if len(found) > 1 and not has_heads_first(place.attention):
         axes = " or ".join(f"{one.axis} ({one.count})" for one in found)
-        raise weight.error(
-            f"the heads of this {type(attention).__name__} may be axis {axes} of the kernel of "
-            f"{projection.equation}",
-            got,
-            "Use fl.at[...].",
-        )
-    count = found[0].count
-    if counts.query % count:
-        raise weight.error(
-            f"{counts.query} query heads can not share {count} key/value heads evenly",
-            got,
-            "Use fl.at[...].",
-        )
-    equation = Equation.parse(projection.equation)
-    axis = equation.axis(found[0].letter, weight.name, projection.bias_axes)
-    return None if axis is None else HeadAxis(axis, count, counts.query)
+        rule = f"the heads of this {{}} may be axis {axes} of the kernel of {equation}"
+        raise place.error(weight, rule, got)
+    readers = _readers(weight, place, found[0].count, got)
+    axis = Equation.parse(equation).axis(found[0].letter, weight.name, place.projection.bias_axes)
+    return None if axis is None else Parts((axis,), place.counts.query, readers)
+
+
+def _place(weight: Weight) -> _Place | None:
+    """None where no layer around a weight's own says how many heads it has."""
+    *above, layer = weight.layers or (None,)
+    # A layer around a projection alone may clip what goes in and comes out.
+    while above and _counts(above[-1]) is None and len(weight.children(above[-1])) == 1:
+        layer = above.pop()
+    counts = _counts(above[-1]) if above else None
+    return None if counts is None else _Place(above[-1], counts, layer, weight.owner)
 
 
 def _counts(layer: Any) -> _Counts | None:
     query = _integer(layer, _QUERY_HEADS)
-    return None if query is None else _Counts(query, _integer(layer, _KEY_VALUE_HEADS) or query)
+    if query is None:
+        return None
+    known = attention_of(layer)
+    said = _integer(layer, _KEY_VALUE_HEADS) or (known.key_value_heads if known else 0)
+    return _Counts(query, said or query)
 
 
 def _integer(layer: Any, names: tuple[str, ...]) -> int | None:
@@ -106,15 +104,15 @@ def _integer(layer: Any, names: tuple[str, ...]) -> int | None:
     return next((int(n) for n in spelt if isinstance(n, int | np.integer) and n > 0), None)
 
 
-def _candidates(projection: Any, counts: _Counts) -> Iterator[_Candidate]:
+def _candidates(layer: Any, projection: Any, counts: _Counts) -> Iterator[_Candidate]:
     """A head has a number and features, so its axis is one of two that come or go together."""
     if stock_of(projection).product != "einsum" or not projection.built:
         return
     equation = Equation.parse(projection.equation)
     sizes = dict(zip(equation.kernel, map(int, projection.kernel.shape), strict=True))
     coming = {counts.query, counts.key_value}
-    if _is_named(projection, "query") != _is_named(projection, "key", "value"):
-        coming = {counts.query if _is_named(projection, "query") else counts.key_value}
+    if _is_named(layer, "query") != _is_named(layer, "key", "value"):
+        coming = {counts.query if _is_named(layer, "query") else counts.key_value}
     for letters, wanted in ((equation.summed, {counts.query}), (equation.produced, coming)):
         for letter in letters if len(letters) > 1 else ():
             if sizes[letter] in wanted:
@@ -122,24 +120,94 @@ def _candidates(projection: Any, counts: _Counts) -> Iterator[_Candidate]:
                 yield _Candidate(letter, equation.kernel.index(letter), sizes[letter], out)
 
 
-def _hides_heads(weight: Weight, counts: _Counts) -> bool:
+def _readers(weight: Weight, place: _Place, count: int, got: str) -> int:
+    queries = place.counts.query
+    if queries % count:
+        rule = f"{queries} query heads can not share {count} key/value heads evenly"
+        raise place.error(weight, rule, got)
+    return queries // count
+
+
+def _in_one_axis(weight: Weight, place: _Place, got: str) -> Parts | None:
+    """Where heads are that share an axis with their features."""
+    known, counts = attention_of(place.attention), place.counts
+    role = _role(place.attention, place.layer, known.roles if known else ROLES)
+    axis = None if known is None or role is None else _axis(weight, place.projection, role)
+    if known is None or role is None or axis is None:
+        if weight.name == "kernel" and _hides_heads(weight, place, role):
+            raise weight.error(
+                f"the {counts.query} heads of this {type(place.attention).__name__} have no axis "
+                "of their own here",
+                got,
+                "Name its other weights, and use fl.at[...] for this one.",
+            )
+        return None
+    if role.output and weight.name == "bias":
+        return None
+    count = counts.key_value if role.shared else counts.query
+    readers = _readers(weight, place, count, got)
+    size, beside = weight.shape[axis], 0
+    if known.beside:
+        beside = size - role.runs * place.attention.hidden_dim
+    width, rest = divmod(size - beside, role.runs * count)
+    if rest or width < 1:
+        rule = f"an axis of {size} does not hold {role.runs} times {count} heads of this {{}}"
+        raise place.error(weight, rule, got)
+    return Parts((axis,), counts.query, readers, width, beside)
+
+
+def _role(attention: Any, layer: Any, roles: Mapping[str, Role]) -> Role | None:
+    """What a layer does in an attention layer, by the attribute that holds it or by its name."""
+    for name, role in roles.items():
+        if any(getattr(attention, before + name, None) is layer for before in ("", "_")):
+            return role
+    return roles.get(layer.name)
+
+
+def _axis(weight: Weight, projection: Any, role: Role) -> int | None:
+    """The axis that heads and their features share; None where they do not share one."""
+    stock = stock_of(projection)
+    if stock.product == "einsum":
+        equation = Equation.parse(projection.equation)
+        letters = equation.summed if role.output else equation.produced
+        alone = len(letters) == 1
+        return equation.axis(letters, weight.name, projection.bias_axes) if alone else None
+    if stock.product not in ("matmul", "conv"):
+        return None
+    axes = stock.axes(weight.name)
+    ours = [axis.inputs if role.output else axis.outputs for axis in axes]
+    return ours.index(True) - len(axes) if True in ours else None
+
+
+def _hides_heads(weight: Weight, place: _Place, role: Role | None) -> bool:
     """Whether a kernel has heads side by side in one axis, where nothing says which they are.
 
     To be silent about it would freeze a part of a head. So it is for what is called a query, key or
     value, and for the other projections where heads come out of some and go into none. A layer that
     says how many heads it has and has none of these is no attention but a block around one.
     """
-    *_, attention, projection = weight.layers
-    if not _is_projection(projection):
-        return False
-    fellows = list(filter(_is_projection, weight.children(attention)))
-    ends = {found.out for fellow in fellows for found in _candidates(fellow, counts)}
-    named = all(any(_is_named(fellow, word) for fellow in fellows) for word in _NAMES)
-    return bool(ends or named) and (_is_named(projection, *_NAMES) or True not in ends)
+    products = ("matmul", "einsum", "conv")
+    fellows = [
+        (layer, projection)
+        for layer in weight.children(place.attention)
+        if stock_of(projection := _inside(weight, layer)).product in products
+    ]
+    roles = [_role(place.attention, layer, ROLES) for layer, _ in fellows]
+    shared = sum(role is not None and role.shared for role in roles)
+    named = all(any(_is_named(layer, word) for layer, _ in fellows) for word in _NAMES)
+    named = named or shared > 1 or any(role is not None and role.runs > 1 for role in roles)
+    ends = {one.out for layer, inner in fellows for one in _candidates(layer, inner, place.counts)}
+    makes = (role is not None and not role.output) or _is_named(place.layer, *_NAMES)
+    product = stock_of(place.projection).product
+    hidden = makes or (True not in ends and product != "conv")
+    return product in products and bool(ends or named) and hidden
 
 
-def _is_projection(layer: Any) -> bool:
-    return stock_of(layer).product in ("matmul", "einsum")
+def _inside(weight: Weight, layer: Any) -> Any:
+    """The layer that another is around, which has nothing else in it."""
+    while len(within := weight.children(layer)) == 1:
+        layer = within[0]
+    return layer
 
 
 def _is_named(layer: Any, *words: str) -> bool:

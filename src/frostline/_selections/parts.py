@@ -20,18 +20,24 @@ class Parts:
         count: How many parts there are.
         readers: How many consecutive parts share a position: query heads that read one key/value
             head. It is selected when all of them are.
+        width: How many consecutive positions a part takes: heads and their features in one axis.
+        beside: How many positions at the end belong to no part.
     """
 
     axes: tuple[int, ...]
     count: int
     readers: int = 1
+    width: int = 1
+    beside: int = 0
 
     def mask(self, weight: Weight, picked: np.ndarray) -> np.ndarray:
         """The entries of the parts picked, a boolean array `(count,)`, in the weight's shape."""
         if self.readers > 1:
             picked = np.all(picked.reshape(-1, self.readers), axis=1)
         sizes = [weight.shape[axis] for axis in self.axes]
-        along = np.tile(picked, math.prod(sizes) // max(picked.size, 1)).reshape(sizes)
+        once = np.repeat(picked, self.width)
+        along = np.tile(once, (math.prod(sizes) - self.beside) // max(once.size, 1))
+        along = np.pad(along, (0, self.beside)).reshape(sizes)
         rank = len(weight.shape)
         here = {axis % rank for axis in self.axes}
         shape = [size if axis in here else 1 for axis, size in enumerate(weight.shape)]
@@ -42,9 +48,11 @@ class Parts:
         rank = scores.ndim
         here = sorted(axis % rank for axis in self.axes)
         front = np.moveaxis(scores, here, range(len(here)))
+        places = math.prod(front.shape[: len(here)])
+        front = front.reshape(places, -1 if scores.size else 0)[: places - self.beside]
         positions = self.count // self.readers
-        repeats = math.prod(front.shape[: len(here)]) // max(positions, 1)
-        each = math.prod(front.shape[len(here) :])
+        repeats = len(front) // max(positions * self.width, 1)
+        each = front.shape[1] * self.width
         rows = front.reshape(repeats, positions, each).swapaxes(0, 1)
         return np.repeat(rows.reshape(positions, repeats * each), self.readers, axis=0)
 

@@ -16,7 +16,7 @@ from frostline._arrays.equation import Equation
 from frostline._catalogue import CATALOGUE, TOKEN, stock_of
 from frostline._errors import SelectionError
 from frostline._selections.algebra import Selection
-from frostline._selections.heads import head_axis
+from frostline._selections.heads import head_parts
 from frostline._selections.index import Array, Slice, out_of_range, parse_item, shorten, to_numpy
 from frostline._selections.parts import Parts
 from frostline._selections.weight import Weight
@@ -151,9 +151,10 @@ class Heads(_Numbered):
 
     Works in `MultiHeadAttention`, `GroupQueryAttention` and every other layer that says how many
     heads it has (`num_heads`, or `num_query_heads` and `num_key_value_heads`) and projects with
-    `EinsumDense` layers of its own, as those of KerasHub do: the axis of the heads is read off the
-    equation and its size. Says nothing about the bias of the output projection, which all heads
-    share, nor about any other weight.
+    `EinsumDense` layers of its own: the axis of the heads is read off the equation and its size.
+    In KerasHub's attention also where heads and their features share one axis of a kernel, and
+    where one kernel makes queries, keys and values. Says nothing about the bias of the output
+    projection, which all heads share, nor about any other weight.
 
     Args:
         indices: A head number, a slice, or a flat list, range or array of them; negative ones count
@@ -232,18 +233,6 @@ def _einsum_axes(weight: Weight, layer: Any, got: str) -> tuple[int, ...]:
         )
     axis = equation.axis(equation.produced, weight.name, layer.bias_axes)
     return () if axis is None else (axis,)
-
-
-def head_parts(weight: Weight, got: str) -> Parts | None:
-    """Where the attention heads of the layer around its own are in a weight; None for no heads.
-
-    Raises:
-        SelectionError: That is not known. `got` is the selection, for the message.
-    """
-    heads = head_axis(weight, got)
-    if heads is None:
-        return None
-    return Parts((heads.axis,), heads.queries, heads.queries // heads.count)
 
 
 units = Units
