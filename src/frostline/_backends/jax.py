@@ -98,6 +98,10 @@ class JaxBackend(Backend):
         variable.assign(new.view(value.dtype))
 
     def put(self, base: Any, plan: SplitPlan, rows: Any) -> Any:
+        if _on_host(base) and _on_host(rows):
+            whole = np.array(base)
+            whole[plan.positions] = rows
+            return _as_array(whole, base)
         # Without the promises the gradient finds out by itself which of several updates of an
         # entry was the last, in memory of the size of the whole weight.
         return base.at[plan.positions].set(
@@ -105,6 +109,8 @@ class JaxBackend(Backend):
         )
 
     def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
+        if _on_host(tensor):
+            return _as_array(np.take(np.asarray(tensor), plan.positions, axis), tensor)
         at = tensor.at[(slice(None),) * axis + (plan.positions,)]
         return at.get(unique_indices=True, indices_are_sorted=True, mode="promise_in_bounds")
 
@@ -159,6 +165,16 @@ class JaxBackend(Backend):
 
 def _on_cpu(value: Any) -> bool:
     return all(device.platform == "cpu" for device in value.devices())
+
+
+def _on_host(value: Any) -> bool:
+    """Whether NumPy can move the entries of a value: XLA compiles for each new number of them."""
+    concrete = isinstance(value, jax.Array) and not isinstance(value, Tracer)
+    return concrete and len(value.devices()) == 1 and _on_cpu(value)
+
+
+def _as_array(moved: np.ndarray, source: jax.Array) -> jax.Array:
+    return jax.device_put(moved, source.sharding if source.committed else None, may_alias=False)
 
 
 def _bits(value: Any) -> Any:

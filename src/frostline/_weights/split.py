@@ -17,10 +17,10 @@ from frostline._backends.current import backend
 def take_trainable(plan: SplitPlan, whole: Any) -> Any:
     """The entries of `whole` (`plan.shape`) that train, as a new tensor of the compact shape."""
     if isinstance(plan, EntriesPlan):
-        return ops.take(ops.reshape(whole, (-1,)), plan.trainable, axis=0)
+        return backend.take(ops.reshape(whole, (-1,)), plan, 0)
     if plan.kind == "block":
         return _take(whole, plan, trainable=True)
-    return ops.take(ops.moveaxis(whole, plan.axis, 0), plan.positions, axis=0)
+    return backend.take(ops.moveaxis(whole, plan.axis, 0), plan, 0)
 
 
 def take_frozen(plan: SplitPlan, whole: Any) -> Any:
