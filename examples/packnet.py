@@ -59,9 +59,10 @@ def packnet(model, tasks):
         free = fl.zeros if deltas else fl.everything  # a new network starts with random values
         fl.train_only(model, {KERNELS: free} | dict.fromkeys(OWN))
         train(model, x, y)
-        # Entries of earlier tasks have not moved, and free ones came from zero: |move| = |value|.
-        moves = {path: abs(now - packed[path]) for path, now in fl.snapshot(model, KERNELS).items()}
-        fl.train_only(model, {KERNELS: fl.largest(SHARE, by=moves)} | dict.fromkeys(OWN))
+        now = fl.snapshot(model, KERNELS)
+        old = {path: fl.frozen_mask(v) for path, v in fl.weights(model, KERNELS).items()}
+        sizes = {path: np.where(old[path], -1, abs(now[path])) for path in now}
+        fl.train_only(model, {KERNELS: fl.largest(SHARE, by=sizes)} | dict.fromkeys(OWN))
         for path, kernel in fl.weights(model, KERNELS).items():
             kernel.assign(np.where(fl.frozen_mask(kernel), packed[path], kernel))  # pruned: zero
         train(model, x, y)

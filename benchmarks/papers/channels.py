@@ -214,24 +214,26 @@ def verdict(found: dict[str, np.ndarray]) -> str:
     )
 
     def share(of: dict[str, np.ndarray], one: str, other: str) -> str:
-        return f"{np.mean(of[one]) / np.mean(of[other]):.2f}"
+        ratio = of[one] / of[other]  # in the same round
+        return f"{ratio.mean():.2f} ± {ratio.std(ddof=min(1, len(ratio) - 1)):.2f}"
 
     def accurate(name: str) -> str:
         one, other = accuracy[name], accuracy[LORA]
-        return f"{beside(one, other)} LoRA, {order(above(one, other))}"
+        return f"{beside(one, 'LoRA', other)}, {order(above(one, other))}"
 
     def cheaper(of: dict[str, np.ndarray]) -> str:
         shows = all(above(of[other], of[HEADS]) for other in (ALL, LORA))
         return (
-            f"{share(of, HEADS, LORA)} of LoRA's and {share(of, HEADS, ALL)} of that of all, "
-            f"{order(shows)}; with random entries {share(of, ENTRIES, LORA)} of LoRA's"
+            f"{share(of, HEADS, LORA)} times what LoRA takes and {share(of, HEADS, ALL)} times "
+            f"what all weights take, {order(shows)}; random entries take "
+            f"{share(of, ENTRIES, LORA)} times what LoRA takes"
         )
 
     return (
         f"Accuracy: heads and channels are {accurate(HEADS)}; random entries are "
-        f"{accurate(ENTRIES)}. Time: a step with heads and channels takes {cheaper(milliseconds)}. "
-        f"Memory at the peak of a step: heads and channels take {cheaper(memory)}. What the "
-        "optimizer keeps is the same for the three."
+        f"{accurate(ENTRIES)}. Time of a step: heads and channels take {cheaper(milliseconds)}. "
+        f"Memory at the peak of a step: heads and channels take {cheaper(memory)}. The state of "
+        "the optimizer is the same for the three."
     )
 
 
@@ -267,9 +269,9 @@ PAPER = Paper(
         "takes at its peak beyond what is there between steps."
     ),
     measures=(
-        "next byte right, %",
+        f"next byte right, % ({NARROW} wide)",
         "gained by tuning, points",
-        "ms a step",
+        f"ms per step ({WIDE} wide)",
         "MiB at the peak of a step",
         "kB of optimizer state",
         "parameters that train",

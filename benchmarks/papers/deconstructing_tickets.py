@@ -117,9 +117,14 @@ def verdict(found: dict[str, np.ndarray]) -> str:
             f"{compared('the mask of large weights', zero, 'a random mask', random)}. "
             f"Before training, it reads {before[0].mean():.1f} % of the digits with zeros, "
             f"{before[2].mean():.1f} % with zeros for what moved towards it, and "
-            f"{before[1].mean():.1f} % with its initial values."
+            f"{before[1].mean():.1f} % with its initial values, which is the network that was not "
+            "pruned."
         )
-    first = f"That zeros do better than initial values shows in {sum(shows)} of {len(shows)} cases."
+    holds = "holds" if all(shows) else "holds in part" if any(shows) else "does not hold"
+    first = (
+        f"The main claim, that zeros do better than initial values, {holds} here: "
+        f"in {sum(shows)} of {len(shows)} cases."
+    )
     return " ".join([first, *said])
 
 

@@ -131,7 +131,7 @@ def verdict(found: dict[str, np.ndarray]) -> str:
         "shows" if all(over_random) else "shows in part" if any(over_random) else "does not show"
     )
     lines = [
-        f"{100 * share:g} % by Fisher information is {beside(fisher, random)} as many at random"
+        f"{100 * share:g} % by Fisher information is {beside(fisher, 'as many at random', random)}"
         for share, fisher, random in pairs
     ]
     before = accuracy[NOTHING]
@@ -146,7 +146,7 @@ def verdict(found: dict[str, np.ndarray]) -> str:
     )
     return (
         f"Fisher against random: the order {order} here. {'; '.join(lines)}. {reached}: the three "
-        f"shares gain {', '.join(gained)} % of what full fine-tuning gains."
+        f"shares gain {', '.join(gained)} % of the accuracy that full fine-tuning gains."
     )
 
 
@@ -173,7 +173,7 @@ PAPER = Paper(
         "epochs; the learning rate of each condition is the best of four on validation data. A "
         "seed draws the training data and the random entries."
     ),
-    measures=("next byte right, %", "bits a byte"),
+    measures=("next byte right, %", "bits per byte"),
     measure=measure,
     verdict=verdict,
 )

@@ -154,10 +154,10 @@ def compared(name: str, one: np.ndarray, than: str, other: np.ndarray) -> str:
 
 
 def gap(one: np.ndarray, other: np.ndarray) -> str:
-    """How far one condition lies above another, seed by seed: `+1.2 ± 0.3, above in 5 of 5`."""
+    """How far one condition lies above another, seed by seed: `+1.2 ± 0.3, positive in 5 of 5`."""
     apart = np.asarray(one) - np.asarray(other)
     std = np.std(apart, ddof=1) if len(apart) > 1 else 0.0
-    return f"{apart.mean():+.1f} ± {std:.1f}, above in {int((apart > 0).sum())} of {len(apart)}"
+    return f"{apart.mean():+.1f} ± {std:.1f}, positive in {int((apart > 0).sum())} of {len(apart)}"
 
 
 def above(one: np.ndarray, other: np.ndarray) -> bool:

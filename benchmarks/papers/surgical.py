@@ -138,10 +138,10 @@ def verdict(found: dict[str, np.ndarray]) -> str:
     }
     return (
         "Changed images (the mean of noise, blur and contrast): the first block is "
-        f"{beside(first_in, last_in)} the last layer, {order(above(first_in, last_in))}, and "
-        f"{beside(first_in, all_in)} all, {order(not above(all_in, first_in))}. Changed "
-        f"labels: the last layer is {beside(last_out, first_out)} the first block, "
-        f"{order(above(last_out, first_out))}, and {beside(last_out, all_out)} all, "
+        f"{beside(first_in, 'the last layer', last_in)}, {order(above(first_in, last_in))}, and "
+        f"{beside(first_in, 'all', all_in)}, {order(not above(all_in, first_in))}. Changed "
+        f"labels: the last layer is {beside(last_out, 'the first block', first_out)}, "
+        f"{order(above(last_out, first_out))}, and {beside(last_out, 'all', all_out)}, "
         f"{order(not above(all_out, last_out))}. "
         f"The highest means: {', '.join(f'{shift}: {name}' for shift, name in best.items())}."
     )
@@ -172,7 +172,7 @@ PAPER = Paper(
         f"Adam, {EPOCHS} epochs; the learning rate of each condition and change is the best of "
         "four on validation data."
     ),
-    measures=tuple(f"accuracy with changed {shift}, %" for shift in SHIFTS),
+    measures=tuple(f"{shift}, accuracy in %" for shift in SHIFTS),
     measure=measure,
     verdict=verdict,
 )

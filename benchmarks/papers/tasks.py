@@ -123,10 +123,10 @@ def scored(model: Any, part: Arrays) -> tuple[float, float]:
     return loss, 100 * accuracy
 
 
-def beside(one: np.ndarray, other: np.ndarray) -> str:
-    """Where one condition lies beside another: `above (+1.2 ± 0.3, above in 5 of 5)`."""
+def beside(one: np.ndarray, than: str, other: np.ndarray) -> str:
+    """Where one condition lies beside another: `above LoRA (+1.2 ± 0.3, positive in 5 of 5)`."""
     word = "above" if above(one, other) else "below" if above(other, one) else "level with"
-    return f"{word} ({gap(one, other)})"
+    return f"{word} {than} ({gap(one, other)})"
 
 
 def order(shows: bool) -> str:

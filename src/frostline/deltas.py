@@ -198,7 +198,7 @@ def remove_delta(model: Any, delta: Any, *, force: bool = False) -> Delta:
 
     Raises:
         TargetError, NotBuiltError, PathError, FileError: As for `apply_delta`.
-        RestoreError: It does not lie on this model, or not on all of it any more, or weights have
+        RestoreError: It is not applied to this model, or no longer to all of it, or weights have
             changed since.
 
     After any of these the model is as it was.
@@ -225,9 +225,9 @@ def remove_delta(model: Any, delta: Any, *, force: bool = False) -> Delta:
     if not wanted:
         lies = ", ".join(d.fingerprint[:SHOWN] for d in lying_on(found)) or "none"
         raise RestoreError(
-            f"{model.name}: this delta does not lie on this model; got delta "
-            f"{delta.fingerprint[:SHOWN]}, applied are {lies}. What is applied is known to the "
-            "object alone that it was applied to: load the base again to be without it."
+            f"{model.name}: this delta is not applied to this model; got delta "
+            f"{delta.fingerprint[:SHOWN]}, applied are {lies}. A copy of a model, or one loaded "
+            "from a file, does not know its deltas: load the base to be without them."
         )
     with all_or_none() as write:
         take_off(write, wanted, delta, force=force)

@@ -583,7 +583,7 @@ def test_a_model_with_other_weights_since_is_refused(tuned):
 
 def test_removing_what_is_not_there(tuned):
     _, base, delta = tuned
-    with pytest.raises(fl.RestoreError, match=r"does not lie on this model.*applied are none"):
+    with pytest.raises(fl.RestoreError, match=r"is not applied to this model.*applied are none"):
         fl.remove_delta(base, delta)
 
 

@@ -79,9 +79,14 @@ def as_delta(given: Any) -> Delta:
         return given
     if isinstance(given, (str, os.PathLike)):
         return read(given)
+    several = isinstance(given, (list, tuple))
+    do = (
+        "Give one delta; `fl.applied` takes several"
+        if several
+        else "Make one with `fl.extract_delta(model)`"
+    )
     raise TargetError(
-        f"delta: neither a Delta nor the path of its file; got delta={type(given).__name__}. "
-        "Make one with `fl.extract_delta(model)`."
+        f"delta: neither a Delta nor the path of its file; got delta={type(given).__name__}. {do}."
     )
 
 

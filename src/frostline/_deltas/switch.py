@@ -114,8 +114,9 @@ def applied(
         RestoreError: A delta is already applied: the block could not end with the base.
 
     Note:
-        If you train inside the block, the entries of the delta lose that at its end. Take it out
-        before: `fl.extract_delta(model)`. Entries that are not in the delta keep what you write.
+        If you train inside the block, the entries of the delta lose that at its end. Save it before
+        the block ends: `fl.extract_delta(model, base=before)`, with `before = fl.snapshot(model)`
+        from before the block. Entries that are not in the delta keep what you write.
 
     Examples:
         >>> import keras, numpy as np, frostline as fl

@@ -160,9 +160,11 @@ def _fills(new: Any, found: Sequence[Found], fill: Any) -> dict[int, Fill]:
         known_start = isinstance(value, str) and value in STARTS
         if not (value is None or known_start or callable(value)):
             known = ", ".join(map(repr, STARTS))
+            close = nearest(value, STARTS) if isinstance(value, str) else []
             raise SelectionError(
                 f"fill: it is None, {known}, a function of the old array and the new shape, or a "
-                f"mapping from paths to these; got fill={shown(value)}. Write `fill='mean'`."
+                f"mapping from paths to these; got fill={shown(value)}. Write "
+                f"`fill={close[0] if close else 'mean'!r}`."
             )
     return chosen
 
