@@ -173,6 +173,7 @@ class Attention:
     beside: bool = False  # its projections hold something else too, behind the heads
 
 
+_HUB = "keras_hub."
 _HUB_ATTENTION = {
     "BloomAttention",
     "CachedGemma3Attention",
@@ -224,8 +225,16 @@ _ATTENTION = dict.fromkeys(_HUB_ATTENTION, Attention()) | {
 
 
 def attention_of(layer: object) -> Attention | None:
-    """How an attention layer of KerasHub, or of a subclass, arranges its heads; None for others."""
-    kinds = (kind for kind in type(layer).__mro__ if kind.__module__.startswith("keras_hub."))
+    """How an attention layer of KerasHub arranges its heads; None for any other layer.
+
+    Your own subclass may hold other projections, or divide an axis in another way.
+    """
+    own = (kind for kind in type(layer).__mro__ if kind.__module__ != "frostline")
+    return _inherited_attention(layer) if next(own).__module__.startswith(_HUB) else None
+
+
+def _inherited_attention(layer: object) -> Attention | None:
+    kinds = (kind for kind in type(layer).__mro__ if kind.__module__.startswith(_HUB))
     found = (_ATTENTION.get(kind.__name__) for kind in kinds)
     return next((attention for attention in found if attention), None)
 
@@ -235,4 +244,4 @@ def has_heads_first(layer: object) -> bool:
 
     So it is in Keras's own and in those of KerasHub. Of another class nothing is known.
     """
-    return attention_of(layer) is not None or stock_of(layer).makes[1] == "EinsumDense"
+    return _inherited_attention(layer) is not None or stock_of(layer).makes[1] == "EinsumDense"

@@ -436,3 +436,19 @@ def test_weights_of_16_bits_are_kept_as_they_are(tmp_path):
     delta = fl.extract_delta(layer)
     delta.save(tmp_path / "half.safetensors", dtype="bfloat16")
     assert fl.load_delta(tmp_path / "half.safetensors") == delta
+
+
+def test_applied_deltas_are_in_the_order_in_which_they_win():
+    """The first of them to be seen on a weight need not be the lower one on the next."""
+    base, kernels = small(), [path for path in fl.weights(small()) if path.endswith("kernel")]
+    deltas = []
+    for seed, paths in enumerate((kernels[1:2], kernels[:2])):
+        model = twin(small, base)
+        fl.train_only(model, paths, fl.at[0])
+        deltas.append(fl.extract_delta(rewritten(model, seed)))
+    for delta in deltas:
+        fl.apply_delta(base, delta, overlap="last", check=False)
+    assert fl.applied_deltas(base) == tuple(deltas)
+    fl.remove_delta(base, deltas[0])
+    fl.apply_delta(base, deltas[0], overlap="first", check=False)
+    assert fl.applied_deltas(base) == tuple(deltas)

@@ -333,6 +333,70 @@ def test_a_weight_without_a_name_of_its_own_is_restored(tmp_path):
     assert_all_same_bits(values(loaded), values(model))
 
 
+class Pair(keras.Model):
+    """Two layers of a class, made in an order that the code may change."""
+
+    order = ("enc", "dec")
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        for name in self.order:
+            setattr(self, name, keras.layers.Dense(4, name=name))
+
+    def build(self, shape):
+        self.enc.build((None, 4))
+        self.dec.build((None, 4))
+        self.built = True
+
+    def build_from_config(self, config):
+        self.build(None)
+
+    def call(self, inputs):
+        return self.dec(self.enc(inputs))
+
+
+class TwoWeights(keras.layers.Layer):
+    """The same with two weights, which it saves by name."""
+
+    order = ("w_1", "w_2")
+
+    def build(self, shape):
+        for name in self.order:
+            setattr(self, name, self.add_weight(shape=(4, 4), name=name))
+
+    def call(self, inputs):
+        return (inputs @ self.w_1) @ self.w_2
+
+    def save_own_variables(self, store):
+        for name in sorted(self.order):
+            store[name] = value(getattr(self, name))
+
+    def load_own_variables(self, store):
+        for name in self.order:
+            getattr(self, name).assign(store[name])
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), [(Pair, "enc/kernel"), (TwoWeights, "w_1")], ids=["layers", "weights"]
+)
+def test_a_freeze_never_goes_to_the_fellow_of_its_weight(kind, path, tmp_path):
+    """Keras finds the values by attribute or by name, in whatever order these were made."""
+    model = kind(name="model")
+    layer = model if kind is Pair else keras.Sequential([keras.Input((4,)), model])
+    layer(np.ones((2, 4)))
+    fl.freeze(model, path, fl.at[0])
+    layer.save(tmp_path / "model.keras")
+    turned = type(kind.__name__, (kind,), {"order": kind.order[::-1]})
+    for made in (kind, turned):
+        with keras.saving.custom_object_scope({kind.__name__: made}):
+            if made is turned:
+                with pytest.raises(fl.RestoreError, match=f"got no [a-z_/0-9]*{path} where it was"):
+                    keras.saving.load_model(tmp_path / "model.keras")
+            else:
+                loaded = keras.saving.load_model(tmp_path / "model.keras")
+                assert_all_same_bits(frozen_masks(loaded), frozen_masks(layer))
+
+
 def test_a_file_of_another_architecture_is_refused(tmp_path):
     model = frozen_variously(functional())
     model.save(tmp_path / "model.keras")

@@ -86,3 +86,21 @@ def makes_heads(kind: type) -> bool:
     return bool(
         counts and (called or any(name in ROLES and not ROLES[name].output for name in made))
     )
+
+
+def test_a_subclass_of_your_own_may_divide_an_axis_in_another_way() -> None:
+    """Your own class may hold other projections, or reshape what they give as it likes."""
+    module = importlib.import_module(
+        "keras_hub.src.models.swin_transformer.swin_transformer_layers"
+    )
+    mine = type("Mine", (module.WindowAttention,), {})
+    for kind in (module.WindowAttention, mine):
+        layer = kind(12, window_size=2, num_heads=3)
+        layer(np.zeros((2, 4, 12), "float32"))
+        if kind is mine:
+            with pytest.raises(fl.SelectionError, match="the 3 heads of this Mine have no axis"):
+                fl.freeze(layer, "*", fl.heads(0))
+        else:
+            fl.freeze(layer, "*", fl.heads(0))
+            assert int(fl.frozen_mask(layer.qkv.kernel).sum()) == 12 * 12
+            assert int(fl.frozen_mask(layer.proj.kernel).sum()) == 4 * 12

@@ -444,6 +444,22 @@ class Attending(layers.Layer):
         return self.output_dense(attended)
 
 
+class Partial(layers.Layer):
+    """Attention of three heads, of which one projection alone says something."""
+
+    num_heads = 3
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        fused = name == "qkv"
+        equation = "btd,dnh->btnh" if fused else "btnh,nhd->btd"
+        shape = (None, 3, 6) if fused else (None, 6)
+        self.one = layers.EinsumDense(equation, shape, name=name)
+
+    def build(self, shape: Any) -> None:
+        self.one.build(shape)
+
+
 class TurnedOutput(layers.MultiHeadAttention):
     """A subclass of Keras's with a kernel in another order, as in KerasHub's XLNet."""
 
@@ -482,6 +498,10 @@ ATTENTION = {
         [0, 1, -1],
     ),
     "another, names of its own": (lambda: attending(names="q k v o"), [0, 1, -1]),
+    "another, counts by short names": (
+        lambda: attending(called=("num_heads", "n_kv_heads"), names="wq wk wv wo"),
+        [0, 1, -1],
+    ),
     "a subclass with its own output": (turned_output, [0, -1]),
 }
 if HAS_GATE:
@@ -516,7 +536,7 @@ def test_heads_are_what_the_output_reads_through_them(make, picked):
 def test_every_projection_has_heads_but_for_the_bias_of_the_output(make, picked):
     selected = masks(make(), heads(picked))
     silent = {path for path, mask in selected.items() if mask is None}
-    assert silent == selected.keys() & {"attention_output/bias", "output/bias", "o/bias"}
+    assert silent == selected.keys() & {"attention_output/bias", "output/bias", "o/bias", "wo/bias"}
 
 
 NO_AXIS = (
@@ -551,8 +571,23 @@ NO_AXIS = (
             lambda: attending(called=("num_heads", "num_others"), counts=(4, 2, 3)),
             NO_AXIS.format("key"),
         ),
+        (
+            lambda: attending(called=("num_heads", "others"), names="wq wk wv wo"),
+            NO_AXIS.format("wk"),
+        ),
+        (
+            lambda: built(Partial("qkv"), None, 5, 6),
+            r"axis 1 \(3\) may be queries, keys and values",
+        ),
+        (
+            lambda: built(Partial("out"), None, 5, 3, 6),
+            r"that make the heads of this Partial are not f",
+        ),
     ],
-    ids=["square", "a or b", "named key", "uneven", "output in one axis", "unknown number"],
+    ids=[
+        *("square", "a or b", "named key", "uneven", "output in one axis", "unknown number"),
+        *("unknown number and names", "three heads or q, k and v", "made elsewhere"),
+    ],
 )
 def test_heads_that_nothing_tells_are_refused(make, message):
     with pytest.raises(SelectionError, match=message):
@@ -676,3 +711,7 @@ def test_the_algebra_takes_them():
     kernel = masks(layer, ~units([0, 1]) | at[0])["kernel"]
     assert kernel is not None
     assert kernel.tolist() == [[True, True, True], [False, False, True]]
+
+
+def test_heads_of_another_kind_are_no_attention_heads():
+    assert set(masks(attending(called=("heads", "kv_heads")), heads(0)).values()) == {None}

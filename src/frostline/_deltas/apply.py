@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from graphlib import TopologicalSorter
 from typing import Any
 
 import keras
@@ -152,10 +153,13 @@ def carrying(
 
 def lying_on(found: Sequence[ModelWeight]) -> tuple[Delta, ...]:
     """The deltas that lie on weights, in the order in which they win."""
-    lying: dict[Delta, None] = {}
+    order: TopologicalSorter[Delta] = TopologicalSorter()
     for weight in found:
-        lying.update(dict.fromkeys(patch.delta for patch in weight.patches))
-    return tuple(lying)
+        below: list[Delta] = []
+        for patch in weight.patches:
+            order.add(patch.delta, *below)
+            below = [patch.delta]
+    return tuple(order.static_order())
 
 
 def patch_of(target: ModelWeight, delta: Delta) -> Patch:

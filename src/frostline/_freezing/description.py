@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from frostline import _keras
@@ -123,9 +124,32 @@ def _variable(layer: Layer, weight: StoredWeight, routes: Routes) -> tuple[Any, 
     on_the_way = routes.follow(layer, weight["route"])
     arrived = len(on_the_way) > len(weight["route"])
     own = originals(_keras.own_variables(on_the_way[-1])) if arrived else []
-    if weight["position"] < len(own):
-        return own[weight["position"]], True
-    return None, all(one.built for one in on_the_way)
+    if weight["position"] >= len(own):
+        return None, all(one.built for one in on_the_way)
+    found = own[weight["position"]]
+    elsewhere = found.name != weight["name"] and any(v.name == weight["name"] for v in own)
+    return None if elsewhere or _renamed(on_the_way, weight["path"]) else found, True
+
+
+def _renamed(on_the_way: Sequence[Layer], path: str) -> bool:
+    """Whether a layer on the way has another name than it had, and one beside it has that name.
+
+    Keras finds the values by the attributes of a class, whose order may have changed since. Names
+    that Keras gives by itself are other ones in each process, and say nothing.
+    """
+    names = path.split("/")[:-1]
+    if len(names) != len(on_the_way) - 1:
+        return False
+    return any(
+        below.name != name
+        and not _automatic(name, below)
+        and any(child.name == name for child in _keras.children(above))
+        for (above, below), name in zip(pairwise(on_the_way), names, strict=True)
+    )
+
+
+def _automatic(name: str, layer: Layer) -> bool:
+    return kind_of(name).replace("_", "") == type(layer).__name__.replace("_", "").lower()
 
 
 def _difference(made: Sequence[str], saved: Sequence[str] | None) -> str:

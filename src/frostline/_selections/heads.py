@@ -20,9 +20,14 @@ from frostline._selections.weight import Weight
 
 # What layers call the number of their heads, with or without an underscore in front. Where there
 # are several, the first counts.
-_QUERY_HEADS = ("num_heads", "num_query_heads", "num_attention_heads", "n_heads", "heads")
-_KEY_VALUE_HEADS = ("effective_num_kv_heads", "num_key_value_heads", "num_kv_heads")
+_QUERY_HEADS = ("num_heads", "num_query_heads", "num_attention_heads")
+_HUB_QUERY_HEADS = ("n_heads", "heads")  # elsewhere these may be heads of another kind
+_KEY_VALUE_HEADS = (
+    *("effective_num_kv_heads", "num_key_value_heads", "num_kv_heads", "num_key_heads"),
+    *("n_kv_heads", "kv_heads"),
+)
 _NAMES = ("query", "key", "value")
+_PRODUCTS = ("matmul", "einsum", "conv")
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,24 @@ def head_parts(weight: Weight, got: str) -> Parts | None:
         axes = " or ".join(f"{one.axis} ({one.count})" for one in found)
         rule = f"the heads of this {{}} may be axis {axes} of the kernel of {equation}"
         raise place.error(weight, rule, got)
+    if not has_heads_first(place.attention):
+        _refuse_alone(weight, place, found[0], got)
     readers = _readers(weight, place, found[0].count, got)
     axis = Equation.parse(equation).axis(found[0].letter, weight.name, place.projection.bias_axes)
     return None if axis is None else Parts((axis,), place.counts.query, readers)
+
+
+def _refuse_alone(weight: Weight, place: _Place, found: _Candidate, got: str) -> None:
+    """Refuse an axis of a class of your own that may be no heads, or whose fellows are unknown."""
+    role = _role(place.attention, place.layer, ROLES)
+    if role is not None and 1 < role.runs == found.count:
+        rule = f"axis {found.axis} ({found.count}) may be queries, keys and values of this {{}}"
+        raise place.error(weight, rule, got)
+    fellows = _fellows(weight, place.attention)
+    makes = [one for layer, inner in fellows for one in _candidates(layer, inner, place.counts)]
+    if found.out and all(one.out for one in makes):
+        rule = "the layers that make the heads of this {} are not found beside this one"
+        raise place.error(weight, rule, got)
 
 
 def _place(weight: Weight) -> _Place | None:
@@ -91,10 +111,10 @@ def _place(weight: Weight) -> _Place | None:
 
 
 def _counts(layer: Any) -> _Counts | None:
-    query = _integer(layer, _QUERY_HEADS)
+    known = attention_of(layer)
+    query = _integer(layer, _QUERY_HEADS + (_HUB_QUERY_HEADS if known else ()))
     if query is None:
         return None
-    known = attention_of(layer)
     said = _integer(layer, _KEY_VALUE_HEADS) or (known.key_value_heads if known else 0)
     return _Counts(query, said or query)
 
@@ -186,12 +206,7 @@ def _hides_heads(weight: Weight, place: _Place, role: Role | None) -> bool:
     value, and for the other projections where heads come out of some and go into none. A layer that
     says how many heads it has and has none of these is no attention but a block around one.
     """
-    products = ("matmul", "einsum", "conv")
-    fellows = [
-        (layer, projection)
-        for layer in weight.children(place.attention)
-        if stock_of(projection := _inside(weight, layer)).product in products
-    ]
+    fellows = _fellows(weight, place.attention)
     roles = [_role(place.attention, layer, ROLES) for layer, _ in fellows]
     shared = sum(role is not None and role.shared for role in roles)
     named = all(any(_is_named(layer, word) for layer, _ in fellows) for word in _NAMES)
@@ -199,8 +214,19 @@ def _hides_heads(weight: Weight, place: _Place, role: Role | None) -> bool:
     ends = {one.out for layer, inner in fellows for one in _candidates(layer, inner, place.counts)}
     makes = (role is not None and not role.output) or _is_named(place.layer, *_NAMES)
     product = stock_of(place.projection).product
+    if product == "einsum" and ends:
+        makes = makes or len(Equation.parse(place.projection.equation).produced) > 1
     hidden = makes or (True not in ends and product != "conv")
-    return product in products and bool(ends or named) and hidden
+    return product in _PRODUCTS and bool(ends or named) and hidden
+
+
+def _fellows(weight: Weight, attention: Any) -> list[tuple[Any, Any]]:
+    """What an attention layer holds, where that is a projection, and the projection in it."""
+    return [
+        (layer, projection)
+        for layer in weight.children(attention)
+        if stock_of(projection := _inside(weight, layer)).product in _PRODUCTS
+    ]
 
 
 def _inside(weight: Weight, layer: Any) -> Any:
