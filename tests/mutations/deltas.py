@@ -4,6 +4,14 @@ from mutations.mutation import Mutation
 
 MUTATIONS = [
     Mutation(
+        name="deltas are listed as they are first seen",
+        invariant=5,
+        file="_deltas/apply.py",
+        old="            below = [patch.delta]",
+        new="            below = []",
+        tests=("deltas/test_applied.py::test_applied_deltas_are_in_the_order_in_which_they_win",),
+    ),
+    Mutation(
         name="delta: the hash of a base leaves out the first frozen entry",
         invariant=12,
         file="_deltas/held.py",

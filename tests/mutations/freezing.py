@@ -4,6 +4,26 @@ from mutations.mutation import Mutation
 
 MUTATIONS = [
     Mutation(
+        name="a freeze goes to the layer that took the place of its own",
+        invariant=5,
+        file="_freezing/description.py",
+        old='    return None if elsewhere or _renamed(on_the_way, weight["path"]) else found, True',
+        new="    return None if elsewhere else found, True",
+        tests=(
+            "freezing/test_files.py::test_a_freeze_never_goes_to_the_fellow_of_its_weight[layers]",
+        ),
+    ),
+    Mutation(
+        name="a freeze goes to the weight that took the place of its own",
+        invariant=5,
+        file="_freezing/description.py",
+        old='    return None if elsewhere or _renamed(on_the_way, weight["path"]) else found, True',
+        new='    return None if _renamed(on_the_way, weight["path"]) else found, True',
+        tests=(
+            "freezing/test_files.py::test_a_freeze_never_goes_to_the_fellow_of_its_weight[weights]",
+        ),
+    ),
+    Mutation(
         name="Keras reads the state of another optimizer, or warns once more",
         invariant=5,
         file="_freezing/optimizer_files.py",

@@ -8,6 +8,24 @@ GROUPS = "selections/test_choosing.py::test_groups"
 
 MUTATIONS = [
     Mutation(
+        name="queries, keys and values are taken for three heads",
+        invariant=1,
+        file="_selections/heads.py",
+        old="    if role is not None and 1 < role.runs == found.count:",
+        new="    if role is not None and 1 < role.runs < 0:",
+        tests=("selections/test_structure.py::test_heads_that_nothing_tells_are_refused",),
+    ),
+    Mutation(
+        name="your own subclass of KerasHub's attention counts as that",
+        invariant=1,
+        file="_catalogue.py",
+        old="    return _inherited_attention(layer) if next(own).__module__.startswith(_HUB) else None",
+        new="    return _inherited_attention(layer) if next(own) else None",
+        tests=(
+            "selections/test_hub_heads.py::test_a_subclass_of_your_own_may_divide_an_axis_in_another_way",
+        ),
+    ),
+    Mutation(
         name="what is not a number is the largest",
         invariant=16,
         file="_arrays/ranking.py",
