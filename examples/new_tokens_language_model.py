@@ -52,8 +52,8 @@ class MaskedAdamW(keras.optimizers.AdamW):
 
     def apply(self, grads, trainable_variables=None):
         new = (np.arange(NEW[-1] + 1) >= VOCABULARY).astype("float32")
-        grads = [keras.ops.convert_to_tensor(gradient) for gradient in grads]
-        grads = [g * (new[:, None] if g.shape[0] == len(new) else new) for g in grads]
+        masks = [new[:, None] if g.shape[0] == len(new) else new for g in grads]
+        grads = [keras.ops.multiply(g, mask) for g, mask in zip(grads, masks, strict=True)]
         super().apply(grads, trainable_variables)
 
 
