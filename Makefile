@@ -54,7 +54,7 @@ format: $(VENV)/dev.stamp ## apply the formatter and the safe fixes
 bench: $(VENV)/bench.stamp ## the benchmarks, about half an hour; ARGS="--only entries" narrows them
 	@$(PY) -m benchmarks.run $(ARGS)
 
-papers: $(VENV)/bench.stamp ## papers about freezing, repeated in small; ARGS="--only bitfit" narrows them, ARGS=--write writes the page
+papers: $(VENV)/bench.stamp ## papers about freezing, repeated at a small scale; ARGS="--only bitfit" narrows them, ARGS=--write writes the page
 	@TF_CPP_MIN_LOG_LEVEL=2 KERAS_BACKEND="$${KERAS_BACKEND:-jax}" $(PY) -m benchmarks.papers.run $(ARGS)
 
 # The variable turns off the theme's banner on MkDocs 2; the extra pins MkDocs 1.

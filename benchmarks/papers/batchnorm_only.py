@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 
 import keras
 import numpy as np
 
 import frostline as fl
-from benchmarks.papers.paper import Measured, Paper, above, compared, digits, split, trained
+from benchmarks.papers.paper import (
+    Measured,
+    Paper,
+    Run,
+    above,
+    best_rates,
+    compared,
+    digits,
+    split,
+    trained_each_way,
+)
 from benchmarks.papers.run import main
 
 EPOCHS = 25
@@ -18,7 +28,6 @@ BATCH = 40
 BLOCKS = 4
 FILTERS = 16
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
-TUNING = 1000  # a seed that is not reported: the rates are chosen with it
 ALL, NORMS, RANDOM = WAYS = ("everything", "BatchNorm only", "as many random entries")
 
 
@@ -57,27 +66,18 @@ def freeze(model: keras.Model, way: str) -> None:
         )
 
 
-def runs(seed: int, rates: Mapping[str, Sequence[float]]):
-    """For each condition the best run of its rates, and how many entries it trains."""
+def runs(seed: int, rates: Mapping[str, Sequence[float]]) -> dict[str, tuple[Run, int]]:
     data = split(*digits(), seed, validation=297, test=500)
     keras.utils.set_random_seed(seed)
     model = network()
     start = [np.array(value) for value in model.get_weights()]
-    found = {}
-    for way in WAYS:
-        freeze(model, way)
-        model.set_weights(start)
-        summary = fl.summary(model)
-        run = trained(model, data, rates[way], epochs=EPOCHS, batch=BATCH, seed=seed)
-        found[way] = run, summary.size - summary.frozen
-    return found
+    options = {"epochs": EPOCHS, "batch": BATCH, "seed": seed}
+    return trained_each_way(model, data, start, rates, partial(freeze, model), **options)
 
 
 @cache
 def chosen() -> dict[str, Sequence[float]]:
-    """For each condition the rate that is best on validation, with a seed of its own."""
-    found = runs(TUNING, dict.fromkeys(WAYS, RATES))
-    return {way: [run.rate] for way, (run, _) in found.items()}
+    return best_rates(runs, WAYS, RATES)
 
 
 def measure(seed: int) -> Measured:

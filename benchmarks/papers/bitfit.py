@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 
 import keras
 import numpy as np
@@ -17,10 +17,12 @@ from benchmarks.papers.paper import (
     Run,
     Split,
     above,
+    best_rates,
     compared,
     digits,
     split,
     trained,
+    trained_each_way,
 )
 from benchmarks.papers.run import main
 
@@ -29,7 +31,6 @@ BEFORE = 40  # epochs on the first five digits
 EPOCHS = 30
 EXAMPLES = 100  # of the other five
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
-TUNING = 1000  # a seed that is not reported: the rates are chosen with it
 BIASES = ["*/bias", "*/beta"]
 HEAD = "head/*"
 ALL, BIAS, ONLY_HEAD, RANDOM = WAYS = (
@@ -72,7 +73,7 @@ def base() -> tuple[keras.KerasTensor, keras.KerasTensor, list[np.ndarray]]:
     return image, states, [np.array(value) for value in keras.Model(image, states).get_weights()]
 
 
-def freeze(model: keras.Model, way: str, seed: int) -> None:
+def freeze(model: keras.Model, seed: int, way: str) -> None:
     """Leaves to train what a condition trains."""
     fl.unfreeze(model)
     if way == BIAS:
@@ -90,7 +91,6 @@ def freeze(model: keras.Model, way: str, seed: int) -> None:
 
 
 def runs(seed: int, rates: Mapping[str, Sequence[float]]) -> dict[str, tuple[Run, int]]:
-    """For each condition the best run of its rates, and how many entries it trains."""
     image, states, weights = base()
     keras.utils.set_random_seed(seed)
     model = keras.Model(image, layers.Dense(5, name="head")(states))
@@ -98,22 +98,16 @@ def runs(seed: int, rates: Mapping[str, Sequence[float]]) -> dict[str, tuple[Run
     parts = split(*of_classes(5), seed, validation=200, test=400)
     x, y = parts.train
     data = Split((x[:EXAMPLES], y[:EXAMPLES]), parts.validation, parts.test)
-    found = {}
-    for way in WAYS:
-        freeze(model, way, seed)
-        model.set_weights(start)
-        summary = fl.summary(model)
-        run = trained(model, data, rates[way], epochs=EPOCHS, batch=20, seed=seed)
-        found[way] = run, summary.size - summary.frozen
+    options = {"epochs": EPOCHS, "batch": 20, "seed": seed}
+    freezing = partial(freeze, model, seed)
+    found = trained_each_way(model, data, start, rates, freezing, **options)
     fl.unfreeze(model)
     return found
 
 
 @cache
 def chosen() -> dict[str, Sequence[float]]:
-    """For each condition the rate that is best on validation, with a seed of its own."""
-    found = runs(TUNING, dict.fromkeys(WAYS, RATES))
-    return {way: [run.rate] for way, (run, _) in found.items()}
+    return best_rates(runs, WAYS, RATES)
 
 
 def measure(seed: int) -> Measured:

@@ -17,7 +17,7 @@ from keras import layers
 
 import frostline as fl
 from benchmarks.measure import peak_beyond
-from benchmarks.papers.paper import Arrays, Measured, Paper, above, split
+from benchmarks.papers.paper import TUNING, Arrays, Measured, Paper, above, falling, split
 from benchmarks.papers.run import main
 from benchmarks.papers.tasks import (
     BYTES,
@@ -26,7 +26,6 @@ from benchmarks.papers.tasks import (
     code,
     compiled,
     excerpts,
-    falling,
     few,
     manual,
     order,
@@ -45,8 +44,6 @@ RATES = (0.0005, 0.002, 0.008, 0.03)
 TRAINED, CHOSEN_BY, TESTED, PRETRAINED = 1200, 500, 1500, 2**14
 EPOCHS, PRETRAINING, BATCH = 2, 2, 16
 WARM, ROUNDS = 2, 7
-TUNING = 1000
-"""The seed that the learning rates are chosen with."""
 
 
 class Positions(layers.Layer):

@@ -13,7 +13,7 @@ import numpy as np
 from keras import layers
 
 import frostline as fl
-from benchmarks.papers.paper import Arrays, Measured, Paper, above, split
+from benchmarks.papers.paper import TUNING, Arrays, Measured, Paper, above, falling, split
 from benchmarks.papers.run import main
 from benchmarks.papers.tasks import (
     BYTES,
@@ -22,7 +22,6 @@ from benchmarks.papers.tasks import (
     code,
     compiled,
     excerpts,
-    falling,
     few,
     manual,
     scored,
@@ -37,8 +36,6 @@ PRETRAINED = 2**18
 SCORED = 1000
 """Examples that the Fisher information is computed from."""
 EPOCHS, PRETRAINING = 6, 3
-TUNING = 1000
-"""The seed that the learning rates are chosen with."""
 NOTHING, ALL = "nothing", "all"
 
 

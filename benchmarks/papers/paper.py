@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import keras
@@ -14,6 +15,9 @@ import frostline as fl
 
 Measured = dict[str, tuple[float, ...]]
 Arrays = tuple[np.ndarray, np.ndarray]
+
+TUNING = 1000
+"""A seed that is not reported: the learning rates are chosen with it."""
 
 
 @dataclass(frozen=True)
@@ -104,21 +108,57 @@ def trained(
     runs = []
     for rate in rates:
         model.set_weights(begin)
-        for variable in model.optimizer.variables:  # a new optimizer would be compiled again
-            variable.assign(np.zeros(variable.shape, variable.dtype))
+        restart_optimizer(model)
         keras.utils.set_random_seed(seed)
         held = frozen_values(model)
-        falling = keras.callbacks.LearningRateScheduler(partial(_falling, rate, epochs))
-        model.fit(*data.train, batch_size=batch, epochs=epochs, verbose=0, callbacks=[falling])
+        options: Any = {"epochs": epochs, "batch_size": batch, "verbose": 0}
+        model.fit(*data.train, **options, callbacks=[falling(rate, epochs)])
         assert_same_bits(model, held)
         chosen_by, tested = (accuracy(model, part) for part in (data.validation, data.test))
         runs.append(Run(rate, chosen_by, tested, fl.snapshot(model)))
     return max(runs, key=lambda run: run.validation)
 
 
-def _falling(rate: float, epochs: int, epoch: int, now: float) -> float:
-    del now
-    return rate * (1 + float(np.cos(np.pi * epoch / epochs))) / 2
+def trained_each_way(
+    model: Any,
+    data: Split,
+    start: Sequence[np.ndarray],
+    rates: Mapping[str, Sequence[float]],
+    freeze: Callable[[str], None],
+    **options: int,
+) -> dict[str, tuple[Run, int]]:
+    """For each condition the best run of its rates from `start`, and how many entries it trains."""
+    found = {}
+    for way in rates:
+        freeze(way)
+        model.set_weights(start)
+        summary = fl.summary(model)
+        run = trained(model, data, rates[way], **options)
+        found[way] = run, summary.size - summary.frozen
+    return found
+
+
+def best_rates(
+    runs: Callable[[int, Mapping[str, Sequence[float]]], Mapping[str, tuple[Run, Any]]],
+    conditions: Sequence[str],
+    rates: Sequence[float],
+) -> dict[str, Sequence[float]]:
+    """For each condition the rate that is best on validation, with a seed of its own."""
+    found = runs(TUNING, dict.fromkeys(conditions, rates))
+    return {name: [run.rate] for name, (run, _) in found.items()}
+
+
+def falling(rate: float, epochs: int) -> keras.callbacks.Callback:
+    """The learning rate, falling from `rate` as a cosine does."""
+    return keras.callbacks.LearningRateScheduler(
+        lambda epoch, _: rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
+    )
+
+
+def restart_optimizer(model: Any) -> None:
+    """The optimizer as a new one is, which would be compiled again."""
+    for variable in model.optimizer.variables:
+        variable.assign(np.zeros(variable.shape, variable.dtype))
 
 
 def accuracy(model: Any, part: Arrays) -> float:

@@ -12,16 +12,24 @@ import numpy as np
 from keras import layers
 
 import frostline as fl
-from benchmarks.papers.paper import Arrays, Measured, Paper, Split, above, digits, split
+from benchmarks.papers.paper import (
+    TUNING,
+    Arrays,
+    Measured,
+    Paper,
+    Split,
+    above,
+    digits,
+    falling,
+    split,
+)
 from benchmarks.papers.run import main
-from benchmarks.papers.tasks import Run, beside, compiled, falling, order, restart, scored, tuned
+from benchmarks.papers.tasks import Run, beside, compiled, order, restart, scored, tuned
 
 TUNED, CHOSEN_BY, TESTED = 200, 100, 600
 """Examples of the changed kind: to tune on, to choose the learning rate by, to report."""
 RATES = (0.0003, 0.001, 0.004, 0.015)
 EPOCHS, PRETRAINING = 20, 20
-TUNING = 1000
-"""The seed that the learning rates are chosen with."""
 NOTHING, FIRST, LAST, ALL = "nothing", "first block", "last layer", "all"
 BLOCKS = {
     FIRST: "block1/*",

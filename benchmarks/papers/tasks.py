@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import pydoc_data.topics
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,16 @@ import keras
 import numpy as np
 
 import frostline as fl
-from benchmarks.papers.paper import Arrays, Split, above, assert_same_bits, frozen_values, gap
+from benchmarks.papers.paper import (
+    Arrays,
+    Split,
+    above,
+    assert_same_bits,
+    falling,
+    frozen_values,
+    gap,
+    restart_optimizer,
+)
 
 BYTES = 128
 """Bytes beyond ASCII are read as question marks."""
@@ -58,18 +66,10 @@ def compiled(model: Any) -> None:
     model.compile(keras.optimizers.Adam(), loss, metrics=metrics)
 
 
-def falling(rate: float, epochs: int) -> keras.callbacks.Callback:
-    """The learning rate, falling from `rate` as a cosine does."""
-    return keras.callbacks.LearningRateScheduler(
-        lambda epoch, _: rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
-    )
-
-
 def restart(model: Any, start: Mapping[str, np.ndarray]) -> None:
-    """The weights of `start`, and the optimizer as a new one. A new one would be compiled again."""
+    """The weights of `start`, and the optimizer as a new one is."""
     fl.restore(model, start)
-    for variable in model.optimizer.variables:
-        variable.assign(np.zeros(variable.shape))
+    restart_optimizer(model)
 
 
 @dataclass(frozen=True)

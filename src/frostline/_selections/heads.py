@@ -93,9 +93,7 @@ def _refuse_alone(weight: Weight, place: _Place, found: _Candidate, got: str) ->
     if role is not None and 1 < role.runs == found.count:
         rule = f"axis {found.axis} ({found.count}) may be queries, keys and values of this {{}}"
         raise place.error(weight, rule, got)
-    fellows = _fellows(weight, place.attention)
-    makes = [one for layer, inner in fellows for one in _candidates(layer, inner, place.counts)]
-    if found.out and all(one.out for one in makes):
+    if found.out and False not in _ends(weight, place):
         rule = "the layers that make the heads of this {} are not found beside this one"
         raise place.error(weight, rule, got)
 
@@ -211,13 +209,19 @@ def _hides_heads(weight: Weight, place: _Place, role: Role | None) -> bool:
     shared = sum(role is not None and role.shared for role in roles)
     named = all(any(_is_named(layer, word) for layer, _ in fellows) for word in _NAMES)
     named = named or shared > 1 or any(role is not None and role.runs > 1 for role in roles)
-    ends = {one.out for layer, inner in fellows for one in _candidates(layer, inner, place.counts)}
+    ends = _ends(weight, place)
     makes = (role is not None and not role.output) or _is_named(place.layer, *_NAMES)
     product = stock_of(place.projection).product
     if product == "einsum" and ends:
         makes = makes or len(Equation.parse(place.projection.equation).produced) > 1
     hidden = makes or (True not in ends and product != "conv")
     return product in _PRODUCTS and bool(ends or named) and hidden
+
+
+def _ends(weight: Weight, place: _Place) -> set[bool]:
+    """Whether heads with an axis of their own end in the projections of an attention layer."""
+    fellows = _fellows(weight, place.attention)
+    return {one.out for layer, inner in fellows for one in _candidates(layer, inner, place.counts)}
 
 
 def _fellows(weight: Weight, attention: Any) -> list[tuple[Any, Any]]:
