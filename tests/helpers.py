@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -287,6 +287,27 @@ def image(axes: Any, gid: str) -> Any:
     found = [image.get_array() for image in axes.images if image.get_gid() == gid]
     assert len(found) <= 1
     return found[0] if found else None
+
+
+_NOISE = np.random.default_rng(0)
+
+
+def signed_noise(shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers that are not near zero."""
+    return _NOISE.uniform(0.5, 1.5, shape) * _NOISE.choice([-1, 1], shape)
+
+
+def fill_masked(
+    among: Iterable[Any],
+    masks: Mapping[int, np.ndarray],
+    number: Callable[[tuple[int, ...]], np.ndarray],
+    where: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> None:
+    """Write `number(shape)` into each weight under its mask, which goes by the variable's id."""
+    for weight in among:
+        mask = where(masks[id(weight.variable)])
+        old = value(weight.variable)
+        weight.variable.assign(np.where(mask, number(old.shape), old))
 
 
 def everything_in(model: Any) -> list[np.ndarray]:

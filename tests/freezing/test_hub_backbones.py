@@ -25,7 +25,9 @@ from helpers import (
     assert_same_bits,
     assert_same_outputs,
     compile_for_test,
+    fill_masked,
     frozen_masks,
+    signed_noise,
     value,
     values,
     weights,
@@ -212,24 +214,15 @@ def assert_read_through_the_output(named: Any, masks: Any, outputs: Any) -> None
     assert out
     assert len(named) >= 2 * len(out)
 
-    def fill(among, number, where=lambda mask: mask):
-        for weight in among:
-            mask = where(masks[id(weight.variable)])
-            old = value(weight.variable)
-            weight.variable.assign(np.where(mask, number(old.shape), old))
-
-    def noise(shape):
-        return RANDOM.uniform(0.5, 1.5, shape) * RANDOM.choice([-1, 1], shape)
-
     full = outputs()
-    fill(out, np.zeros)
+    fill_masked(out, masks, np.zeros)
     silent = outputs()
-    fill([weight for weight in named if weight not in out], noise)
+    fill_masked([weight for weight in named if weight not in out], masks, signed_noise)
     np.testing.assert_allclose(outputs(), silent, rtol=1e-5, atol=1e-6)
     assert np.abs(full - silent).max() > 1e-4
     for weight in out:  # each has a part in the outputs
         before = outputs()
-        fill([weight], noise, lambda mask: ~mask)
+        fill_masked([weight], masks, signed_noise, np.logical_not)
         assert np.abs(outputs() - before).max() > 1e-5, weight.path
 
 

@@ -19,7 +19,9 @@ from helpers import (
     assert_only_the_rest_moved,
     assert_same_bits,
     assert_same_outputs,
+    fill_masked,
     frozen_masks,
+    signed_noise,
     train,
     train_restoring,
     value,
@@ -266,27 +268,17 @@ def test_heads_are_what_the_output_reads_through_them(make, picked, inputs):
     assert len(out) == 2
     assert len(projections) >= 4
 
-    def fill(where, number, among):
-        for weight in among:
-            mask = where(masks[id(weight.variable)])
-            old = value(weight.variable)
-            weight.variable.assign(np.where(mask, number(old.shape), old))
-
-    def noise(shape):
-        return RANDOM.uniform(0.5, 1.5, shape) * RANDOM.choice([-1, 1], shape)
-
     def run():
         outputs = model(inputs)
         return array(outputs["sequence_output"] if isinstance(outputs, dict) else outputs)
 
-    fill(np.logical_or, noise, [])
     full = run()
-    fill(lambda mask: mask, np.zeros, out)
+    fill_masked(out, masks, np.zeros)
     silent = run()
-    fill(lambda mask: mask, noise, [w for w in projections if w not in out])
+    fill_masked([w for w in projections if w not in out], masks, signed_noise)
     np.testing.assert_allclose(run(), silent, rtol=1e-5, atol=1e-6)
     assert np.abs(full - silent).max() > 1e-4
-    fill(lambda mask: ~mask, noise, projections)
+    fill_masked(projections, masks, signed_noise, np.logical_not)
     assert np.abs(run() - silent).max() > 1e-3
 
 
