@@ -61,7 +61,7 @@ def _variable(variable: Any, question: str) -> Any:
         raise TargetError(
             f"variable: not a Keras variable; got variable={type(variable).__name__}. "
             f"Pass one that a layer holds, `fl.{question}(layer.kernel)`; "
-            "`fl.summary(model)` tells of all."
+            "`fl.summary(model)` lists them."
         )
     if hasattr(variable, "_frostline_view"):
         raise TargetError(
