@@ -66,13 +66,12 @@ def in_parts(own: SplitPlan, plan: SplitPlan) -> tuple[Places, Places]:
     """
     if isinstance(own, AxisPlan) and along_one_axis(own, plan):
         chosen, trains, frozen = _along(own, plan.positions)
-        axis = 0 if own.kind == "positions" else own.axis
-        return Places(chosen, trains, axis), Places(~chosen, frozen, axis)
+        return Places(chosen, trains, own.stored_axis), Places(~chosen, frozen, own.stored_axis)
     flat = flat_positions(plan.shape, plan.positions, axis_of(plan))
     if isinstance(own, AxisPlan):
         chosen, trains, frozen = _along(own, flat // _around(own.shape, own.axis)[2])
         trains = _flat_in_part(own, flat[chosen], trains, len(own.trainable))
-        rest = own.shape[own.axis] - len(own.trainable)
+        rest = own.shape[own.axis] if own.keeps_length else len(own.frozen)
         frozen = _flat_in_part(own, flat[~chosen], frozen, rest)
     else:
         flat = flat.astype(own.trainable.dtype)  # of another dtype all that train are converted
@@ -91,7 +90,7 @@ def _along(own: AxisPlan, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray
     places = own.places[positions]
     chosen = places > 0
     others = positions[~chosen]
-    frozen = others if own.kind == "positions" else own.frozen_places[others]
+    frozen = others if own.keeps_length else own.frozen_places[others]
     return chosen, places[chosen] - 1, frozen
 
 
@@ -99,7 +98,7 @@ def _flat_in_part(own: AxisPlan, flat: np.ndarray, along: np.ndarray, length: in
     """Flat positions in a part that has the positions `along` of an axis of this length."""
     outer, whole, inner = _around(own.shape, own.axis)
     before, after = flat // (whole * inner), flat % inner
-    if own.kind == "positions":  # that axis comes first
+    if own.stored_axis != own.axis:
         return (along.astype(np.int64) * outer + before) * inner + after
     return (before * length + along) * inner + after
 

@@ -12,6 +12,10 @@ kinds, from the cheapest to the most general:
   backend puts the weight together in them, and do not count.
 * `EntriesPlan`: what trains is any set of entries. The trainable part is a flat vector; the
   frozen part keeps the full shape, and the places of the trainable entries in it are never read.
+
+Where several devices share a weight along the divided axis, the plan is `sharded`: the frozen part
+of a block is then as long as the weight too, with its axes in their order, so that the devices go
+on to share it evenly, and entries are found by their coordinates in place of their flat positions.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import base64
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -75,6 +79,7 @@ class AxisPlan(_Plan):
 
     axis: int
     trainable: tuple[int, ...]
+    sharded: bool = field(default=False, kw_only=True, compare=False, repr=False)
 
     @property
     def frozen_count(self) -> int:
@@ -84,6 +89,16 @@ class AxisPlan(_Plan):
     def kind(self) -> str:
         blocks = [sum(run.trainable is part for run in self.runs) for part in (True, False)]
         return "block" if min(blocks) == 1 else "positions"
+
+    @property
+    def stored_axis(self) -> int:
+        """Where the axis lies in both parts: that of positions comes first."""
+        return 0 if self.kind == "positions" else self.axis
+
+    @property
+    def keeps_length(self) -> bool:
+        """Whether the frozen part is as long as the weight along the axis."""
+        return self.sharded or self.kind == "positions"
 
     @cached_property
     def frozen(self) -> tuple[int, ...]:
@@ -121,7 +136,7 @@ class AxisPlan(_Plan):
 
     @cached_property
     def frozen_places(self) -> np.ndarray:
-        """`int32[n]`: where each position of the axis lies in the frozen part, 0 if it trains."""
+        """`int32[n]`: where each position of the axis lies among `frozen`, 0 if it trains."""
         places = np.zeros(self.shape[self.axis], dtype=np.int32)
         places[list(self.frozen)] = np.arange(len(self.frozen))
         return places
@@ -169,6 +184,7 @@ class EntriesPlan(_Plan):
     """The entries at the flat positions `trainable` train: `int[k]`, sorted."""
 
     trainable: np.ndarray
+    sharded: bool = field(default=False, kw_only=True)
     kind: ClassVar[str] = "entries"
 
     @property
@@ -191,6 +207,12 @@ class EntriesPlan(_Plan):
         first, last = np.searchsorted(self.trainable, edges)
         mask[self.trainable[first:last] - start] = False
         return mask
+
+    @cached_property
+    def coordinates(self) -> tuple[np.ndarray, ...]:
+        """For each axis an `int32[k]`: where the entries of `trainable` lie along it."""
+        along = np.unravel_index(self.trainable, self.shape)
+        return tuple(one.astype(np.int32) for one in along)
 
     @cached_property
     def row_starts(self) -> np.ndarray:

@@ -84,6 +84,11 @@ class Backend:
         is_layout = isinstance(layout, keras.distribution.TensorLayout)
         return list(layout.axes) if is_layout else None
 
+    def mesh_sizes(self, layout: Any) -> dict[Any, int]:
+        """How many devices there are along each axis of the mesh of a layout."""
+        mesh = layout.device_mesh
+        return dict(zip(mesh.axis_names, mesh.shape, strict=True))
+
     def layout_with_axes(self, layout: Any, axes: list[Any]) -> Any:
         """A layout on the same mesh, along other axes."""
         return keras.distribution.TensorLayout(axes, layout.device_mesh)
@@ -299,6 +304,14 @@ class Backend:
         What `docs/speed.md` measured: it grows with the entries, and the whole one does not.
         """
         del plan, x
+        return False
+
+    def adds_gradients(self, parts: Any, x: Any) -> bool:
+        """Whether each device has some rows of `x`, and a gradient is the sum of what each finds.
+
+        Then `product` adds only those of the entries that train.
+        """
+        del parts, x
         return False
 
     def product_at_entries(self, plan: EntriesPlan, x: Any, y: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
@@ -15,7 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from frostline import _keras
 from frostline._arrays.places import index_of
-from frostline._arrays.plan import SplitPlan
+from frostline._arrays.plan import EntriesPlan, SplitPlan
 from frostline._backends.base import Backend, Merge
 
 
@@ -34,6 +35,11 @@ class JaxBackend(Backend):
         if isinstance(layout, NamedSharding):
             return [*layout.spec, *[None] * (ndim - len(layout.spec))]
         return super().layout_axes(layout, ndim)
+
+    def mesh_sizes(self, layout: Any) -> dict[Any, int]:
+        if isinstance(layout, NamedSharding):
+            return dict(layout.mesh.shape)
+        return super().mesh_sizes(layout)
 
     def layout_with_axes(self, layout: Any, axes: list[Any]) -> Any:
         if isinstance(layout, NamedSharding):
@@ -102,17 +108,26 @@ class JaxBackend(Backend):
             whole = np.array(base)
             whole[plan.positions] = rows
             return _as_array(whole, base)
-        # Without the promises the gradient finds out by itself which of several updates of an
-        # entry was the last, in memory of the size of the whole weight.
-        return base.at[plan.positions].set(
-            rows, unique_indices=True, indices_are_sorted=True, mode="promise_in_bounds"
-        )
+        index = _stored_index(plan)
+        if isinstance(base, Tracer) or isinstance(rows, Tracer):
+            return _set(base, index, rows)
+        # Left to itself, XLA may share the result among the devices in a way that JAX has no name
+        # for, and that is an error.
+        return jax.jit(_set, out_shardings=base.sharding)(base, index, rows)
 
     def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
         if _on_host(tensor):
             return _as_array(np.take(np.asarray(tensor), plan.positions, axis), tensor)
-        at = tensor.at[(slice(None),) * axis + (plan.positions,)]
-        return at.get(unique_indices=True, indices_are_sorted=True, mode="promise_in_bounds")
+        index = _stored_index(plan)
+        if isinstance(tensor, Tracer):
+            return _get(tensor, index, axis)
+        sharding = tensor.sharding
+        if isinstance(sharding, NamedSharding):
+            axes = [*sharding.spec, *[None] * (tensor.ndim - len(sharding.spec))]
+            axes[axis : axis + len(index)] = [None]
+            sharding = NamedSharding(sharding.mesh, PartitionSpec(*axes))
+        get = jax.jit(_get, static_argnums=2, out_shardings=sharding)
+        return get(tensor, index, axis)
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return jax.jit(function, donate_argnums=0)
@@ -135,27 +150,92 @@ class JaxBackend(Backend):
         _, back = jax.vjp(function, x)
         return back(upstream)[0]
 
+    def whole(self, parts: Any, merge: Merge) -> Any:
+        trainable, frozen = self.read(parts.trainable), self.read(parts.frozen)
+        merged = self._put_together(parts, merge, trainable, frozen)
+        return self._laid_out(merged, parts.frozen._frostline_view)
+
+    def _moved(self, product: Any, parts: Any, x: Any, trainable: Any, y: Any) -> Any:
+        """How the product `y` moves with what trains; the gradient is derived from this."""
+        if isinstance(parts.plan, EntriesPlan):
+            return self._moved_by_entries(product, parts, x, trainable)
+        part = product.apply(product.take_x(x), trainable)
+        (part,) = jax.linear_transpose(product.take_y, y)(part)
+        return part
+
+    def _moved_by_entries(self, product: Any, parts: Any, x: Any, trainable: Any) -> Any:
+        # A weight for each share of the batch, on the devices that have it: the gradient of each
+        # is there, and what is added up over the devices is that of the entries that train.
+        plan, like = parts.plan, parts.frozen._layout
+        shares, batch = self._shares(x)
+        axes = self.layout_axes(like, len(plan.shape)) or []
+        each = keras.distribution.distribute_tensor(
+            jnp.zeros((shares, *plan.shape), trainable.dtype),
+            self.layout_with_axes(like, [batch, *axes]),
+        )
+        at = each.at[(slice(None), *plan.coordinates)]
+        whole = at.set(trainable, unique_indices=True, mode="promise_in_bounds")
+        rows = jnp.reshape(x, (shares, -1, *x.shape[1:]))
+        rows = keras.distribution.distribute_tensor(
+            rows, self.layout_with_axes(like, [batch, *[None] * (rows.ndim - 1)])
+        )
+        y = jax.vmap(product.apply)(rows, whole)
+        return jnp.reshape(y, (x.shape[0], *y.shape[2:]))
+
+    def adds_gradients(self, parts: Any, x: Any) -> bool:
+        shares, batch = self._shares(x)
+        layout = getattr(parts.frozen, "_layout", None)
+        axes = self.layout_axes(layout, len(parts.plan.shape))
+        # A weight that the same devices share has its gradient scattered among them.
+        if shares == 1 or axes is None:
+            return False
+        return not any(batch in (axis if isinstance(axis, tuple) else (axis,)) for axis in axes)
+
+    def _shares(self, x: Any) -> tuple[int, Any]:
+        """Among how many devices a batch is divided evenly, and the name of their mesh axis."""
+        distribution = keras.distribution.distribution()
+        if distribution is None or not isinstance(x.shape[0], int):
+            return 1, None
+        layout = distribution.get_data_layout(x.shape)
+        batch = (self.layout_axes(layout, len(x.shape)) or [None])[0]
+        shares = self.mesh_sizes(layout)[batch] if isinstance(batch, str) else 1
+        return (shares, batch) if x.shape[0] % shares == 0 else (1, None)
+
+    def _put_together(self, parts: Any, merge: Merge, trainable: Any, frozen: Any) -> Any:
+        if parts.plan.sharded:
+            # XLA would share the positions among the devices as well, and gather them again.
+            layout = parts.trainable._layout
+            everywhere = self.layout_with_axes(layout, [None] * len(trainable.shape))
+            trainable = keras.distribution.distribute_tensor(trainable, everywhere)
+        return merge(parts.plan, trainable, frozen)
+
+    def _laid_out(self, value: Any, like: Any) -> Any:
+        """A value shared among the devices as a variable is, and so is its gradient."""
+        layout = getattr(like, "_layout", None)
+        return value if layout is None else keras.distribution.distribute_tensor(value, layout)
+
     def product(self, product: Any, x: Any, parts: Any, merge: Merge) -> Any:
         # A rule for tangents and not for cotangents: it is linear, so that JAX derives the other
         # direction from it, and forward mode, second derivatives and `vmap` go on to work.
+        def merged(trainable: Any, frozen: Any) -> Any:
+            return self._laid_out(self._put_together(parts, merge, trainable, frozen), parts.frozen)
+
         @jax.custom_jvp
         def run(x: Any, trainable: Any, frozen: Any) -> Any:
-            return product.apply(x, merge(parts.plan, trainable, frozen))
+            return product.apply(x, merged(trainable, frozen))
 
         def tangent(primals: Any, tangents: Any) -> Any:
             x, trainable, frozen = primals
-            weight = merge(parts.plan, trainable, frozen)
+            weight = merged(trainable, frozen)
             y = product.apply(x, weight)
             d_x, d_trainable, d_frozen = tangents
             moved = jnp.zeros_like(y)
             if not isinstance(d_x, SymbolicZero):
                 moved = moved + product.apply(d_x, weight)
             if not isinstance(d_trainable, SymbolicZero):
-                part = product.apply(product.take_x(x), d_trainable)
-                (part,) = jax.linear_transpose(product.take_y, y)(part)
-                moved = moved + part
+                moved = moved + self._moved(product, parts, x, d_trainable, y)
             if not isinstance(d_frozen, SymbolicZero):
-                still = merge(parts.plan, jnp.zeros_like(trainable), d_frozen)
+                still = merged(jnp.zeros_like(trainable), d_frozen)
                 moved = moved + product.apply(x, still)
             return y, moved
 
@@ -171,6 +251,31 @@ def _on_host(value: Any) -> bool:
     """Whether NumPy can move the entries of a value: XLA compiles for each new number of them."""
     concrete = isinstance(value, jax.Array) and not isinstance(value, Tracer)
     return concrete and len(value.devices()) == 1 and _on_cpu(value)
+
+
+_EACH_ONCE: dict[str, Any] = {
+    # Without these promises the gradient finds out by itself which of several updates of an entry
+    # was the last, in memory of the size of the whole weight.
+    "unique_indices": True,
+    "indices_are_sorted": True,
+    "mode": "promise_in_bounds",
+}
+
+
+def _set(base: Any, index: Any, rows: Any) -> Any:
+    return base.at[index].set(rows, **_EACH_ONCE)
+
+
+def _get(tensor: Any, index: Any, axis: int) -> Any:
+    return tensor.at[(slice(None),) * axis + index].get(**_EACH_ONCE)
+
+
+def _stored_index(plan: SplitPlan) -> tuple[np.ndarray, ...]:
+    """Where what trains lies in a weight, from the divided axis on."""
+    # To flatten what several devices share would gather it on each.
+    if isinstance(plan, EntriesPlan) and plan.sharded:
+        return plan.coordinates
+    return (plan.positions,)
 
 
 def _as_array(moved: np.ndarray, source: jax.Array) -> jax.Array:

@@ -20,9 +20,9 @@ def matmul(x1: Any, x2: Any) -> Any:
     along = along_axis(parts)
     if along is not None:
         return multiply_rows(x1, along, flipped=False)
-    if not backend.multiplies_at_entries(parts.plan, x1):
-        return ops.matmul(x1, x2)
-    return _multiply_sampled(x1, parts)
+    if backend.adds_gradients(parts, x1) or backend.multiplies_at_entries(parts.plan, x1):
+        return _multiply_sampled(x1, parts)
+    return ops.matmul(x1, x2)
 
 
 def _multiply_sampled(x: Any, parts: Parts[Any]) -> Any:

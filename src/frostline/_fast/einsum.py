@@ -6,7 +6,9 @@ from typing import Any
 
 from keras import ops
 
-from frostline._fast.product import Product, axis_parts, multiply, of_dtype, size_of
+from frostline._arrays.plan import EntriesPlan
+from frostline._backends.current import backend
+from frostline._fast.product import Product, multiply, of_dtype, size_of, usable_parts
 
 # Letters that an equation with an ellipsis does not use stand for the axes under it.
 _SPARE = "zyxwvutsrqponmlkjihgfedcbaZYXWVUTSRQPONMLKJIHGFEDCBA"
@@ -15,16 +17,22 @@ _SPARE = "zyxwvutsrqponmlkjihgfedcbaZYXWVUTSRQPONMLKJIHGFEDCBA"
 def einsum(equation: str, *operands: Any) -> Any:
     """`keras.ops.einsum`, in the place of it in `EinsumDense.call`."""
     x, weight = operands
-    parts = axis_parts(x, weight)
+    parts = usable_parts(x, weight)
     letters = None if parts is None else _letters(equation, len(x.shape))
     if parts is None or letters is None:
         return ops.einsum(equation, *operands)
     of_x, of_weight, of_y = letters
-    divided = of_weight[parts.plan.axis]
-    if divided in of_x and x.shape[of_x.index(divided)] is None:
-        return ops.einsum(equation, *operands)
-    if parts.plan.kind == "positions":
-        of_weight = divided + of_weight.replace(divided, "")
+    if isinstance(parts.plan, EntriesPlan):
+        divided = None
+        by_rows = of_x[0] == of_y[0] and of_x[0] not in of_weight
+        if not by_rows or not backend.adds_gradients(parts, x):
+            return ops.einsum(equation, *operands)
+    else:
+        divided = of_weight[parts.plan.axis]
+        if divided in of_x and x.shape[of_x.index(divided)] is None:
+            return ops.einsum(equation, *operands)
+        if parts.plan.kind == "positions":
+            of_weight = divided + of_weight.replace(divided, "")
     product = Product(
         plan=parts.plan,
         apply=lambda x, weight: ops.einsum(f"{of_x},{of_weight}->{of_y}", x, weight),
@@ -34,13 +42,17 @@ def einsum(equation: str, *operands: Any) -> Any:
         gradient_weight=lambda x, weight, upstream: of_dtype(
             ops.einsum(f"{of_x},{of_y}->{of_weight}", x, upstream), weight
         ),
-        x_axis=of_x.index(divided) if divided in of_x else None,
-        y_axis=of_y.index(divided) if divided in of_y else None,
+        x_axis=_axis_of(divided, of_x),
+        y_axis=_axis_of(divided, of_y),
         rows=size_of(
             [n for n, letter in zip(x.shape, of_x, strict=True) if letter not in of_weight]
         ),
     )
     return multiply(product, ops.convert_to_tensor(x), parts)
+
+
+def _axis_of(letter: str | None, letters: str) -> int | None:
+    return letters.index(letter) if letter is not None and letter in letters else None
 
 
 def _letters(equation: str, ndim: int) -> tuple[str, str, str] | None:

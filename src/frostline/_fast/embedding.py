@@ -12,6 +12,7 @@ from frostline._backends.current import backend
 from frostline._fast.dense import matmul, multiply_rows
 from frostline._fast.product import table_parts, usable_parts
 from frostline._weights.parts import Parts
+from frostline._weights.split import put_along
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:
@@ -28,7 +29,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
 def _take_rows(parts: Parts[AxisPlan], indices: Any) -> Any:
     plan, frozen = parts.plan, backend.read(parts.frozen)
     places = backend.places(plan, indices, trainable=True)
-    if plan.kind == "block":
+    if not plan.keeps_length:
         indices = backend.places(plan, indices, trainable=False)
     return backend.choose(places, backend.read(parts.trainable), indices, frozen)
 
@@ -44,6 +45,8 @@ def _take_across(parts: Parts[AxisPlan], indices: Any) -> Any:
         # `moveaxis` has no rule for `torch.vmap`.
         return ops.transpose(across, [*range(1, len(across.shape)), 0])
     rows = ops.take(trainable, indices, axis=0), ops.take(frozen, indices, axis=0)
+    if plan.keeps_length:
+        return put_along(rows[1], plan, rows[0], len(rows[1].shape) - 1)
     return ops.concatenate(
         [rows[0 if run.trainable else 1][..., run.start : run.stop] for run in plan.runs], axis=-1
     )

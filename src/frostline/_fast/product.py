@@ -24,10 +24,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from frostline._arrays.plan import AxisPlan, Run, SplitPlan
+from frostline._arrays.plan import AxisPlan, EntriesPlan, Run, SplitPlan
 from frostline._backends.current import backend
 from frostline._weights.parts import Parts
-from frostline._weights.split import is_block, merge_stored, slice_along
+from frostline._weights.split import is_block, merge_stored, put_along, slice_along
 from frostline._weights.view import View, readable_parts
 
 _force = threading.local()
@@ -100,8 +100,8 @@ class Product:
     def _put(self, tensor: Any, rows: Any, axis: int | None) -> Any:
         """The tensor with `rows` at the trainable positions along an axis."""
         assert axis is not None
-        tensor, rows = ops.moveaxis(tensor, axis, 0), ops.moveaxis(rows, axis, 0)
-        return ops.moveaxis(backend.put(tensor, self.plan, rows), 0, axis)
+        assert isinstance(self.plan, AxisPlan)
+        return put_along(tensor, self.plan, rows, axis)
 
     def _take(self, tensor: Any, axis: int) -> Any:
         positions = self.plan.trainable
@@ -173,7 +173,7 @@ def forced_generic() -> bool:
 
 def multiply(product: Product, x: Any, parts: Parts[Any]) -> Any:
     """The product with a partly frozen weight, in the form that suits its plan."""
-    if parts.plan.kind == "block" and product.splits:
+    if product.splits and not isinstance(parts.plan, EntriesPlan) and not parts.plan.keeps_length:
         return _split_product(
             product, parts.plan.runs, x, backend.read(parts.trainable), backend.read(parts.frozen)
         )
@@ -191,10 +191,12 @@ def _is_small(product: Product) -> bool:
     they meet was measured, see `docs/speed.md`.
     """
     plan = product.plan
-    if product.rows is None or not isinstance(plan, AxisPlan) or plan.kind != "positions":
+    if product.rows is None or not isinstance(plan, AxisPlan) or not plan.keeps_length:
         return False
     if product.x_axis is not None and product.y_axis is not None:
         return False
+    if plan.sharded and product.rows <= plan.size // plan.shape[plan.axis]:
+        return True  # the devices exchange part of the output in place of part of the weight
     return product.rows * len(plan.trainable) <= 4 * plan.shape[plan.axis]
 
 

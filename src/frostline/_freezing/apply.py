@@ -18,6 +18,7 @@ from frostline._freezing.layer import refresh_classes
 from frostline._freezing.optimizer import followed
 from frostline._freezing.replay import slots_by_reference
 from frostline._freezing.stale import stale_functions, warn_of_stale
+from frostline._freezing.undivided import warn_of_undivided
 from frostline._weights.tree import Layer, sublayers
 
 
@@ -51,6 +52,7 @@ def plans_applied(
     # All that may be refused, warnings among it, comes before anything is changed.
     if not restoring:
         warn_of_constraints(changes)
+        warn_of_undivided(changes)
     living = _living()
     stale = stale_functions(changes, living)
     if stale:

@@ -14,6 +14,7 @@ from frostline._console import each
 from frostline._errors import UnsupportedError
 from frostline._freezing.lists import watch_lists
 from frostline._freezing.optimizer_files import watch_optimizer_files
+from frostline._weights.layouts import stored_plan
 from frostline._weights.tree import Layer
 from frostline._weights.view import (
     apply_plan,
@@ -85,7 +86,9 @@ class PlanChange:
 
 def changes_to(plans: Plans) -> list[PlanChange]:
     """A record for each variable that does not have its plan already."""
-    states = ((variable, plan_of(variable), plan) for variable, plan in plans)
+    states = (
+        (variable, plan_of(variable), stored_plan(variable, plan)) for variable, plan in plans
+    )
     return [PlanChange(*state) for state in states if state[1] != state[2]]
 
 

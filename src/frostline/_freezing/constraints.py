@@ -16,6 +16,7 @@ import numpy as np
 from frostline._arrays.plan import SplitPlan
 from frostline._errors import warn
 from frostline._freezing.change import PlanChange
+from frostline._weights import values
 
 # A norm that the constraint itself has just set, rounded in half precision, is none too large.
 _ROUNDING = 1e-2
@@ -61,8 +62,7 @@ def _crossing(variable: Any, plan: SplitPlan) -> tuple[float, int] | None:
     if not all(-len(plan.shape) <= one < len(plan.shape) for one in axes):
         return None  # what Keras makes an error of in the first step
     frozen = plan.mask()
-    values = np.asarray(keras.ops.convert_to_numpy(variable.value))
-    squares = np.square(np.where(frozen, values, 0), dtype=np.float64)
+    squares = np.square(np.where(frozen, values.read(variable), 0), dtype=np.float64)
     norms = np.sqrt(squares.sum(axis=axes))
     above = (norms > limit * (1 + _ROUNDING)) & ~frozen.all(axis=axes)
     return (float(norms[above].max()), int(above.sum())) if above.any() else None

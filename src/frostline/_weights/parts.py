@@ -8,9 +8,10 @@ from typing import Any, Generic, TypeVar
 import keras
 
 from frostline import _keras
-from frostline._arrays.plan import AxisPlan, SplitPlan, fingerprint
+from frostline._arrays.plan import SplitPlan, fingerprint
 from frostline._backends.current import backend
 from frostline._weights import split
+from frostline._weights.layouts import part_layout
 
 P = TypeVar("P", bound=SplitPlan)
 
@@ -48,6 +49,8 @@ def _part(variable: Any, value: Any, role: str, trainable: bool, plan: SplitPlan
     # The trainable part goes by the name and path of the weight, so that all that is told of
     # weights by name holds for it: exclusions from decay, maps of optimizers, layout maps.
     suffix = "" if role == "trainable" else f"_{role}"
+    # Keras 3.12 takes a layout on JAX alone, so there is no argument where there is none.
+    layout = part_layout(variable, plan, role)
     part = keras.Variable(
         value,
         dtype=variable._dtype,
@@ -56,7 +59,7 @@ def _part(variable: Any, value: Any, role: str, trainable: bool, plan: SplitPlan
         autocast=variable._autocast,
         aggregation=variable.aggregation,
         name=variable.name + suffix,
-        **_part_layout(variable, role, plan),
+        **({} if layout is None else {"layout": layout}),
     )
     part.trainable = trainable
     # That of the frozen part tells the plan: what goes by path, as PyTorch's `state_dict` does,
@@ -64,24 +67,3 @@ def _part(variable: Any, value: Any, role: str, trainable: bool, plan: SplitPlan
     part._path = variable.path + (f"{suffix}_{fingerprint(plan)}" if suffix else "")
     part._frostline_view = variable
     return part
-
-
-def _part_layout(variable: Any, role: str, plan: SplitPlan) -> dict[str, Any]:
-    """The weight's own sharding, except along the axis that was divided.
-
-    A part along it need not divide by the mesh, and a `LayoutMap` would match the part's path and
-    try to. Keras 3.12 takes a layout on JAX alone, so there is no argument where there is none.
-    """
-    layout: Any = getattr(variable, "_layout", None)
-    axes = backend.layout_axes(layout, len(variable.shape))
-    if axes is None:
-        return {}
-    if isinstance(plan, AxisPlan):
-        if plan.kind == "block":
-            axes[plan.axis] = None
-        else:
-            along = axes.pop(plan.axis)
-            axes.insert(0, along if role == "frozen" else None)
-    elif role == "trainable":
-        axes = [None]
-    return {"layout": backend.layout_with_axes(layout, axes)}

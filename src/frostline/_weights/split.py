@@ -17,24 +17,27 @@ from frostline._backends.current import backend
 def take_trainable(plan: SplitPlan, whole: Any) -> Any:
     """The entries of `whole` (`plan.shape`) that train, as a new tensor of the compact shape."""
     if isinstance(plan, EntriesPlan):
-        return backend.take(ops.reshape(whole, (-1,)), plan, 0)
-    if plan.kind == "block":
-        return _take(whole, plan, trainable=True)
-    return backend.take(ops.moveaxis(whole, plan.axis, 0), plan, 0)
+        return backend.take(whole if plan.sharded else ops.reshape(whole, (-1,)), plan, 0)
+    if plan.kind == "positions":
+        return backend.take(ops.moveaxis(whole, plan.axis, 0), plan, 0)
+    if plan.sharded:
+        return backend.take(whole, plan, plan.axis)
+    return _take(whole, plan, trainable=True)
 
 
 def take_frozen(plan: SplitPlan, whole: Any) -> Any:
     """What the frozen part holds of `whole`, as a new tensor: see the kinds of plans."""
     if isinstance(plan, EntriesPlan):
         return backend.own(whole)
-    if plan.kind == "block":
+    if not plan.keeps_length:
         return _take(whole, plan, trainable=False)
-    rows = ops.moveaxis(whole, plan.axis, 0)
+    rows = in_stored_order(plan, whole)
     if backend.merges_in_place:
         return backend.own(rows)
     # A product may meet what is not meant, and a NaN would spread from there.
-    blank = ops.zeros((len(plan.trainable), *rows.shape[1:]), dtype=whole.dtype)
-    return backend.put(rows, plan, blank)
+    blank = list(rows.shape)
+    blank[plan.stored_axis] = len(plan.trainable)
+    return put_along(rows, plan, ops.zeros(blank, dtype=whole.dtype), plan.stored_axis)
 
 
 def merge(plan: SplitPlan, trainable: Any, frozen: Any) -> Any:
@@ -44,18 +47,35 @@ def merge(plan: SplitPlan, trainable: Any, frozen: Any) -> Any:
 
 def in_weight_order(plan: SplitPlan, stored: Any) -> Any:
     """A whole weight, or a part of it, with its axes in the order of the weight."""
-    if isinstance(plan, AxisPlan) and plan.kind == "positions":
-        return ops.moveaxis(stored, 0, plan.axis)
+    if isinstance(plan, AxisPlan) and plan.stored_axis != plan.axis:
+        return ops.moveaxis(stored, plan.stored_axis, plan.axis)
     return stored
+
+
+def in_stored_order(plan: AxisPlan, whole: Any) -> Any:
+    """The inverse of `in_weight_order`."""
+    if plan.stored_axis == plan.axis:
+        return whole
+    return ops.moveaxis(whole, plan.axis, plan.stored_axis)
+
+
+def put_along(base: Any, plan: AxisPlan, rows: Any, axis: int) -> Any:
+    """A copy of `base` with `rows` at the positions that train along an axis."""
+    if axis == 0:
+        return backend.put(base, plan, rows)
+    base, rows = ops.moveaxis(base, axis, 0), ops.moveaxis(rows, axis, 0)
+    return ops.moveaxis(backend.put(base, plan, rows), 0, axis)
 
 
 def merge_stored(plan: SplitPlan, trainable: Any, frozen: Any) -> Any:
     """What `merge` gives, with the axes in the order that the parts have."""
     if isinstance(plan, EntriesPlan):
+        if plan.sharded:
+            return backend.put(frozen, plan, trainable)
         # Without a name for what lies between, which would keep its memory: JAX copies it all.
         return ops.reshape(backend.put(ops.reshape(frozen, (-1,)), plan, trainable), plan.shape)
-    if plan.kind == "positions":
-        return backend.put(frozen, plan, trainable)
+    if plan.keeps_length:
+        return put_along(frozen, plan, trainable, plan.stored_axis)
     pieces = [
         slice_along(trainable if run.trainable else frozen, plan.axis, run.start, run.stop)
         for run in plan.runs
@@ -67,10 +87,8 @@ def scatter_trainable(plan: SplitPlan, trainable: Any) -> Any:
     """A tensor of `plan.shape` with `trainable` in its places and zeros where frozen."""
     shape = list(plan.shape)
     if isinstance(plan, AxisPlan):
-        if plan.kind == "block":
-            shape[plan.axis] = len(plan.frozen)
-        else:
-            shape.insert(0, shape.pop(plan.axis))
+        length = shape.pop(plan.axis)
+        shape.insert(plan.stored_axis, length if plan.keeps_length else len(plan.frozen))
     return merge(plan, trainable, ops.zeros(shape, dtype=trainable.dtype))
 
 

@@ -97,10 +97,11 @@ def _merged(plan: SplitPlan, trainable: np.ndarray, frozen: np.ndarray) -> np.nd
         whole = np.array(frozen, order="C")
         whole.reshape(-1)[plan.positions] = trainable
         return whole
-    if plan.kind == "positions":
-        rows = frozen.copy()
-        rows[plan.positions] = trainable
-        return np.moveaxis(rows, 0, plan.axis)
+    if plan.keeps_length:
+        whole = np.moveaxis(frozen, plan.stored_axis, plan.axis).copy()
+        rows = np.moveaxis(whole, plan.axis, 0)
+        rows[plan.positions] = np.moveaxis(trainable, plan.stored_axis, 0)
+        return whole
     whole = np.empty(plan.shape, frozen.dtype)
     rows = np.moveaxis(whole, plan.axis, 0)
     rows[plan.positions] = np.moveaxis(trainable, plan.axis, 0)
@@ -112,10 +113,11 @@ def _divided(plan: SplitPlan, whole: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """The trainable and the frozen part, as `split` makes them of tensors."""
     if isinstance(plan, EntriesPlan):
         return whole.reshape(-1)[plan.positions], whole
-    if plan.kind == "block":
-        return whole.take(plan.positions, plan.axis), whole.take(list(plan.frozen), plan.axis)
-    rows = np.moveaxis(whole, plan.axis, 0).copy()
-    trainable = rows[plan.positions]
+    trainable = np.moveaxis(whole.take(plan.positions, plan.axis), plan.axis, plan.stored_axis)
+    if not plan.keeps_length:
+        return trainable, whole.take(list(plan.frozen), plan.axis)
+    frozen = np.moveaxis(whole, plan.axis, plan.stored_axis).copy()
     if not backend.merges_in_place:
-        rows[plan.positions] = 0  # what a product may meet and is not meant
-    return trainable, rows
+        # what a product may meet and is not meant
+        np.moveaxis(frozen, plan.stored_axis, 0)[plan.positions] = 0
+    return trainable, frozen
