@@ -1,5 +1,8 @@
 """A model that eight devices share trains as on one, and they go on to share its weights."""
 
+import re
+import warnings
+
 import jax
 import keras
 import numpy as np
@@ -132,3 +135,18 @@ for shape in ((1, 8), (2, 4)):
     assert one.keys() == many.keys()
     for path, weight in one.items():
         np.testing.assert_allclose(many[path], weight, atol=2e-5, err_msg=path)
+
+# What the devices can not divide each of them holds, and that is said where it is large.
+layout_map["wide/kernel"] = keras.distribution.TensorLayout((None, "model"), mesh)
+wide = layers.Dense(1024, name="wide")
+wide.build((None, 1024))
+for where, warned in ((fl.at[:, 1:], False), (fl.at[:, ::2], False), (fl.at[0, 0], True)):
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        fl.freeze(wide, "kernel", where)
+    said = [str(one.message) for one in found]
+    wanted = (
+        "wide/kernel: .* got 1,048,575 entries that train and 4 devices. Let a number of entries"
+    )
+    assert [re.match(wanted, one) is not None for one in said] == [True] * warned, said
+    fl.unfreeze(wide)

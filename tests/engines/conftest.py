@@ -1,0 +1,9 @@
+"""The engines of a backend are tested with that backend: `test_jax_*` on JAX."""
+
+import os
+
+collect_ignore_glob = [
+    f"test_{name}_*.py"
+    for name in ("tensorflow", "jax", "torch")
+    if name != os.environ["KERAS_BACKEND"]
+]

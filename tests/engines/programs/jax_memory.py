@@ -1,0 +1,40 @@
+"""What a device holds, and what the devices exchange, where part of a weight is frozen."""
+
+import math
+
+from benchmarks.scale import cases, on_jax
+
+import frostline as fl
+
+PLAIN = {"table": 32_768 * 64, "kernel": 1_024 * 2_048}  # entries of the weight in question
+layouts = {layout.name.split(",")[0]: layout for layout in on_jax.LAYOUTS[:2]}
+steps = {}
+for engine, layout in layouts.items():
+    for case in cases.CASES:
+        if engine == "DataParallel" and "entries" not in case.name and "half" not in case.name:
+            continue
+        model, step = on_jax.measured(case, layout)
+        trained = sum(variable.value.size for variable in model.trainable_variables)
+        print(engine, case.name, step.state, step.temporaries, *step.collectives)
+        steps[engine, case.name] = step
+        if engine == "DataParallel":
+            # The gradient of what trains, and the loss.
+            assert step.exchanged() == 4 * trained + 4, step.collectives
+            continue
+        plain = steps[engine, f"{case.model}, plain"]
+        if step is plain:
+            continue
+        # The frozen part keeps the places of what trains, and 8 devices share it. The slots of Adam
+        # are two. A bias, counters and parts that are too small to share come on top.
+        rest = (
+            sum(math.prod(weight.shape) for weight in fl.weights(model).values())
+            - PLAIN[case.model]
+        )
+        assert step.state <= 1.05 * 4 * (PLAIN[case.model] + 3 * trained) / 8 + 4 * rest
+        assert step.state < plain.state
+        assert step.temporaries <= plain.temporaries
+        for collective in step.collectives:
+            # Of activations, and of entries that train: nothing is as large as what is frozen.
+            assert collective.size <= max(4 * trained, cases.activations(case, layout.batch), 65536)
+            assert collective.size < 4 * PLAIN[case.model] / 8
+assert len(steps) == 9, steps
