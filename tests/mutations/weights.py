@@ -223,4 +223,37 @@ MUTATIONS = [
             "weights/test_copy_weights.py::test_moving_statistics_are_copied_and_the_new_ones_are_left",
         ),
     ),
+    Mutation(
+        name="a block of a weight that devices share is held whole by each",
+        invariant=3,
+        file="_weights/layouts.py",
+        old="    return dataclasses.replace(plan, sharded=sharded)",
+        new="    return plan",
+        tests=(
+            "engines/test_jax_sharding.py::test_weights_stay_shared_among_devices[jax_sharded]",
+        ),
+        backend="jax",
+    ),
+    Mutation(
+        name="each device holds all that trains of a weight that they share",
+        invariant=4,
+        file="_weights/layouts.py",
+        old="            if axes[axis] is None and devices > 1 and shape[axis] % devices == 0:",
+        new="            if shape[axis] < 0:",
+        tests=(
+            "engines/test_jax_sharding.py::test_weights_stay_shared_among_devices[jax_sharded]",
+        ),
+        backend="jax",
+    ),
+    Mutation(
+        name="the places of what trains in a shared frozen part are not its places along the axis",
+        invariant=3,
+        file="_weights/split.py",
+        old="        return put_along(frozen, plan, trainable, plan.stored_axis)",
+        new="        return put_along(frozen, plan, trainable, 0)",
+        tests=(
+            "engines/test_jax_sharding.py::test_weights_stay_shared_among_devices[jax_sharded]",
+        ),
+        backend="jax",
+    ),
 ]
