@@ -38,3 +38,12 @@ for engine, layout in layouts.items():
             assert collective.size <= max(4 * trained, cases.activations(case, layout.batch), 65536)
             assert collective.size < 4 * PLAIN[case.model] / 8
 assert len(steps) == 9, steps
+
+# The gradient of the output is on each device here, and that of the kernel is shared nevertheless.
+del on_jax.SHARDED[".*down/kernel"]
+plain, entries = (
+    on_jax.measured(case, layouts["ModelParallel"])[1]
+    for case in cases.CASES
+    if case.name in ("kernel, plain", "kernel, 0.1 % of the entries")
+)
+assert entries.temporaries <= 1.05 * plain.temporaries, (entries.temporaries, plain.temporaries)
