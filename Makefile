@@ -17,7 +17,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-oldest faults lint format bench papers docs clean
+.PHONY: help demo test test-full test-oldest faults lint format bench papers scale docs clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -56,6 +56,9 @@ bench: $(VENV)/bench.stamp ## the benchmarks, about half an hour; ARGS="--only e
 
 papers: $(VENV)/bench.stamp ## papers about freezing, repeated at a small scale; ARGS="--only bitfit" narrows them, ARGS=--write writes the page
 	@TF_CPP_MIN_LOG_LEVEL=2 KERAS_BACKEND="$${KERAS_BACKEND:-jax}" $(PY) -m benchmarks.papers.run $(ARGS)
+
+scale: $(VENV)/dev.stamp ## bytes on the wire and in memory of each engine; ARGS="--only table" narrows them, ARGS=--write writes the page
+	@$(PY) -m benchmarks.scale.run $(ARGS)
 
 # The variable turns off the theme's banner on MkDocs 2; the extra pins MkDocs 1.
 docs: $(VENV)/docs.stamp ## the documentation, in site/, once every example in it has run

@@ -64,6 +64,9 @@ def row(case: cases.Case, strategy: Any, name: str, replicas: int) -> Row:
     (x, y), *_ = strategy.experimental_distribute_dataset(data)
     step(x, y)
     found = collectives(step.get_concrete_function(x, y).graph, replicas)
+    # Of a whole table TensorFlow exchanges the rows that were looked up, their ids and counts.
+    sparse = case.model == "table" and not case.weight
+    looked_up = 4 * (cases.BATCH * cases.IDS * (cases.WIDTH + 1) + REPLICAS)
     return Row(
         engine=f"TensorFlow, {name}, {REPLICAS} replicas",
         case=case.name,
@@ -75,6 +78,8 @@ def row(case: cases.Case, strategy: Any, name: str, replicas: int) -> Row:
             for v in [*model.variables, *model.optimizer.variables]
         ),
         exchanged=sum(size for _, _, size in found),
+        activations=looked_up if sparse else 0,
+        sparse=4 * cases.ROWS * cases.WIDTH if sparse else 0,
         collectives=[f"{kind} of {shape} among {REPLICAS}" for kind, shape, _ in found],
     )
 

@@ -21,7 +21,8 @@ class Row:
         shards: Among how many devices the weights are divided.
         state: Weights, slots of the optimizer and counters. Measured.
         exchanged: The results of the collectives of a step. Measured.
-        activations: The part of it that does not depend on what is frozen, from the shapes.
+        activations: The part of it that are no gradients and no weights, from the shapes.
+        sparse: The part of `trained` of which only the rows that were looked up are exchanged.
         gathered: Whether the weights are divided among the devices that divide the batch.
         temporaries: What a step needs beyond that; `None` where the engine doesn't say.
         collectives: Kind, shapes and devices of each collective, where the engine lists them.
@@ -37,6 +38,7 @@ class Row:
     state: int
     exchanged: int
     activations: int = 0
+    sparse: int = 0
     gathered: bool = False
     temporaries: int | None = None
     collectives: list[str] = field(default_factory=list)
