@@ -26,6 +26,7 @@ _CALL = re.compile(rf"= (?P<shape>\(.*?\)|\S+) (?P<kind>{'|'.join(KINDS)})(?P<st
 _LISTED = re.compile(r"replica_groups=\{\{([\d,]+)\}")
 _REGULAR = re.compile(r"replica_groups=\[\d+,(\d+)\]<=")
 _NAMED = re.compile(r"replica_groups=mesh\[(?P<mesh>[^\]]*)\][^{]*\{(?P<axes>[^}]*)\}")
+_PARTITIONS = re.compile(r"num_partitions=(\d+)")
 _LENGTH = re.compile(r"'(\w+)'(?:=|:\(\d+\))?(\d+)?")
 
 
@@ -58,12 +59,13 @@ class Collective:
         }[self.kind]
 
 
-def collectives(text: str, devices: int = 1) -> list[Collective]:
+def collectives(text: str) -> list[Collective]:
     """The collectives in the text of a compiled module, `compiled.as_text()`.
 
-    `devices` is the size of a group that the text doesn't give: all of them. Operations in the body
-    of a loop are counted once.
+    Operations in the body of a loop are counted once.
     """
+    partitions = _PARTITIONS.search(text)
+    devices = int(partitions[1]) if partitions else 1
     found = []
     for line in text.splitlines():
         call = _CALL.search(line)
@@ -110,6 +112,7 @@ class Step:
         temporaries: What the step needs beyond arguments and results.
         outputs: What it returns.
         aliased: The part of the outputs that is written over arguments.
+        operations: Floating-point operations.
         collectives: The collectives of the program.
     """
 
@@ -118,6 +121,7 @@ class Step:
     temporaries: int
     outputs: int
     aliased: int
+    operations: float
     collectives: tuple[Collective, ...]
 
     @property
@@ -162,13 +166,18 @@ def train_step(model: Any, x: Any, y: Any) -> Step:
 
 def _read(compiled: Any, data: Any) -> Step:
     memory = compiled.memory_analysis()
-    leaves = [leaf for leaf in keras.tree.flatten(data) if leaf is not None]
-    devices = max(len(leaf.sharding.device_set) for leaf in leaves)
     return Step(
         arguments=memory.argument_size_in_bytes,
-        data=sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves),
+        data=sum(_local(leaf) for leaf in keras.tree.flatten(data) if leaf is not None),
         temporaries=memory.temp_size_in_bytes,
         outputs=memory.output_size_in_bytes,
         aliased=memory.alias_size_in_bytes,
-        collectives=tuple(collectives(compiled.as_text(), devices)),
+        operations=compiled.cost_analysis()["flops"],
+        collectives=tuple(collectives(compiled.as_text())),
     )
+
+
+def _local(array: Any) -> int:
+    """Bytes on one device; without a distribution Keras hands over arrays of NumPy."""
+    shards = getattr(array, "addressable_shards", None)
+    return shards[0].data.nbytes if shards else array.nbytes

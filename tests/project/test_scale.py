@@ -52,6 +52,7 @@ LINES = {
         Collective("all-to-all", ("u8[4]", "u8[4]"), 8, 2),
     ),
 }
+HEAD = "HloModule jit_train_step, is_scheduled=true, num_partitions=8\n"
 # No collectives: the end of one that was counted when it began, a use of one, a name.
 OTHERS = """
   %done = f32[8,64]{1,0} all-gather-done(%ag)
@@ -79,6 +80,17 @@ from benchmarks.scale.on_jax import Layout, row
 both, divided = Layout("", 2), Layout("", 1, 2, "model")
 for case, layout in ((rows, both), (bias, both), (kernel, divided)):
     check(row(case, layout))
+
+# Operations: forward, gradient of the inputs (but those of the first layer), of what trains.
+import keras, numpy as np, frostline as fl
+from benchmarks.scale.xla import train_step
+x = np.ones((512, 128), "float32")
+for trained in (128, 32):
+    model = keras.Sequential([keras.Input((128,)), *[keras.layers.Dense(128) for _ in range(3)]])
+    model.compile("adam", "mse")
+    fl.train_only(model, "*/kernel", fl.at[:, :trained])
+    found = train_step(model, x, x).operations / (2 * 512 * 128 * 128)
+    assert 0 <= found - (3 + 2 + 3 * trained / 128) < 0.2, found
 """,
     "tensorflow": """
 from benchmarks.scale.on_tensorflow import REPLICAS, mirrored, row
@@ -101,7 +113,7 @@ torch.distributed.destroy_process_group()
 @pytest.mark.once
 @pytest.mark.parametrize(("line", "said"), LINES.values(), ids=LINES)
 def test_a_collective_is_read_from_a_line(line, said):
-    assert collectives(OTHERS + line + OTHERS, 8) == [said]
+    assert collectives(HEAD + OTHERS + line + OTHERS) == [said]
 
 
 @pytest.mark.once
@@ -122,7 +134,7 @@ def test_what_each_device_sends_in_a_ring(kind, sent):
 @pytest.mark.once
 def test_a_type_that_is_not_known_is_no_zero():
     with pytest.raises(KeyError, match="f8e4m3fn"):
-        collectives("%a = f8e4m3fn[8]{0} all-reduce(%b), replica_groups={}", 8)
+        collectives("%a = f8e4m3fn[8]{0} all-reduce(%b), replica_groups={}")
 
 
 @pytest.mark.parametrize("script", [START + LIVE[keras.backend.backend()]], ids=["live"])
