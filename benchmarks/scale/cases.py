@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +30,12 @@ class Case:
             fl.train_only(model, self.weight, self.where)
 
 
+ENTRIES = 2_096
+"""0.1 % of the kernel, and a multiple of 8, so that 8 devices could divide them."""
+
+
 def _entries() -> np.ndarray:
-    """0.1 % of the kernel: a multiple of 8, so that it can be divided among 8 devices."""
-    chosen = np.random.default_rng(0).permutation(INPUTS * UNITS)[:2_096]
+    chosen = np.random.default_rng(0).permutation(INPUTS * UNITS)[:ENTRIES]
     mask = np.zeros(INPUTS * UNITS, bool)
     mask[chosen] = True
     return mask.reshape(INPUTS, UNITS)
@@ -89,12 +93,9 @@ def shares(model: keras.Model) -> dict[str, Any]:
     entries has the shape of the weight, and keeps the places of what trains.
     """
     summary = fl.summary(model)
-    scattered = [row for row in summary.rows if row.kind in ("positions", "entries")]
-    return {
-        "frozen": 4 * summary.frozen,
-        "trained": 4 * summary.trainable,
-        "kept": 4 * sum(row.trained for row in scattered),
-    }
+    parts = sum(4 * math.prod(variable.shape) for variable in model.non_trainable_variables)
+    frozen, trained = 4 * summary.frozen, 4 * summary.trainable
+    return {"frozen": frozen, "trained": trained, "kept": parts - frozen}
 
 
 def chosen(only: str) -> list[Case]:
@@ -102,9 +103,19 @@ def chosen(only: str) -> list[Case]:
     return [case for case in CASES if only in case.name]
 
 
-def activations(case: Case, size: int) -> int:
-    """Bytes that devices with a part of the weights add up in the forward pass.
+def activations(case: Case, size: int, copies: int = 1) -> int:
+    """Bytes of activations that the devices of one copy exchange where they divide the weights.
 
-    Each has looked up its own rows of the table, or has a part of the sum of the last product.
+    In the forward pass each has looked up its own rows of the table, or has a part of the sum of
+    the last product. Of positions that train the results are gathered for their places, and their
+    gradients are brought back; of single entries the gradients are added up.
     """
-    return 4 * size * (IDS * WIDTH if case.model == "table" else 1)
+    rows = size // copies
+    if case.model == "table":
+        return 4 * rows * IDS * WIDTH
+    moved = {
+        "kernel, half of the columns": 2 * rows * UNITS // 2,
+        "kernel, every other column": 2 * rows * UNITS // 2,
+        "kernel, 0.1 % of the entries": ENTRIES,
+    }
+    return 4 * (rows + moved.get(case.name, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ def measured(case: cases.Case, layout: Layout) -> tuple[keras.Model, Step]:
 
 def row(case: cases.Case, layout: Layout) -> Row:
     model, step = measured(case, layout)
-    tensor_parallel = layout.axis == "model"
+    whole = [v for v in model.trainable_variables if v.value.sharding.is_fully_replicated]
+    divided = layout.axis == "model"
     return Row(
         engine=f"JAX, {layout.name}",
         case=case.name,
@@ -84,7 +86,8 @@ def row(case: cases.Case, layout: Layout) -> Row:
         shards=layout.shards,
         state=step.state,
         exchanged=step.exchanged(),
-        activations=cases.activations(case, layout.batch) // layout.copies * tensor_parallel,
+        whole=4 * sum(math.prod(v.shape) for v in whole),
+        activations=cases.activations(case, layout.batch, layout.copies) if divided else 0,
         gathered=layout.axis == "batch",
         temporaries=step.temporaries,
         collectives=[

@@ -208,13 +208,14 @@ def predicted(row: Row) -> tuple[float, float]:
 
     Weights, gradients and slots are float32 there, as above. A frozen part of scattered entries
     keeps the places of those that train. Among `copies` of the batch gradients are reduced, if
-    there is more than one; activations are added up among the shards. Weights on the axis of the
+    there is more than one; activations are exchanged among the shards. Weights on the axis of the
     batch are gathered whole, once, since nothing is made again, and their gradients are reduced
     whole: XLA has no reduce-scatter on CPUs.
     """
-    frozen, trained = row.frozen + row.kept, row.trained
-    held = state(frozen / MIXED.weight, trained / MIXED.weight, row.shards)
+    frozen, divided = row.frozen + row.kept, row.trained - row.whole
+    held = state(frozen / MIXED.weight, divided / MIXED.weight, row.shards)
+    held += state(0, row.whole / MIXED.weight, 1)
     if row.gathered:
-        return held, row.frozen + 2 * trained
-    reduced = (trained - row.sparse) / row.shards if row.copies > 1 else 0
+        return held, frozen + divided + row.trained
+    reduced = row.whole + (divided - row.sparse) / row.shards if row.copies > 1 else 0
     return held, row.activations + reduced

@@ -17,6 +17,8 @@ class Row:
         frozen: Bytes of the entries that are frozen, of the whole model.
         trained: Bytes of the entries that train.
         kept: Bytes of the places that frozen parts keep for entries that train.
+        whole: Bytes of `trained` that each device holds, since there are few or no layout divides
+            them.
         copies: How many parts the batch is divided into.
         shards: Among how many devices the weights are divided.
         state: Weights, slots of the optimizer and counters. Measured.
@@ -37,6 +39,7 @@ class Row:
     shards: int
     state: int
     exchanged: int
+    whole: int = 0
     activations: int = 0
     sparse: int = 0
     gathered: bool = False

@@ -78,7 +78,7 @@ LIVE = {
     "jax": """
 from benchmarks.scale.on_jax import Layout, row
 both, divided = Layout("", 2), Layout("", 1, 2, "model")
-for case, layout in ((rows, both), (bias, both), (kernel, divided)):
+for case, layout in ((rows, both), (bias, both), (kernel, divided), (bias, divided)):
     check(row(case, layout))
 
 # Operations: forward, gradient of the inputs (but those of the first layer), of what trains.
@@ -146,19 +146,18 @@ def _stored():
     return [Row(**row) for kept in run.stored().values() for row in kept["rows"]]
 
 
-# With weights that are divided it is the layout of the parts that decides.
-AGREEING = [row for row in _stored() if row.shards == 1 or "plain" in row.case]
-ENTRIES = ("JAX, DataParallel, 8 devices", "kernel, 0.1 % of the entries")
+# There the gradient of the whole kernel is scattered among the devices, as that of a plain one.
+SCATTERED = ("JAX, ModelParallel, on the axis of the batch, 8 x 1", "kernel, 0.1 % of the entries")
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("row", AGREEING, ids=[f"{row.engine}: {row.case}" for row in AGREEING])
+@pytest.mark.parametrize("row", _stored(), ids=lambda row: f"{row.engine}: {row.case}")
 def test_the_formulas_give_what_was_measured(row):
     state, exchanged = paper.predicted(row)
-    assert row.state == pytest.approx(state, rel=0.001)
-    if (row.engine, row.case) == ENTRIES:
-        exchanged = row.frozen - 4 * 2_049 + row.trained  # the gradient of the whole kernel
-    assert row.exchanged == pytest.approx(exchanged, rel=0.001, abs=4)
+    assert row.state == pytest.approx(state, rel=0.0005)
+    if (row.engine, row.case) == SCATTERED:
+        exchanged += 4 * 1_024 * 2_048
+    assert row.exchanged == pytest.approx(exchanged, rel=0.005)
 
 
 @pytest.mark.once
