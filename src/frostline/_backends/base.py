@@ -16,6 +16,7 @@ from keras import ops
 
 from frostline._arrays.places import index_of
 from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
+from frostline._backends.wrapper import Wrapper
 from frostline._errors import UnsupportedError
 
 Merge = Callable[[Any, Any, Any], Any]
@@ -52,6 +53,9 @@ class Backend:
 
     native_optimizer_kinds: tuple[type, ...] = ()
     """The classes of the framework's own optimizers, where these hold variables."""
+
+    wrapper_kinds: tuple[type, ...] = ()
+    """The classes of modules around a model that reduce its gradients over processes."""
 
     function_kinds: tuple[type, ...] = ()
     """The classes of compiled functions that keep the variables they were traced with."""
@@ -108,6 +112,11 @@ class Backend:
     ) -> list[tuple[str, str]]:
         """Those of all `living` objects that hold the storage of a variable: class, path."""
         del variables, living
+        return []
+
+    def wrappers(self, living: Iterable[Any]) -> list[Wrapper]:
+        """Those of all `living` objects that train a model in several processes."""
+        del living
         return []
 
     def traced_functions(self, variables: Iterable[Any], living: Sequence[Any]) -> list[Traced]:

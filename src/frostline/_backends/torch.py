@@ -19,9 +19,10 @@ from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from frostline import _keras
 from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
-from frostline._backends import torch_parameter
+from frostline._backends import torch_engines, torch_parameter
 from frostline._backends.base import Backend, Merge
 from frostline._backends.torch_entries import along, index_of
+from frostline._backends.wrapper import Wrapper
 
 
 class TorchBackend(Backend):
@@ -32,7 +33,8 @@ class TorchBackend(Backend):
     """
 
     merges_in_place = True
-    native_optimizer_kinds = (torch.optim.Optimizer,)
+    native_optimizer_kinds = torch_engines.OPTIMIZERS
+    wrapper_kinds = torch_engines.WRAPPERS
 
     def seed(self, number: int) -> None:
         super().seed(number)
@@ -103,15 +105,10 @@ class TorchBackend(Backend):
     def native_optimizers(
         self, variables: Iterable[Any], living: Iterable[Any]
     ) -> list[tuple[str, str]]:
-        paths = {id(_keras.storage(variable)): variable.path for variable in variables}
-        return [
-            (type(optimizer).__name__, paths[id(parameter)])
-            for optimizer in living
-            if issubclass(type(optimizer), self.native_optimizer_kinds)
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-            if id(parameter) in paths
-        ]
+        return torch_engines.native_optimizers(variables, living)
+
+    def wrappers(self, living: Iterable[Any]) -> list[Wrapper]:
+        return torch_engines.wrappers(living)
 
     def forget_gradient(self, variable: Any) -> Callable[[], None]:
         # A native optimizer takes a gradient of zeros, from before, as one more step of decay.

@@ -19,6 +19,7 @@ from frostline._freezing.optimizer import followed
 from frostline._freezing.replay import slots_by_reference
 from frostline._freezing.stale import stale_functions, warn_of_stale
 from frostline._freezing.undivided import warn_of_undivided
+from frostline._freezing.wrapped import outdated, warn_of_outdated
 from frostline._weights.tree import Layer, sublayers
 
 
@@ -54,10 +55,11 @@ def plans_applied(
         warn_of_constraints(changes)
         warn_of_undivided(changes)
     living = _living()
-    stale = stale_functions(changes, living)
-    if stale:
+    stale, wrapped = stale_functions(changes, living), outdated(changes, living)
+    if stale or wrapped:
         del living
         warn_of_stale(stale)
+        warn_of_outdated(wrapped)
         living = _living()
     given_up = [change.listed[0] for change in changes if change.replaces_trained]
     _warn_of_native(backend.native_optimizers(given_up, living))
@@ -82,6 +84,7 @@ def _living() -> list[Any]:
         keras.layers.Layer,
         keras.optimizers.Optimizer,
         *backend.native_optimizer_kinds,
+        *backend.wrapper_kinds,
         *backend.function_kinds,
     )
 

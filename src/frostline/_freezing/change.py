@@ -68,6 +68,12 @@ class PlanChange:
         stays = self.before is None and isinstance(self.after, WholePlan)
         return not (stays or isinstance(self.before, WholePlan))
 
+    @property
+    def trains(self) -> bool:
+        """Whether anything of the variable trains after the change, if its layer does."""
+        # Of one that is frozen, this is what it gets back.
+        return not isinstance(self.after, WholePlan) and bool(self.listed[0]._trainable)
+
     def apply(self, holders: Iterable[Layer]) -> None:
         """Divide the variable or put it together, and list what it is made of in its layers."""
         apply_plan(self.variable, self.after)

@@ -1,0 +1,80 @@
+"""What of PyTorch keeps the parameters that it was made with: optimizers, and modules around."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import torch
+from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+from torch.nn.parallel import DistributedDataParallel
+
+from frostline import _keras
+from frostline._backends.wrapper import Wrapper
+
+OPTIMIZERS = (torch.optim.Optimizer,)
+WRAPPERS = (DistributedDataParallel, FullyShardedDataParallel, FSDPModule)
+
+# For each DistributedDataParallel and each of its parameters, by its id, whether it averages the
+# gradient of that. No public list tells; it is so for what trained when the module was made. That
+# is what the first change of the parameter finds.
+_reduced: weakref.WeakKeyDictionary[Any, dict[int, bool]] = weakref.WeakKeyDictionary()
+
+
+def native_optimizers(variables: Iterable[Any], living: Iterable[Any]) -> list[tuple[str, str]]:
+    """The optimizers among `living` objects that hold the storage of a variable: class, path."""
+    paths = {id(_keras.storage(variable)): variable.path for variable in variables}
+    return [
+        (type(optimizer).__name__, paths[id(parameter)])
+        for optimizer in living
+        if issubclass(type(optimizer), OPTIMIZERS)
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if id(parameter) in paths
+    ]
+
+
+def wrappers(living: Iterable[Any]) -> list[Wrapper]:
+    """The modules among `living` objects that train a model in several processes."""
+    found = []
+    for one in living:
+        kind = next((kind for kind in WRAPPERS if issubclass(type(one), kind)), None)
+        if kind is DistributedDataParallel:
+            found.append(_reducing(one))
+        elif kind is not None:
+            name = "fully_shard" if kind is FSDPModule else kind.__name__
+            inside = (m for m in one.modules() if issubclass(type(m), keras.layers.Layer))
+            found += [_sharding(layer, name) for layer in inside]
+    return found
+
+
+def _reducing(module: Any) -> Wrapper:
+    known = _reduced.setdefault(module, {})
+    # The module keeps these parameters alive, so no id becomes that of another one.
+    made_with = {id(parameter) for parameter in module._module_parameters}
+    skips = module.find_unused_parameters and not module.static_graph
+
+    def holds(variable: Any) -> bool:
+        return id(_keras.storage(variable)) in made_with
+
+    def reduces(variable: Any) -> bool:
+        storage = _keras.storage(variable)
+        return known.setdefault(id(storage), storage.requires_grad)
+
+    def waits_for(variable: Any) -> bool:
+        return reduces(variable) and _keras.storage(variable).requires_grad and not skips
+
+    name = f"{type(module).__name__} around {type(module.module).__name__}"
+    return Wrapper(module, name, holds, reduces, waits_for)
+
+
+def _sharding(layer: Any, name: str) -> Wrapper:
+    inside = {id(variable) for variable in layer.variables}
+
+    def never(variable: Any) -> bool:
+        del variable
+        return False
+
+    return Wrapper(layer, name, lambda variable: id(variable) in inside, never, never, True)

@@ -1,0 +1,29 @@
+"""Modules around a model that train it in several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Wrapper:
+    """A living module that was made with the storage of a model's variables.
+
+    Attributes:
+        module: The module itself.
+        name: What users call it.
+        holds: Whether it was made with a variable, by the storage that this has now.
+        reduces: Whether it averages the gradient of a variable that it holds over the processes.
+        waits_for: Whether its next step needs the gradient of a variable that it holds.
+        shards: Whether it replaces the storage, so that no layer of Keras computes with what it
+            trains.
+    """
+
+    module: Any
+    name: str
+    holds: Callable[[Any], bool]
+    reduces: Callable[[Any], bool]
+    waits_for: Callable[[Any], bool]
+    shards: bool = False

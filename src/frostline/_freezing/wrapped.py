@@ -1,0 +1,92 @@
+"""Modules around a model, for training in several processes, that a change leaves behind.
+
+`DistributedDataParallel` averages the gradients of the parameters that trained when it was made. A
+parameter that trains later moves in each process by the gradient of that process, without an error.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from frostline._arrays.plan import WholePlan
+from frostline._backends.current import backend
+from frostline._backends.wrapper import Wrapper
+from frostline._errors import UnsupportedError, warn
+from frostline._freezing.change import PlanChange
+
+_NOT_AVERAGED = "the gradient of this weight would not be averaged over the processes"
+_WAITED_FOR = "the next step would wait for the gradient of this weight, which does not train now"
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """A module that a change leaves behind.
+
+    Attributes:
+        module: A weak reference to it: whether it is still there is asked again.
+        name: What users call it.
+        path: The first weight that it is wrong about.
+        effect: What it does wrong.
+        count: How many weights it is wrong about.
+    """
+
+    module: weakref.ref[Any]
+    name: str
+    path: str
+    effect: str
+    count: int
+
+
+def outdated(changes: Sequence[PlanChange], living: Sequence[Any]) -> list[Outdated]:
+    """Those of all `living` objects that are wrong after changes, asked before these.
+
+    Raises:
+        UnsupportedError: One trains shards of a weight, which the layer of that does not read.
+    """
+    found = []
+    for wrapper in backend.wrappers(living):
+        held = [change for change in changes if wrapper.holds(change.listed[0])]
+        if held and wrapper.shards:
+            raise UnsupportedError(
+                f"{held[0].variable.path}: Keras layers do not compute with the shards of a "
+                f"weight, so nothing would train; got {wrapper.name}. Build the model again "
+                "and wrap it: `DistributedDataParallel(model)`."
+            )
+        effects = [(change.variable.path, _effect(change, wrapper)) for change in held]
+        wrong = [(path, effect) for path, effect in effects if effect is not None]
+        if wrong:
+            module = weakref.ref(wrapper.module)
+            found.append(Outdated(module, wrapper.name, *wrong[0], len(wrong)))
+    return found
+
+
+def warn_of_outdated(found: Sequence[Outdated]) -> None:
+    """Warn of each module that is not garbage: compiled code keeps it in a cycle."""
+    if found:
+        gc.collect()
+    for one in found:
+        if one.module() is not None:
+            weights = "weight" if one.count == 2 else "weights"
+            more = f", and {one.count - 1} more {weights}" if one.count > 1 else ""
+            warn(
+                f"{one.path}: the model was wrapped before this change, and {one.effect}; got "
+                f"{one.name}{more}. Wrap the model again now, in each process: "
+                f"`{one.name.split()[0]}(model)`."
+            )
+
+
+def _effect(change: PlanChange, wrapper: Wrapper) -> str | None:
+    """What a module that holds a variable does wrong after a change, None for nothing."""
+    first = change.listed[0]
+    if change.trains:
+        # Between wholly frozen and plain the variable keeps its storage.
+        kept = isinstance(change.before, WholePlan) and change.after is None
+        right = kept and wrapper.reduces(first)
+        return None if right else _NOT_AVERAGED
+    if wrapper.waits_for(first):
+        return _WAITED_FOR
+    return None
