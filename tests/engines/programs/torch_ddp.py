@@ -1,0 +1,97 @@
+"""Train as `torch_training` says in several processes, with gloo; the results go into a folder.
+
+Arguments: the folder, and the names of what is to be trained.
+"""
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import torch.distributed as dist
+from torch_training import (
+    SCENARIOS,
+    Run,
+    build,
+    freeze,
+    frozen_first,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+import frostline as fl
+
+folder, names = Path(sys.argv[1]), sys.argv[2:]
+
+
+def saved() -> Run:
+    """A model, its weights and its delta, as each process writes them."""
+    run = frozen_first()
+    run.model.save(folder / f"saved-{run.rank}.keras")
+    run.model.save_weights(folder / f"saved-{run.rank}.weights.h5")
+    fl.extract_delta(run.model).save(folder / f"saved-{run.rank}.safetensors")
+    return run
+
+
+def loaded() -> Run:
+    """Go on with a model that one process has saved."""
+    run = Run(keras.saving.load_model(folder / "one.keras"), at=4)
+    run.steps(2)
+    return run
+
+
+def loaded_weights() -> Run:
+    """Go on with its weights."""
+    model = build()
+    model.load_weights(folder / "one.weights.h5")
+    freeze(model)
+    run = Run(model, native=True, at=4)
+    run.steps(2)
+    return run
+
+
+def checkpointed() -> Run:
+    """All processes write one checkpoint."""
+    run = frozen_first(native=True)
+    save_checkpoint(run, folder / "many")
+    return run
+
+
+def restored() -> Run:
+    """Go on with a checkpoint of one process."""
+    model = build()
+    freeze(model)
+    run = Run(model, native=True, at=4)
+    load_checkpoint(run, folder / "one")
+    run.steps(2)
+    return run
+
+
+def not_wrapped_again() -> Run:
+    """What the warning is about."""
+    model = build()
+    freeze(model)
+    run = Run(model)
+    run.steps(1)
+    run.change(lambda model: fl.unfreeze(model, "hidden/bias"), wrap=False)
+    run.steps(2)
+    return run
+
+
+OTHERS = {
+    one.__name__: one
+    for one in (saved, loaded, loaded_weights, checkpointed, restored, not_wrapped_again)
+}
+
+dist.init_process_group("gloo")
+for name in names:
+    run = {**SCENARIOS, **OTHERS}[name]()
+    weights = fl.snapshot(run.model)
+    np.savez(
+        folder / f"{name}-{run.rank}.npz",
+        wire=np.array(run.wire),
+        told=np.array(run.told),
+        **{path: np.array(weight) for path, weight in weights.items()},
+    )
+    print(name, "done")
+dist.destroy_process_group()

@@ -1,0 +1,271 @@
+"""A small model and a loop by hand, for one process and, with DistributedDataParallel, for several.
+
+Each batch is divided among the processes, so all of them together take the steps of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as checkpoint
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.nn.parallel import DistributedDataParallel
+
+import frostline as fl
+
+layers = keras.layers
+
+# A change looks through all objects, and what the imports made is most of them.
+gc.collect()
+gc.freeze()
+
+
+def build() -> Any:
+    """A model with an embedding; the same one in each process."""
+    # As `keras.utils.set_random_seed`, which imports TensorFlow where that is installed.
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((3,), dtype="int32"),
+            layers.Embedding(20, 4, name="tokens"),
+            layers.Flatten(),
+            layers.Dense(8, activation="tanh", name="hidden"),
+            layers.Dense(6, activation="tanh", name="middle"),
+            layers.Dense(2, name="out"),
+        ],
+        name="model",
+    )
+    model.compile(keras.optimizers.AdamW(0.02, weight_decay=0.1, epsilon=1e-3), "mse")
+    return model
+
+
+def freeze(model: Any) -> None:
+    """Positions, single entries, a whole weight, a block."""
+    fl.freeze(
+        model,
+        {
+            "tokens/embeddings": fl.tokens(range(0, 20, 2)),
+            "hidden/kernel": fl.mask(np.arange(96).reshape(12, 8) % 3 == 1),
+            "hidden/bias": None,
+            "middle/kernel": fl.at[:, :2],
+        },
+    )
+
+
+def thaw(model: Any) -> None:
+    """Something of each, and another row of the embedding is frozen."""
+    fl.unfreeze(
+        model,
+        {
+            "tokens/embeddings": fl.tokens(range(0, 10, 2)),
+            "hidden/kernel": fl.at[:2],
+            "hidden/bias": None,
+            "middle/kernel": None,
+        },
+    )
+    fl.freeze(model, "tokens/embeddings", fl.tokens([3]))
+
+
+def by_size(model: Any) -> None:
+    """What is small now, which is the same in each process."""
+    fl.freeze(model, "*/kernel", lambda weight: abs(weight) < np.median(abs(weight)))
+
+
+class Run:
+    """A model in training.
+
+    Attributes:
+        at: How many steps were taken.
+        wire: For each step the bytes that were reduced, and those of all that trains.
+        told: All warnings of changes.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        native: bool = False,
+        compiled: str = "",
+        parts: int = 1,
+        at: int = 0,
+    ) -> None:
+        self.model, self.native, self.compiled, self.parts = model, native, compiled, parts
+        self.at = at
+        self.wire: list[tuple[int, int]] = []
+        self.told: list[str] = []
+        self.processes = dist.get_world_size() if dist.is_initialized() else 1
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.audit = fl.callbacks.FreezeAudit(every=1)
+        self.audit.set_model(model)
+        self.audit.on_train_begin()
+        self.wrap()
+
+    def wrap(self) -> None:
+        """Wrap the model, again after each change, and make a native optimizer."""
+        self.sent: list[int] = []
+        self.wrapper = self.call = self.model
+        if self.processes > 1:
+            self.wrapper = self.call = DistributedDataParallel(self.model)
+            self.wrapper.register_comm_hook(self.sent, _count)
+        if self.compiled:
+            self.call = torch.compile(self.wrapper, backend=self.compiled)
+        if self.native:
+            parameters = self.wrapper.parameters()
+            self.optimizer = torch.optim.AdamW(parameters, 0.02, weight_decay=0.1, eps=1e-3)
+
+    def change(self, action: Callable[[Any], Any], *, wrap: bool = True) -> None:
+        """Change what is frozen."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            action(self.model)
+        self.told += [str(one.message) for one in caught]
+        self.audit.on_epoch_begin(0)
+        if wrap:
+            self.wrap()
+
+    def steps(self, count: int) -> None:
+        """Train on the next batches."""
+        for _ in range(count):
+            self._step()
+            self.at += 1
+            self.audit.audit()
+
+    def _step(self) -> None:
+        draw = np.random.default_rng(self.at)
+        x, y = draw.integers(0, 20, (16, 3)), draw.normal(size=(16, 2)).astype("float32")
+        variables = self.model.trainable_variables
+        self.model.zero_grad()
+        self.sent.clear()
+        for part in range(self.parts):
+            mine = slice(part * self.processes + self.rank, None, self.parts * self.processes)
+            waits = self.processes > 1 and part < self.parts - 1
+            with self.wrapper.no_sync() if waits else contextlib.nullcontext():
+                error = self.call(torch.tensor(x[mine])) - torch.tensor(y[mine])
+                ((error**2).mean() / self.parts).backward()
+        self.wire.append((sum(self.sent), sum(v.value.nbytes for v in variables)))
+        if self.native:
+            self.optimizer.step()
+        else:
+            with torch.no_grad():
+                self.model.optimizer.apply([v.value.grad for v in variables], variables)
+
+
+def _count(sent, bucket):  # PyTorch wants no annotations that are text
+    sent.append(bucket.buffer().nbytes)
+    return allreduce_hook(dist.group.WORLD, bucket)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # PyTorch warns of that, even where it is told `no_dist=True`.
+        warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or")
+        yield
+
+
+def save_checkpoint(run: Run, folder: Path) -> None:
+    """All processes write one checkpoint of a run with a native optimizer."""
+    model, optimizer = get_state_dict(run.wrapper, run.optimizer)
+    state = {"model": model, "optimizer": optimizer}
+    with _alone():
+        checkpoint.save(state, checkpoint_id=folder)
+
+
+def load_checkpoint(run: Run, folder: Path) -> None:
+    """Read it into a run with the same freeze."""
+    model, optimizer = get_state_dict(run.wrapper, run.optimizer)
+    state = {"model": model, "optimizer": optimizer}
+    with _alone():
+        checkpoint.load(state, checkpoint_id=folder)
+    set_state_dict(
+        run.wrapper,
+        run.optimizer,
+        model_state_dict=state["model"],
+        optim_state_dict=state["optimizer"],
+    )
+    run.audit.on_train_begin()  # what is frozen was loaded too
+
+
+def frozen_first(**how: Any) -> Run:
+    """Freeze, wrap, train."""
+    model = build()
+    freeze(model)
+    run = Run(model, **how)
+    run.steps(4)
+    return run
+
+
+def changed(**how: Any) -> Run:
+    """Train, freeze, train, thaw, train, unfreeze, train."""
+    run = Run(build(), **how)
+    for action in (freeze, thaw, fl.unfreeze):
+        run.steps(2)
+        run.change(action)
+    run.steps(2)
+    return run
+
+
+def chosen(**how: Any) -> Run:
+    """Freeze what a function chooses, and something else later."""
+    run = Run(build(), **how)
+    run.change(by_size)
+    run.steps(2)
+    run.change(lambda model: fl.unfreeze(model, "*/kernel"))
+    run.change(by_size)
+    run.steps(2)
+    return run
+
+
+def scheduled(**how: Any) -> Run:
+    """Callbacks that a loop by hand calls, and a new wrapper in each epoch."""
+    run = Run(build(), **how)
+    actions = {0: freeze, 1: thaw, 2: lambda model: fl.unfreeze(model)}
+    callbacks = keras.callbacks.CallbackList(
+        [fl.callbacks.FreezeSchedule(actions), fl.callbacks.FreezeAudit()],
+        model=run.model,
+        epochs=3,
+    )
+    callbacks.on_train_begin()
+    for epoch in range(3):
+
+        def begin(model: Any, epoch: int = epoch) -> None:
+            del model
+            callbacks.on_epoch_begin(epoch)
+
+        run.change(begin)
+        run.steps(2)
+        callbacks.on_epoch_end(epoch)
+    callbacks.on_train_end()
+    return run
+
+
+SCENARIOS: dict[str, Callable[[], Run]] = {
+    "frozen first, keras": lambda: frozen_first(),
+    "frozen first, native": lambda: frozen_first(native=True),
+    "changed, keras": lambda: changed(),
+    "changed, native": lambda: changed(native=True),
+    "accumulated, keras": lambda: changed(parts=2),
+    "accumulated, native": lambda: changed(native=True, parts=2),
+    "compiled, keras": lambda: frozen_first(compiled="eager"),
+    "compiled, native": lambda: frozen_first(native=True, compiled="aot_eager"),
+    "chosen, keras": lambda: chosen(),
+    "chosen, native": lambda: chosen(native=True),
+    "scheduled, keras": lambda: scheduled(),
+    "scheduled, native": lambda: scheduled(native=True),
+    "compiled and changed, keras": lambda: changed(compiled="eager"),
+    "compiled and changed, native": lambda: changed(native=True, compiled="aot_eager"),
+}
+"""What is trained in one process and in several, to the same weights."""
