@@ -190,4 +190,22 @@ MUTATIONS = [
         tests=("engines/test_jax_sharding.py::test_weights_stay_shared_among_devices[jax_memory]",),
         backend="jax",
     ),
+    Mutation(
+        name="a warning of a wrapper that does without the gradient",
+        invariant=3,
+        file="_backends/torch_engines.py",
+        old=" and not skips\n",
+        new="\n",
+        tests=("engines/test_torch_wrappers.py::test_no_word_of_a_wrapper_that_is_right",),
+    ),
+    Mutation(
+        name="a warning of a wrapper of another model",
+        invariant=3,
+        file="_backends/torch_engines.py",
+        old="        return id(_keras.storage(variable)) in made_with\n",
+        new="        return _keras.storage(variable) is not None\n",
+        tests=(
+            "engines/test_torch_wrappers.py::test_no_word_of_a_wrapper_of_another_model_or_of_what_it_ignores",
+        ),
+    ),
 ]

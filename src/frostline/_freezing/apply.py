@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -58,6 +59,9 @@ def plans_applied(
     stale, wrapped = stale_functions(changes, living), outdated(changes, living)
     if stale or wrapped:
         del living
+        # One may be in a cycle, such as the step of a trainer that was let go of, or a wrapper that
+        # was compiled. Nobody can call that.
+        gc.collect()
         warn_of_stale(stale)
         warn_of_outdated(wrapped)
         living = _living()

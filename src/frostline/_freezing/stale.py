@@ -72,11 +72,7 @@ def stale_functions(changes: Sequence[PlanChange], living: Sequence[Any]) -> lis
 
 
 def warn_of_stale(stale: Sequence[Stale]) -> None:
-    """Warn of each function that is not garbage.
-
-    It may be in a cycle, such as the step of a trainer that was let go of; nobody can call that.
-    """
-    gc.collect()
+    """Warn of each function that is still there."""
     for one in stale:
         if one.function() is not None:
             more = f" and {one.count - 1} more" if one.count > 1 else ""

@@ -6,7 +6,6 @@ parameter that trains later moves in each process by the gradient of that proces
 
 from __future__ import annotations
 
-import gc
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,9 +64,7 @@ def outdated(changes: Sequence[PlanChange], living: Sequence[Any]) -> list[Outda
 
 
 def warn_of_outdated(found: Sequence[Outdated]) -> None:
-    """Warn of each module that is not garbage: compiled code keeps it in a cycle."""
-    if found:
-        gc.collect()
+    """Warn of each module that is still there."""
     for one in found:
         if one.module() is not None:
             weights = "weight" if one.count == 2 else "weights"
