@@ -2,6 +2,7 @@
 
 import gc
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,10 +14,11 @@ from models import dense_layers
 
 if keras.backend.backend() == "torch":
     import torch
-    import torch.distributed as dist
+    import torch.distributed
     from torch.distributed import fsdp
     from torch.nn.parallel import DistributedDataParallel
 
+    dist: Any = torch.distributed
     AVERAGED = "the gradient of this weight would not be averaged over the processes"
     WAITED_FOR = "the next step would wait for the gradient of this weight, which does not train"
 
@@ -135,7 +137,7 @@ if keras.backend.backend() == "torch":
     def test_no_word_of_a_wrapper_that_is_gone():
         model = small()
         wrapper = DistributedDataParallel(model)
-        wrapper.itself = [wrapper]
+        vars(wrapper)["itself"] = wrapper
         gc.disable()
         try:
             del wrapper

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import keras
-import numpy as np
 import torch.distributed as dist
 from torch_training import (
     SCENARIOS,
@@ -17,6 +16,7 @@ from torch_training import (
     frozen_first,
     load_checkpoint,
     save_checkpoint,
+    write,
 )
 
 import frostline as fl
@@ -86,12 +86,6 @@ OTHERS = {
 dist.init_process_group("gloo")
 for name in names:
     run = {**SCENARIOS, **OTHERS}[name]()
-    weights = fl.snapshot(run.model)
-    np.savez(
-        folder / f"{name}-{run.rank}.npz",
-        wire=np.array(run.wire),
-        told=np.array(run.told),
-        **{path: np.array(weight) for path, weight in weights.items()},
-    )
+    write(run, folder / f"{name}-{run.rank}.npz")
     print(name, "done")
 dist.destroy_process_group()

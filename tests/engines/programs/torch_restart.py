@@ -8,11 +8,8 @@ import time
 from pathlib import Path
 
 import keras
-import numpy as np
 import torch.distributed as dist
-from torch_training import Run, build, freeze, load_checkpoint, save_checkpoint, thaw
-
-import frostline as fl
+from torch_training import Run, build, freeze, load_checkpoint, save_checkpoint, thaw, write
 
 native, pause = sys.argv[1] == "native", float(sys.argv[2])
 STEPS, ACTIONS = 8, {2: freeze, 4: thaw}
@@ -59,6 +56,5 @@ for folder in map(Path, sys.argv[3:]):
             save(run, folder)
         print("step", run.at)
         time.sleep(pause)
-    weights = fl.snapshot(run.model)
-    np.savez(folder / f"{run.rank}.npz", **{path: np.array(one) for path, one in weights.items()})
+    write(run, folder / f"{run.rank}.npz")
 dist.destroy_process_group()

@@ -9,6 +9,7 @@ import contextlib
 import gc
 import random
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import keras
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as checkpoint
+import torch.distributed.checkpoint
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.nn.parallel import DistributedDataParallel
@@ -25,10 +26,25 @@ from torch.nn.parallel import DistributedDataParallel
 import frostline as fl
 
 layers = keras.layers
+checkpoint: Any = torch.distributed.checkpoint
 
 # A change looks through all objects, and what the imports made is most of them.
 gc.collect()
 gc.freeze()
+
+
+@keras.saving.register_keras_serializable("engines")
+class Fitted(keras.Sequential):
+    """A model whose `fit` takes the steps of its run."""
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step on what this process has of a batch."""
+        RUNS[self]._train([data])
+        return {}
+
+
+RUNS: weakref.WeakKeyDictionary[Any, Run] = weakref.WeakKeyDictionary()
+"""The run of each model: what is an attribute of a model is a part of it."""
 
 
 def build() -> Any:
@@ -37,7 +53,7 @@ def build() -> Any:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
-    model = keras.Sequential(
+    model = Fitted(
         [
             keras.Input((3,), dtype="int32"),
             layers.Embedding(20, 4, name="tokens"),
@@ -111,6 +127,7 @@ class Run:
         self.audit = fl.callbacks.FreezeAudit(every=1)
         self.audit.set_model(model)
         self.audit.on_train_begin()
+        RUNS[model] = self
         self.wrap()
 
     def wrap(self) -> None:
@@ -139,22 +156,26 @@ class Run:
     def steps(self, count: int) -> None:
         """Train on the next batches."""
         for _ in range(count):
-            self._step()
+            self._train([self.batch(self.at, part) for part in range(self.parts)])
             self.at += 1
             self.audit.audit()
 
-    def _step(self) -> None:
-        draw = np.random.default_rng(self.at)
+    def batch(self, at: int, part: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """What this process has of a part of a batch."""
+        draw = np.random.default_rng(at)
         x, y = draw.integers(0, 20, (16, 3)), draw.normal(size=(16, 2)).astype("float32")
+        mine = slice(part * self.processes + self.rank, None, self.parts * self.processes)
+        return x[mine], y[mine]
+
+    def _train(self, parts: list[tuple[Any, Any]]) -> None:
         variables = self.model.trainable_variables
         self.model.zero_grad()
         self.sent.clear()
-        for part in range(self.parts):
-            mine = slice(part * self.processes + self.rank, None, self.parts * self.processes)
-            waits = self.processes > 1 and part < self.parts - 1
+        for part, (x, y) in enumerate(parts):
+            waits = self.processes > 1 and part < len(parts) - 1
             with self.wrapper.no_sync() if waits else contextlib.nullcontext():
-                error = self.call(torch.tensor(x[mine])) - torch.tensor(y[mine])
-                ((error**2).mean() / self.parts).backward()
+                error = self.call(torch.as_tensor(x)) - torch.as_tensor(y)
+                ((error**2).mean() / len(parts)).backward()
         self.wire.append((sum(self.sent), sum(v.value.nbytes for v in variables)))
         if self.native:
             self.optimizer.step()
@@ -165,7 +186,8 @@ class Run:
 
 def _count(sent, bucket):  # PyTorch wants no annotations that are text
     sent.append(bucket.buffer().nbytes)
-    return allreduce_hook(dist.group.WORLD, bucket)
+    group: Any = dist.group.WORLD
+    return allreduce_hook(group, bucket)
 
 
 @contextlib.contextmanager
@@ -197,6 +219,12 @@ def load_checkpoint(run: Run, folder: Path) -> None:
         optim_state_dict=state["optimizer"],
     )
     run.audit.on_train_begin()  # what is frozen was loaded too
+
+
+def write(run: Run, file: Path) -> None:
+    """The weights of a run, and what it noted, as a file of NumPy."""
+    arrays: dict[str, Any] = {path: np.array(one) for path, one in fl.snapshot(run.model).items()}
+    np.savez(file, wire=np.array(run.wire), told=np.array(run.told), **arrays)
 
 
 def frozen_first(**how: Any) -> Run:
@@ -252,6 +280,27 @@ def scheduled(**how: Any) -> Run:
     return run
 
 
+def fitted() -> Run:
+    """The same in `fit`."""
+    run = Run(build())
+    x, y = map(np.concatenate, zip(run.batch(0), run.batch(1), strict=True))
+    actions = [freeze, thaw, lambda model: fl.unfreeze(model)]
+    schedule = {
+        epoch: lambda model, action=action: run.change(action)
+        for epoch, action in enumerate(actions)
+    }
+    run.model.fit(
+        x,
+        y,
+        batch_size=16 // run.processes,
+        epochs=3,
+        shuffle=False,
+        verbose=0,
+        callbacks=[fl.callbacks.FreezeSchedule(schedule), fl.callbacks.FreezeAudit()],
+    )
+    return run
+
+
 SCENARIOS: dict[str, Callable[[], Run]] = {
     "frozen first, keras": lambda: frozen_first(),
     "frozen first, native": lambda: frozen_first(native=True),
@@ -265,6 +314,7 @@ SCENARIOS: dict[str, Callable[[], Run]] = {
     "chosen, native": lambda: chosen(native=True),
     "scheduled, keras": lambda: scheduled(),
     "scheduled, native": lambda: scheduled(native=True),
+    "fitted, keras": lambda: fitted(),
     "compiled and changed, keras": lambda: changed(compiled="eager"),
     "compiled and changed, native": lambda: changed(native=True, compiled="aot_eager"),
 }
