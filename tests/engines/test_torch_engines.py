@@ -3,12 +3,14 @@
 The processes run `programs/torch_ddp.py`, all that is trained one after the other.
 """
 
+import re
+
 import keras
 import numpy as np
 import pytest
 
 import frostline as fl
-from helpers import assert_same_bits
+from helpers import ROOT, assert_same_bits
 from processes import run_together, started
 
 if keras.backend.backend() == "torch":
@@ -25,13 +27,19 @@ if keras.backend.backend() == "torch":
 
         def __init__(self, folder, count, names):
             self.folder, self.count = folder, count
-            run_together("torch_ddp", count, folder, *names, folder=folder)
+            self.printed = run_together("torch_ddp", count, folder, *names, folder=folder)
 
         def results(self, name):
             """The weights of each process, the bytes that were reduced, and the warnings."""
             files = [np.load(self.folder / f"{name}-{rank}.npz") for rank in range(self.count)]
             weights = [{k: f[k] for k in f.files if k not in ("wire", "told")} for f in files]
             return weights, [f["wire"] for f in files], [list(f["told"]) for f in files]
+
+    def program_of_the_documentation():
+        pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md"))
+        programs = re.findall(r"```py\n(.*?)```", pages, re.S)
+        (found,) = (program for program in programs if "DistributedDataParallel" in program)
+        return found
 
     @pytest.fixture(scope="module")
     def one():
@@ -45,6 +53,7 @@ if keras.backend.backend() == "torch":
         run.model.save(folder / "one.keras")
         native.model.save_weights(folder / "one.weights.h5")
         torch_training.save_checkpoint(native, folder / "one")
+        (folder / "train.py").write_text(program_of_the_documentation())
         return Together(folder, 2, [*SHORT, *OTHERS])
 
     @pytest.fixture(scope="module")
@@ -74,7 +83,9 @@ if keras.backend.backend() == "torch":
             assert 0 < trained.min() < everything
 
     def check(together, name):
-        assert_as_one(together, name, SCENARIOS[name.replace("compiled and ", "")]())
+        # What is compiled in the processes is compared with what is not.
+        uncompiled = name.replace("compiled and ", "").replace("compiled", "frozen first")
+        assert_as_one(together, name, SCENARIOS[uncompiled]())
         assert_reduces_what_trains(together, name)
 
     @pytest.mark.parametrize("name", SHORT)
@@ -165,6 +176,12 @@ if keras.backend.backend() == "torch":
             weights = np.load(killed / f"{rank}.npz")
             for path in fl.snapshot(build()):
                 assert_same_bits(weights[path], expected[path])
+
+    def test_the_program_of_the_documentation_runs(two):
+        last = two.printed[0].splitlines()[-1]
+        assert re.fullmatch(r"loss 0\.[01]\d\d", last), last
+        kernel = keras.saving.load_model(two.folder / "tuned.keras").get_layer("hidden").kernel
+        assert fl.frozen_mask(kernel)[0].sum() == 32
 
     @pytest.mark.full
     def test_compiled_code_follows_a_change(tmp_path):

@@ -145,6 +145,14 @@ if keras.backend.backend() == "torch":
         finally:
             gc.enable()
 
+    def test_no_word_of_a_wrapper_that_could_not_be_made():
+        model = small()
+        fl.freeze(model)
+        with pytest.raises(RuntimeError, match="not needed when a module doesn't have any") as kept:
+            DistributedDataParallel(model)
+        assert_quiet(lambda: fl.unfreeze(model))
+        del kept
+
     def test_models_inside_others_and_layers_of_two_models():
         inner = small()
 

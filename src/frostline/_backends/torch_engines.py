@@ -42,7 +42,8 @@ def wrappers(living: Iterable[Any]) -> list[Wrapper]:
     for one in living:
         kind = next((kind for kind in WRAPPERS if issubclass(type(one), kind)), None)
         if kind is DistributedDataParallel:
-            found.append(_reducing(one))
+            # One whose constructor failed may live on in a traceback.
+            found += [_reducing(one)] if "reducer" in vars(one) else []
         elif kind is not None:
             name = "fully_shard" if kind is FSDPModule else kind.__name__
             inside = (m for m in one.modules() if issubclass(type(m), keras.layers.Layer))

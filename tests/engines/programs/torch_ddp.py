@@ -1,8 +1,10 @@
 """Train as `torch_training` says in several processes, with gloo; the results go into a folder.
 
-Arguments: the folder, and the names of what is to be trained.
+Arguments: the folder, and the names of what is to be trained. At last `train.py` runs, if there.
 """
 
+import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -89,3 +91,7 @@ for name in names:
     write(run, folder / f"{name}-{run.rank}.npz")
     print(name, "done")
 dist.destroy_process_group()
+if (folder / "train.py").exists():
+    os.environ["MASTER_PORT"] = os.environ["PORTS"].split(",")[0]
+    os.chdir(folder)
+    runpy.run_path("train.py")
