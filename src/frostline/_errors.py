@@ -55,6 +55,10 @@ class AuditError(FrostlineError, RuntimeError):
     """A frozen entry of a weight is not what it was."""
 
 
+class ProcessError(FrostlineError, RuntimeError):
+    """Several processes hold a weight together, and not all of them ask for it."""
+
+
 class PlotError(FrostlineError, ValueError):
     """What is to be drawn does not fit together."""
 

@@ -158,9 +158,20 @@ class Backend:
         """The value of a variable as a tensor."""
         return variable.value
 
-    def to_numpy(self, tensor: Any) -> np.ndarray:
-        """A tensor as an array with the same bits, not copied if that can be avoided."""
+    def to_numpy(self, tensor: Any, of: str = "tensor") -> np.ndarray:
+        """A tensor as an array with the same bits, not copied if that can be avoided.
+
+        Every process calls this for a tensor that spans processes. Errors name the weight `of`.
+        """
+        del of
         return np.asarray(ops.convert_to_numpy(tensor))
+
+    def local(self, tensor: Any) -> tuple[np.ndarray, tuple[tuple[slice, ...], ...] | None]:
+        """An array of the whole shape, and the regions of it that are in this process.
+
+        None for all of it. All else is zero, and nothing is sent.
+        """
+        return self.to_numpy(tensor), None
 
     def from_numpy(self, array: np.ndarray) -> Any:
         """What `assign` writes with the bits of an array."""
@@ -174,7 +185,8 @@ class Backend:
             positions: Sorted or not, unique and in bounds: flat ones in C order, or along `axis`.
             axis: Of the variable, None for flat positions.
         """
-        return self.to_numpy(variable.value)[index_of(tuple(variable.shape), positions, axis)]
+        whole = self.to_numpy(variable.value, variable.path)
+        return whole[index_of(whole.shape, positions, axis)]
 
     def write_at(
         self, variable: Any, positions: np.ndarray, axis: int | None, values: np.ndarray
@@ -183,7 +195,7 @@ class Backend:
 
         Without a copy of the variable, if nothing that has been read from it can change by that.
         """
-        whole = np.array(self.to_numpy(variable.value), order="C")
+        whole = np.array(self.to_numpy(variable.value, variable.path), order="C")
         whole[index_of(whole.shape, positions, axis)] = values
         variable.assign(self.from_numpy(whole))
 

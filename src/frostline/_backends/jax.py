@@ -18,6 +18,7 @@ from frostline import _keras
 from frostline._arrays.places import index_of
 from frostline._arrays.plan import EntriesPlan, SplitPlan
 from frostline._backends.base import Backend, Merge
+from frostline._backends.jax_processes import Region, gathered, local, spans
 
 
 class JaxBackend(Backend):
@@ -81,13 +82,23 @@ class JaxBackend(Backend):
     def is_dense(self, value: Any) -> bool:
         return isinstance(value, jax.Array)
 
+    def to_numpy(self, tensor: Any, of: str = "tensor") -> np.ndarray:
+        if getattr(tensor, "is_fully_addressable", True):
+            return super().to_numpy(tensor, of)
+        if spans(tensor):
+            return gathered(_bits(tensor), of).view(tensor.dtype)
+        return local(tensor)[0]
+
+    def local(self, tensor: Any) -> tuple[np.ndarray, tuple[Region, ...] | None]:
+        return local(tensor) if spans(tensor) else super().local(tensor)
+
     # On a CPU a copy by NumPy costs as much as one by XLA, and has nothing to compile.
     def read_at(self, variable: Any, positions: np.ndarray, axis: int | None) -> np.ndarray:
         value = _keras.storage(variable)
-        if _on_cpu(value):
+        if _on_cpu(value) and value.is_fully_addressable:
             return super().read_at(variable, positions, axis)
         read = _bits(value)[index_of(value.shape, positions, axis)]
-        return np.asarray(read).view(value.dtype)
+        return self.to_numpy(read, variable.path).view(value.dtype)
 
     def write_at(
         self, variable: Any, positions: np.ndarray, axis: int | None, values: np.ndarray
@@ -95,7 +106,7 @@ class JaxBackend(Backend):
         # Always a copy: handing the old memory on, `donate_argnums`, would take it from whoever
         # else holds the array, and from the variable if an interrupt comes before it has the new.
         value = _keras.storage(variable)
-        if _on_cpu(value):
+        if _on_cpu(value) and value.is_fully_addressable:
             return super().write_at(variable, positions, axis, values)
         bits = _bits(value)
         given = np.ascontiguousarray(values).view(bits.dtype)

@@ -124,11 +124,11 @@ class TensorFlowBackend(Backend):
         # The value of a variable is its resource where nothing casts it.
         return tf.convert_to_tensor(variable.value)
 
-    def to_numpy(self, tensor: Any) -> np.ndarray:
+    def to_numpy(self, tensor: Any, of: str = "tensor") -> np.ndarray:
         if isinstance(tensor, tf.Variable):
             tensor = tf.convert_to_tensor(tensor)
         # The `numpy` of a tensor, which Keras calls, copies it.
-        return np.asarray(tensor) if isinstance(tensor, tf.Tensor) else super().to_numpy(tensor)
+        return np.asarray(tensor) if isinstance(tensor, tf.Tensor) else super().to_numpy(tensor, of)
 
     def read_at(self, variable: Any, positions: np.ndarray, axis: int | None) -> np.ndarray:
         tensor = tf.convert_to_tensor(_keras.storage(variable))

@@ -50,9 +50,9 @@ class TorchBackend(Backend):
             if "_torch_params" in layer._modules:
                 layer._track_variables()
 
-    def to_numpy(self, tensor: Any) -> np.ndarray:
+    def to_numpy(self, tensor: Any, of: str = "tensor") -> np.ndarray:
         if tensor.dtype != torch.bfloat16:
-            return super().to_numpy(tensor)
+            return super().to_numpy(tensor, of)
         # Keras goes through float32, which makes all NaNs of a sign one.
         stored = tensor.detach().cpu().view(torch.int16)
         return np.asarray(ops.convert_to_numpy(stored)).view(ml_dtypes.bfloat16)

@@ -9,6 +9,7 @@ import warnings
 import weakref
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -19,6 +20,7 @@ from frostline._arrays.plan import AxisPlan, Plan
 from frostline._console import each
 from frostline._errors import AuditError, ScheduleError
 from frostline._weights.tree import Found, unique, walk
+from frostline._weights.values import read_frozen_part
 from frostline._weights.view import View, plan_of
 
 
@@ -152,13 +154,13 @@ class FreezeAudit(keras.callbacks.Callback):
 
 
 class Record:
-    """What a frozen variable holds now."""
+    """What a frozen variable holds now: of one that spans processes, what is in this one."""
 
     def __init__(self, variable: Any, folder: str) -> None:
         plan = plan_of(variable)
         assert plan is not None
-        values = _frozen_values(variable, plan)
         self.plan = plan
+        values, self.held = _frozen_values(variable, plan)
         self.dtype = values.dtype
         self.checksum = _checksum(values)
         # A disk has room for a second copy of a large model where memory has not.
@@ -174,10 +176,10 @@ def first_change(record: Record, variable: Any) -> tuple[tuple[int, ...], Any, A
     """The first entry frozen then and now whose bits differ: place, value then, value now."""
     plan = plan_of(variable)
     assert plan is not None
-    now = _frozen_values(variable, plan)
-    if plan == record.plan and _checksum(now) == record.checksum:
+    now, held = _frozen_values(variable, plan)
+    if plan == record.plan and held == record.held and _checksum(now) == record.checksum:
         return None
-    was_frozen, is_frozen = record.plan.mask(), plan.mask()
+    was_frozen, is_frozen = record.held.mask(record.plan), held.mask(plan)
     both = was_frozen & is_frozen
     then = record.values()[both[was_frozen]]
     now = now[both[is_frozen]]
@@ -189,18 +191,49 @@ def first_change(record: Record, variable: Any) -> tuple[tuple[int, ...], Any, A
     return tuple(int(n) for n in place), then[first], now[first]
 
 
-def _frozen_values(variable: Any, plan: Plan) -> np.ndarray:
-    """The frozen entries of a variable as one axis in the order of the weight."""
-    if not isinstance(variable, View):
-        values = keras.ops.convert_to_numpy(variable.value)
-    else:
-        # Nothing is put together: only the frozen part is read.
-        values = np.asarray(keras.ops.convert_to_numpy(variable._frostline.frozen.value))
-        if plan.kind == "entries":
-            values = values[plan.mask()]
-        elif isinstance(plan, AxisPlan) and plan.kind == "positions":
-            values = np.moveaxis(values[plan.places == 0], 0, plan.axis)
-    return np.ascontiguousarray(values).reshape(-1)
+@dataclass(frozen=True)
+class Held:
+    """Which of the frozen entries this process has.
+
+    Attributes:
+        divided: Whether they are in a part of their own.
+        shape: The shape of what they are in.
+        regions: The regions of that which are here, None for all of it.
+    """
+
+    divided: bool
+    shape: tuple[int, ...]
+    regions: tuple[tuple[slice, ...], ...] | None
+
+    def mask(self, plan: Plan) -> np.ndarray:
+        """`bool[plan.shape]`: the entries that are frozen and here."""
+        mask = plan.mask()
+        if self.regions is not None:
+            mask[mask] = self.among_frozen(plan)
+        return mask
+
+    def among_frozen(self, plan: Plan) -> np.ndarray:
+        """Which of the frozen entries, in the order of the weight, are here."""
+        here = np.zeros(self.shape, bool)
+        for region in self.regions or ():
+            here[region] = True
+        return self.in_order(plan, here)
+
+    def in_order(self, plan: Plan, stored: np.ndarray) -> np.ndarray:
+        """The frozen entries as one axis in the order of the weight."""
+        if self.divided and plan.kind == "entries":
+            stored = stored[plan.mask()]
+        elif self.divided and isinstance(plan, AxisPlan) and plan.kind == "positions":
+            stored = np.moveaxis(stored[plan.places == 0], 0, plan.axis)
+        return np.ascontiguousarray(stored).reshape(-1)
+
+
+def _frozen_values(variable: Any, plan: Plan) -> tuple[np.ndarray, Held]:
+    """The frozen entries of a variable that are in this process, in the order of the weight."""
+    stored, regions = read_frozen_part(variable)
+    held = Held(isinstance(variable, View), stored.shape, regions)
+    values = held.in_order(plan, stored)
+    return values if regions is None else values[held.among_frozen(plan)], held
 
 
 def _checksum(values: np.ndarray) -> int:

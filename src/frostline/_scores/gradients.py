@@ -56,7 +56,7 @@ def _scores(
     chosen: Sequence[Found], sums: list[Any], term: Term, examples: int
 ) -> Iterator[tuple[Found, np.ndarray]]:
     for weight, total in zip(chosen, sums, strict=True):
-        mean = ops.convert_to_numpy(total) / np.float32(examples)
+        mean = backend.to_numpy(total, weight.path) / np.float32(examples)
         yield weight, term.score(mean, np.asarray(read_value(weight), np.float32))
 
 

@@ -96,7 +96,7 @@ def wanda_scores(model: Any, weights: Any, batches: Callable[[], Batches]) -> di
 
 
 def _score(weight: Found, total: Any) -> tuple[Found, np.ndarray]:
-    norm = np.sqrt(ops.convert_to_numpy(total))
+    norm = np.sqrt(backend.to_numpy(total, weight.path))
     return weight, np.abs(np.asarray(read_value(weight), np.float32)) * norm
 
 

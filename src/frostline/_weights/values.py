@@ -22,13 +22,23 @@ from frostline._weights.view import View
 def read(variable: Any) -> np.ndarray:
     """What a variable holds now, not copied if the backend can do without."""
     if not isinstance(variable, View):
-        return backend.to_numpy(variable.value)
+        return backend.to_numpy(variable.value, variable.path)
     parts = variable._frostline
-    trainable, frozen = (
-        backend.to_numpy(parts.trainable.value),
-        backend.to_numpy(parts.frozen.value),
-    )
+    trainable = backend.to_numpy(parts.trainable.value, parts.trainable.path)
+    frozen = backend.to_numpy(parts.frozen.value, parts.trainable.path)
     return _merged(parts.plan, trainable, frozen)
+
+
+def read_frozen_part(
+    variable: Any,
+) -> tuple[np.ndarray, tuple[tuple[slice, ...], ...] | None]:
+    """The frozen part of a divided variable, or all of any other; nothing is put together.
+
+    Of what spans processes only the shards of this process are read, and the regions tell which
+    these are, see `Backend.local`.
+    """
+    divided = isinstance(variable, View)
+    return backend.local((variable._frostline.frozen if divided else variable).value)
 
 
 def write(variable: Any, value: np.ndarray) -> None:

@@ -1,0 +1,63 @@
+"""JAX arrays of which a process holds only some shards, the others are in other processes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import jax
+import numpy as np
+from jax._src import distributed  # it has no public name for this; Orbax takes it from here too
+from jax.core import Tracer
+from jax.experimental import multihost_utils
+
+from frostline._errors import ProcessError
+
+Region = tuple[slice, ...]
+
+PATIENCE = 300
+"""Seconds that a process waits for the others."""
+
+
+def spans(value: Any) -> bool:
+    """Whether some process lacks a part of a value."""
+    if not isinstance(value, jax.Array) or isinstance(value, Tracer) or value.is_fully_addressable:
+        return False
+    held = defaultdict(set)
+    for device, region in value.sharding.devices_indices_map(value.shape).items():
+        held[device.process_index].add(str(region))
+    return any(one != set.union(*held.values()) for one in held.values())
+
+
+def local(value: Any) -> tuple[np.ndarray, tuple[Region, ...]]:
+    """The shards that this process holds, in an array of the whole shape, and where they are."""
+    whole = np.zeros(value.shape, value.dtype)
+    regions = {str(shard.index): shard for shard in value.addressable_shards}
+    for shard in regions.values():
+        whole[shard.index] = shard.data
+    return whole, tuple(shard.index for shard in regions.values())
+
+
+def gathered(bits: Any, of: str) -> np.ndarray:
+    """The whole of an array that spans processes, in each of them.
+
+    Every process has to call it. If one alone did, all of them would hang, and neither Ctrl-C nor
+    SIGTERM would end that. So they meet first, for which there is a time limit.
+
+    Args:
+        bits: The array, of a dtype that no collective rounds.
+        of: The path of the weight, for the error.
+
+    Raises:
+        ProcessError: The other processes do not call it as well.
+    """
+    try:
+        distributed.global_state.client.wait_at_barrier("frostline", PATIENCE * 1000)  # type: ignore[union-attr]
+    except RuntimeError as error:
+        raise ProcessError(
+            f"{of}: no process holds the whole weight, so all of them have to read it at the same "
+            f"time; got a call in process {jax.process_index()} of {jax.process_count()}, and no "
+            f"such call in another within {PATIENCE} s (shape {bits.shape}). Make this call in "
+            "every process: take it out of `if jax.process_index() == 0:`."
+        ) from error
+    return multihost_utils.process_allgather(bits, tiled=True)
