@@ -173,8 +173,9 @@ class Backend:
         """
         return self.to_numpy(tensor), None
 
-    def from_numpy(self, array: np.ndarray) -> Any:
-        """What `assign` writes with the bits of an array."""
+    def from_numpy(self, array: np.ndarray, variable: Any) -> Any:
+        """What `variable.assign` writes with the bits of an array."""
+        del variable
         return array
 
     def read_at(self, variable: Any, positions: np.ndarray, axis: int | None) -> np.ndarray:
@@ -197,7 +198,7 @@ class Backend:
         """
         whole = np.array(self.to_numpy(variable.value, variable.path), order="C")
         whole[index_of(whole.shape, positions, axis)] = values
-        variable.assign(self.from_numpy(whole))
+        variable.assign(self.from_numpy(whole, variable))
 
     def own(self, tensor: Any) -> Any:
         """The tensor in memory that no other is a view of, in the order of its axes."""

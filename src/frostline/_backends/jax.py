@@ -18,7 +18,7 @@ from frostline import _keras
 from frostline._arrays.places import index_of
 from frostline._arrays.plan import EntriesPlan, SplitPlan
 from frostline._backends.base import Backend, Merge
-from frostline._backends.jax_processes import Region, gathered, local, spans
+from frostline._backends.jax_processes import Region, gathered, local, scattered, spans
 
 
 class JaxBackend(Backend):
@@ -91,6 +91,12 @@ class JaxBackend(Backend):
 
     def local(self, tensor: Any) -> tuple[np.ndarray, tuple[Region, ...] | None]:
         return local(tensor) if spans(tensor) else super().local(tensor)
+
+    def from_numpy(self, array: np.ndarray, variable: Any) -> Any:
+        value = _keras.storage(variable)
+        # JAX would gather the array of every process on each device, to find out whether they are
+        # equal, which those with a NaN never are.
+        return scattered(array, value.sharding) if spans(value) else array
 
     # On a CPU a copy by NumPy costs as much as one by XLA, and has nothing to compile.
     def read_at(self, variable: Any, positions: np.ndarray, axis: int | None) -> np.ndarray:

@@ -38,6 +38,11 @@ def local(value: Any) -> tuple[np.ndarray, tuple[Region, ...]]:
     return whole, tuple(shard.index for shard in regions.values())
 
 
+def scattered(array: np.ndarray, sharding: Any) -> Any:
+    """An array that every process has, as one of which each holds its shards; nothing is sent."""
+    return jax.make_array_from_callback(array.shape, sharding, lambda region: array[region])
+
+
 def gathered(bits: Any, of: str) -> np.ndarray:
     """The whole of an array that spans processes, in each of them.
 

@@ -57,7 +57,8 @@ class TorchBackend(Backend):
         stored = tensor.detach().cpu().view(torch.int16)
         return np.asarray(ops.convert_to_numpy(stored)).view(ml_dtypes.bfloat16)
 
-    def from_numpy(self, array: np.ndarray) -> Any:
+    def from_numpy(self, array: np.ndarray, variable: Any) -> Any:
+        del variable
         if array.dtype != ml_dtypes.bfloat16:
             return array
         bits = np.ascontiguousarray(array).view(np.int16).reshape(array.shape)
@@ -73,7 +74,9 @@ class TorchBackend(Backend):
     ) -> None:
         # In place, as Keras assigns a whole one.
         tensor, positions, axis = along(variable, positions, axis)
-        given = torch.as_tensor(self.from_numpy(np.array(values, order="C")), device=tensor.device)
+        given = torch.as_tensor(
+            self.from_numpy(np.array(values, order="C"), variable), device=tensor.device
+        )
         tensor.index_copy_(axis, index_of(positions, tensor), given)
 
     def own(self, tensor: Any) -> Any:

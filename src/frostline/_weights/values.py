@@ -50,12 +50,12 @@ def write(variable: Any, value: np.ndarray) -> None:
     """
     value = np.array(value, order="C")  # JAX may keep the memory that it is given
     if not isinstance(variable, View):
-        variable.assign(backend.from_numpy(value))
+        variable.assign(backend.from_numpy(value, variable))
         return
     parts = variable._frostline
     trainable, frozen = _divided(parts.plan, value)
-    parts.trainable.assign(backend.from_numpy(trainable))
-    parts.frozen.assign(backend.from_numpy(frozen))
+    parts.trainable.assign(backend.from_numpy(trainable, parts.trainable))
+    parts.frozen.assign(backend.from_numpy(frozen, parts.frozen))
 
 
 def write_all(given: Iterable[tuple[Any, np.ndarray]]) -> list[int]:

@@ -1,0 +1,84 @@
+"""A run that is killed in its fourth epoch and started again ends as if it had not been.
+
+    jax_restart.py FOLDER HOW
+
+The first start trains undisturbed, and then again into checkpoints of Orbax until it waits to be
+killed. The second finds the checkpoints.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import jax_training as training
+import jax_world as world
+import keras
+import numpy as np
+
+import frostline as fl
+
+EPOCHS = 5
+
+
+class Wait(keras.callbacks.Callback):
+    """Stands still in the fourth epoch, when one of the epochs before has been written."""
+
+    def __init__(self, checkpoints):
+        super().__init__()
+        self._checkpoints = checkpoints
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations) == 4:
+            while not any(one.name.isdigit() for one in self._checkpoints.iterdir()):
+                time.sleep(0.02)
+            print("in the fourth epoch", flush=True)
+            time.sleep(1000)
+
+
+def begin():
+    model = training.build()
+    fl.freeze(model, {"tokens/*": ~fl.tokens([30, 31]), "h/kernel": fl.at[:, ::2]})
+    fl.freeze(model, {"o/kernel": fl.at[0, 1:], "o/bias": None})
+    return model
+
+
+def train(model, *callbacks, first=0):
+    x, y = world.my_rows(training.X, training.Y)
+    changes = [fl.callbacks.FreezeSchedule({2: later}), fl.callbacks.FreezeAudit()]
+    model.fit(
+        *(x, y),
+        batch_size=len(x),
+        initial_epoch=first,
+        epochs=EPOCHS,
+        shuffle=False,
+        verbose=0,
+        callbacks=[*changes, *callbacks],
+    )
+
+
+def later(model):
+    fl.unfreeze(model, "h/kernel", fl.at[0])
+    fl.freeze(model, "o/kernel", fl.at[1])
+
+
+def run(folder, how):
+    world.distribute(how)
+    checkpoints, expected = folder / "checkpoints", folder / f"{world.rank}.npz"
+    if not expected.exists():
+        model = begin()
+        train(model)
+        np.savez(expected, allow_pickle=False, **fl.snapshot(model))
+        model = begin()
+        train(model, keras.callbacks.OrbaxCheckpoint(str(checkpoints)), Wait(checkpoints))
+    model = keras.saving.load_model(checkpoints)
+    done = int(model.optimizer.iterations)
+    assert 1 <= done <= 3, done
+    train(model, first=done)
+    world.assert_same(fl.snapshot(model), dict(np.load(expected)))
+    world.assert_copies_agree(model, folder, "restarted")
+    print("as undisturbed", flush=True)
+
+
+if __name__ == "__main__":
+    world.join()
+    run(Path(sys.argv[1]), sys.argv[2])

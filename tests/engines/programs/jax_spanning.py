@@ -1,0 +1,108 @@
+"""Weights of which no process holds all: read in each, compared where they are, never waited for.
+
+jax_spanning.py
+"""
+
+import re
+import warnings
+
+import jax_world as world
+import keras
+import numpy as np
+import pytest
+from jax.experimental import multihost_utils
+from ml_dtypes import bfloat16
+
+import frostline as fl
+from frostline._backends import jax_processes
+
+NOT_HERE = "Fetching value for `jax.Array` that spans non-addressable (non process local) devices"
+
+
+def build(dtype="float32"):
+    keras.utils.set_random_seed(0)
+    layer = keras.layers.Dense(8, name="h", dtype=dtype)
+    model = keras.Sequential([keras.Input((4,)), layer], name="model")
+    model.compile("sgd", "mse")
+    return model, layer
+
+
+def refused(call):
+    """What plain Keras refuses: see docs/scale.md."""
+    with pytest.raises(RuntimeError, match=re.escape(NOT_HERE)):
+        call()
+
+
+def plain_keras():
+    model, layer = build()
+    for call in (layer.kernel.numpy, model.get_weights):
+        refused(call)
+    refused(lambda: model.save(f"plain-{world.rank}.keras"))
+    refused(lambda: model.save_weights(f"plain-{world.rank}.weights.h5"))
+
+
+def every_bit():
+    """NaNs with a payload, which a collective of XLA may round: whole weights, and some entries."""
+    model, layer = build("bfloat16")
+    bits = np.random.default_rng(0).integers(0, 1 << 16, (4, 8)).astype("uint16")
+    bits[0] = np.arange(8) + 0x7FC1  # NaNs
+    given = bits.view(bfloat16)
+    fl.restore(model, {"h/kernel": given})
+    assert fl.snapshot(model)["h/kernel"].view("uint16").tolist() == bits.tolist()
+    fl.freeze(model, "h/kernel", fl.at[1:])
+    assert fl.snapshot(model)["h/kernel"].view("uint16").tolist() == bits.tolist()
+    base, _ = build("bfloat16")
+    held = {"h/kernel": np.where(fl.frozen_mask(layer.kernel), given, given[0, 0])}
+    fl.restore(base, {**fl.snapshot(model), **held})
+    fl.apply_delta(base, fl.extract_delta(model))
+    assert fl.snapshot(base)["h/kernel"].view("uint16").tolist() == bits.tolist()
+
+
+class Leak(keras.callbacks.Callback):
+    """Writes one frozen entry in the last column, which the last process holds."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        kernel = fl.snapshot(self.model)["h/kernel"]
+        kernel[2, 7] += 1
+        self.model.layers[0].kernel.assign(kernel)
+
+
+def audited():
+    model, _ = build()
+    fl.freeze(model, "h/kernel")
+    x, y = np.ones((4, 4), "float32"), np.ones((4, 8), "float32")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        audit = fl.callbacks.FreezeAudit(on_leak="warn")
+        model.fit(x, y, verbose=0, callbacks=[Leak(), audit])
+    told = [str(one.message) for one in caught if "frozen entry has changed" in str(one.message)]
+    assert bool(told) == (world.rank == 1), told
+    assert not told or "got weight[2, 7]=" in told[0]
+    # A freeze that changes meanwhile: what is here of both is compared.
+    model, _ = build()
+    fl.freeze(model, "h/kernel", fl.at[:, 4:])
+    schedule = fl.callbacks.FreezeSchedule({1: lambda model: fl.freeze(model, "h/*", fl.at[1:])})
+    audit = fl.callbacks.FreezeAudit()
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[schedule, audit])
+    assert audit.comparisons == 2
+
+
+def alone():
+    """A process that asks alone gets an error and does not hang."""
+    model, _ = build()
+    multihost_utils.sync_global_devices("made")
+    jax_processes.PATIENCE = 1
+    if world.rank == 0:
+        try:
+            fl.snapshot(model)
+        except fl.ProcessError as error:
+            print(error, flush=True)
+
+
+if __name__ == "__main__":
+    world.join()
+    world.distribute("model 1")
+    plain_keras()
+    every_bit()
+    audited()
+    alone()
