@@ -60,8 +60,10 @@ def extract_delta(model: Any, base: Any = None) -> Delta:
         PathError: Two weights have one path, or `base` lacks one.
         RestoreError: A weight has another shape or dtype in `base`, or is what `base` holds itself.
         AuditError: A frozen entry has other bits in `base`.
+        ProcessError: Weights span processes, and the others do not make this call.
 
     Note:
+        Weights that span processes are gathered: call this in every process, and `save` in one.
         The state of an optimizer is not in it, and neither is that of random seeds and metrics.
         On PyTorch Keras reads bfloat16 through float32, in which all NaNs of a sign are one.
 

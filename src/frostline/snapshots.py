@@ -103,8 +103,12 @@ def snapshot(model: Any, weights: Any = "*") -> dict[str, np.ndarray]:
         TargetError: `model` is not a layer or model.
         NotBuiltError: `model` has no weights yet.
         PathError: No weight is named by `weights`, or two different ones have one path.
+        ProcessError: Weights span processes, and the others do not make this call.
 
     Note:
+        Weights that span processes (`ModelParallel` with `jax.distributed`) are gathered one by
+        one: call this in every process.
+
         State is not in a snapshot: moving statistics, seeds, and what metrics and optimizers keep.
         For the statistics of `BatchNormalization`, copy them beside it:
         `{v.path: np.array(v.numpy()) for v in model.variables if v.name.startswith("moving_")}`.

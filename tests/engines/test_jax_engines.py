@@ -56,6 +56,13 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(count, how, tmp_path):
     assert_processes_agree(tmp_path, "restarted")
 
 
+@pytest.mark.parametrize(("count", "written"), [(1, "sharded.keras"), (2, "tuned.safetensors")])
+def test_the_lines_of_the_page_run(count, written, tmp_path):
+    block = count - 1
+    run_together("jax_page", count, tmp_path, block, folder=tmp_path, **TWO)
+    assert (tmp_path / written).exists()
+
+
 def assert_processes_agree(folder, name):
     """What several processes hold has the same bits in each."""
     files = sorted(folder.glob(f"{name}-*.txt"))

@@ -208,4 +208,26 @@ MUTATIONS = [
             "engines/test_torch_wrappers.py::test_no_word_of_a_wrapper_of_another_model_or_of_what_it_ignores",
         ),
     ),
+    Mutation(
+        name="a gather between processes rounds bits",
+        invariant=12,
+        file="_backends/jax.py",
+        old="return gathered(_bits(tensor), of).view(tensor.dtype)",
+        new="return gathered(tensor, of)",
+        backend="jax",
+        tests=(
+            "engines/test_jax_engines.py::test_weights_that_span_processes_are_read_in_all_of_them",
+        ),
+    ),
+    Mutation(
+        name="an audit gathers what is in other processes",
+        invariant=7,
+        file="_backends/jax.py",
+        old="return local(tensor) if spans(tensor) else super().local(tensor)",
+        new="return super().local(tensor)",
+        backend="jax",
+        tests=(
+            "engines/test_jax_engines.py::test_weights_that_span_processes_are_read_in_all_of_them",
+        ),
+    ),
 ]

@@ -30,6 +30,7 @@ class FreezeAudit(keras.callbacks.Callback):
     The frozen entries of the model are read and compared by checksum. Their values are kept in a
     temporary file, and read again only where a checksum differs, to say which entry it is. A
     freeze that changes meanwhile is followed: what is frozen before and after must still agree.
+    Of weights that span processes each process compares the shards that it holds.
 
     Args:
         every: `"epoch"`, or a number of batches. On JAX the weights are fetched from the training

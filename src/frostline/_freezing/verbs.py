@@ -63,6 +63,9 @@ def freeze(target: Any, weights: Any = "*", where: Any = None) -> Changes:
         Only weights that an optimizer trains can be frozen. A `BatchNormalization` updates its
         moving statistics itself, even if its `gamma` and `beta` are frozen.
 
+        Where several processes train one model, make the same call in each of them. A selection
+        that looks at values gathers the weight, and must pick the same entries in each.
+
     Examples:
         >>> import keras, frostline as fl
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="hidden")])

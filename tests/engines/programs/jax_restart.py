@@ -14,6 +14,8 @@ import jax_training as training
 import jax_world as world
 import keras
 import numpy as np
+import orbax.checkpoint
+import pytest
 
 import frostline as fl
 
@@ -61,6 +63,22 @@ def later(model):
     fl.freeze(model, "o/kernel", fl.at[1])
 
 
+def directly(model, folder):
+    """Orbax itself, on what Keras gives: into a model with the same freeze, and no other."""
+    kinds = ("trainable_variables", "non_trainable_variables")
+    copy = keras.models.clone_model(model)
+    given, wanted = ({kind: one.get_state_tree()[kind] for kind in kinds} for one in (model, copy))
+    with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder / "directly", given)
+        checkpointer.wait_until_finished()
+        read = checkpointer.restore(folder / "directly", wanted)
+    copy.set_state_tree(read)
+    world.assert_same(fl.snapshot(copy), fl.snapshot(model))
+    fl.freeze(copy, "o/kernel", fl.at[2])
+    with pytest.raises(fl.RestoreError, match="saved with another freeze"):
+        copy.set_state_tree(read)
+
+
 def run(folder, how):
     world.distribute(how)
     checkpoints, expected = folder / "checkpoints", folder / f"{world.rank}.npz"
@@ -76,6 +94,7 @@ def run(folder, how):
     train(model, first=done)
     world.assert_same(fl.snapshot(model), dict(np.load(expected)))
     world.assert_copies_agree(model, folder, "restarted")
+    directly(model, folder)
     print("as undisturbed", flush=True)
 
 

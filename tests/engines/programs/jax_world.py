@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import sys
+import traceback
 from pathlib import Path
 
 import jax
@@ -20,6 +22,14 @@ def join():
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         keras.distribution.initialize(address, processes, rank)
+        sys.excepthook = _end
+
+
+def _end(*error):
+    # At its exit JAX waits for the others, which may wait for this one.
+    traceback.print_exception(*error)
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def distribute(how):
