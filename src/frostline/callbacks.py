@@ -88,11 +88,12 @@ class FreezeSchedule(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Note what is frozen before the first epoch, and warn of epochs that never come."""
         del logs
-        late = [epoch for epoch in self.actions if epoch >= self.params.get("epochs", epoch + 1)]
+        epochs = (self.params or {}).get("epochs")  # None in a loop by hand that sets no params
+        late = [epoch for epoch in self.actions if epochs is not None and epoch >= epochs]
         if late:
             warnings.warn(
-                f"FreezeSchedule: `fit` ends before some actions; got epochs="
-                f"{self.params['epochs']}, actions at {late}. Train longer, or take them out.",
+                f"FreezeSchedule: `fit` ends before some actions; got epochs={epochs}, "
+                f"actions at {late}. Train longer, or take them out.",
                 stacklevel=2,
             )
         if not self._done:

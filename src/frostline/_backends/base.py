@@ -72,6 +72,10 @@ class Backend:
         random.seed(number)
         np.random.seed(number)
 
+    def check_changeable(self, variable: Any) -> None:
+        """The error for a place or a moment at which the freeze of `variable` can not change."""
+        del variable
+
     def creating(self, variable: Any) -> AbstractContextManager[Any]:
         """The context in which variables that take the place of `variable` are made."""
         del variable
@@ -177,6 +181,11 @@ class Backend:
         """What `variable.assign` writes with the bits of an array."""
         del variable
         return array
+
+    def copies(self, variable: Any) -> Sequence[Any]:
+        """The copies of a variable that has storage, where each device has one of its own."""
+        del variable
+        return ()
 
     def read_at(self, variable: Any, positions: np.ndarray, axis: int | None) -> np.ndarray:
         """Entries of a variable that has storage, with the same bits.

@@ -65,7 +65,7 @@ class _View:
 
 
 class TensorFlowBackend(Backend):
-    """Variables that replace a mirrored one must be mirrored too."""
+    """Variables that take the place of another must be where its strategy puts them."""
 
     divides_convolutions = True
     function_kinds = (tf.types.experimental.PolymorphicFunction,)
@@ -75,8 +75,29 @@ class TensorFlowBackend(Backend):
         super().seed(number)
         tf.random.set_seed(number)
 
+    def check_changeable(self, variable: Any) -> None:
+        strategy, here = _strategy(variable), tf.distribute
+        within = here.has_strategy() and not here.in_cross_replica_context()
+        if within or not tf.executing_eagerly():
+            raise UnsupportedError(
+                f"{variable.path}: the freeze can not change inside a step; got a call within "
+                f"{'`strategy.run`' if within else 'a tf.function'}. Call it between two steps."
+            )
+        if here.has_strategy() and strategy is not here.get_strategy():
+            raise UnsupportedError(
+                f"{variable.path}: made under another strategy than the one whose scope is open; "
+                f"got scope={type(here.get_strategy()).__name__}. Call it outside of "
+                "`with strategy.scope():`, where each weight keeps its own strategy."
+            )
+        coordinator = getattr(strategy, "_cluster_coordinator", None)
+        if coordinator is not None and not coordinator.done():
+            raise UnsupportedError(
+                f"{variable.path}: scheduled steps still train this weight; got "
+                "coordinator.done()=False. Wait for them first: `coordinator.join()`."
+            )
+
     def creating(self, variable: Any) -> AbstractContextManager[Any]:
-        strategy = getattr(variable.value, "distribute_strategy", None)
+        strategy = _strategy(variable)
         if strategy is None or strategy is tf.distribute.get_strategy():
             return contextlib.nullcontext()
         return strategy.scope()
@@ -130,6 +151,9 @@ class TensorFlowBackend(Backend):
         # The `numpy` of a tensor, which Keras calls, copies it.
         return np.asarray(tensor) if isinstance(tensor, tf.Tensor) else super().to_numpy(tensor, of)
 
+    def copies(self, variable: Any) -> Sequence[Any]:
+        return getattr(_keras.storage(variable), "values", ())
+
     def read_at(self, variable: Any, positions: np.ndarray, axis: int | None) -> np.ndarray:
         tensor = tf.convert_to_tensor(_keras.storage(variable))
         if axis is None:
@@ -143,7 +167,11 @@ class TensorFlowBackend(Backend):
         if axis:
             positions, axis, values = flat_positions(shape, positions, axis), None, values.ravel()
         at = np.stack(index_of(shape, positions, axis), axis=-1)
-        for copy in getattr(storage, "values", (storage,)):  # a mirrored one has several
+        if isinstance(_strategy(variable), tf.distribute.ParameterServerStrategy):
+            # In another process: eager, TensorFlow does not know its shape there, and stops.
+            tf.function(storage.scatter_nd_update, autograph=False)(at, values)
+            return
+        for copy in self.copies(variable) or (storage,):
             # TensorFlow copies first if a tensor that was read shares the memory. Afterwards each
             # read would be a copy, as of a table that is written row by row, were it not for the
             # second line.
@@ -263,6 +291,14 @@ class TensorFlowBackend(Backend):
             return product.patched(x, trainable, frozen), gradient
 
         return run(x, trainable)
+
+
+def _strategy(variable: Any) -> Any:
+    """The strategy that a variable was made under, None for none.
+
+    Mirrored ones have a public name for it, those on a parameter server have not.
+    """
+    return getattr(_keras.storage(variable), "_distribute_strategy", None)
 
 
 def _handles(variable: Any) -> Iterator[int]:

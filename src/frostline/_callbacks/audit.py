@@ -20,7 +20,7 @@ from frostline._arrays.plan import AxisPlan, Plan
 from frostline._console import each
 from frostline._errors import AuditError, ScheduleError
 from frostline._weights.tree import Found, unique, walk
-from frostline._weights.values import read_frozen_part
+from frostline._weights.values import read_copies, read_frozen_part
 from frostline._weights.view import View, plan_of
 
 
@@ -136,7 +136,7 @@ class FreezeAudit(keras.callbacks.Callback):
             record = self._records.get(key)
             changed = record is None or record.plan != plan_of(weight.variable)
             if record is not None and (changed or not changed_only):
-                leak = first_change(record, weight.variable)
+                leak = first_change(record, weight.variable) or _unlike_copy(weight.variable)
                 if leak is not None:
                     self._tell(weight, *leak)
                     changed = True
@@ -224,8 +224,9 @@ class Held:
         """The frozen entries as one axis in the order of the weight."""
         if self.divided and plan.kind == "entries":
             stored = stored[plan.mask()]
-        elif self.divided and isinstance(plan, AxisPlan) and plan.kind == "positions":
-            stored = np.moveaxis(stored[plan.places == 0], 0, plan.axis)
+        elif self.divided and isinstance(plan, AxisPlan) and plan.keeps_length:
+            frozen = np.compress(plan.places == 0, stored, plan.stored_axis)
+            stored = np.moveaxis(frozen, plan.stored_axis, plan.axis)
         return np.ascontiguousarray(stored).reshape(-1)
 
 
@@ -235,6 +236,19 @@ def _frozen_values(variable: Any, plan: Plan) -> tuple[np.ndarray, Held]:
     held = Held(isinstance(variable, View), stored.shape, regions)
     values = held.in_order(plan, stored)
     return values if regions is None else values[held.among_frozen(plan)], held
+
+
+def _unlike_copy(variable: Any) -> tuple[tuple[int, ...], Any, Any] | None:
+    """The same for the first frozen entry whose copies on two devices differ."""
+    copies = read_copies(variable)
+    first, plan = next(copies, None), plan_of(variable)
+    assert plan is not None
+    for other in copies:
+        differs = differ(first, other) & plan.mask()
+        if differs.any():
+            place = tuple(int(n) for n in np.argwhere(differs)[0])
+            return place, first[place], other[place]
+    return None
 
 
 def _checksum(values: np.ndarray) -> int:

@@ -52,6 +52,8 @@ def plans_applied(
         yield
         return
     # All that may be refused, warnings among it, comes before anything is changed.
+    for change in changes:
+        backend.check_changeable(change.listed[0])
     if not restoring:
         warn_of_constraints(changes)
         warn_of_undivided(changes)

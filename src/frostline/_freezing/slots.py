@@ -207,8 +207,10 @@ class _Build:
             shape = tuple(getattr(was, "shape", ()))
             if change is None:
                 taken[id(value[i])] = mixed[i] = was
-            elif isinstance(was, keras.Variable) and shape == tuple(before.shape):
-                self.carried.append((value[i], was, change))
+            elif isinstance(was, keras.Variable):
+                # Muon has no such slot for a weight that it treats in another way now.
+                if shape == tuple(before.shape) and value[i] is not None:
+                    self.carried.append((value[i], was, change))
             elif shape and shape == tuple(before.shape):
                 raise UnsupportedError(self._refusal(f"a {type(was).__name__} for each weight"))
         return type(value)(mixed) if isinstance(value, tuple) else mixed

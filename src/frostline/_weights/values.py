@@ -6,7 +6,7 @@ read and written one by one, and put together here, in NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -39,6 +39,18 @@ def read_frozen_part(
     """
     divided = isinstance(variable, View)
     return backend.local((variable._frostline.frozen if divided else variable).value)
+
+
+def read_copies(variable: Any) -> Iterator[np.ndarray]:
+    """What each copy of a variable holds, where each device has one of its own; nothing elsewhere.
+
+    One by one: never more than one copy is put together at a time.
+    """
+    parts = variable._frostline if isinstance(variable, View) else None
+    stored = (variable,) if parts is None else (parts.trainable, parts.frozen)
+    for copies in zip(*map(backend.copies, stored), strict=True):
+        arrays = [backend.to_numpy(copy) for copy in copies]
+        yield arrays[0] if parts is None else _merged(parts.plan, *arrays)
 
 
 def write(variable: Any, value: np.ndarray) -> None:

@@ -122,8 +122,8 @@ class View:
         parts = self._frostline
         parts.trainable.assign(split.take_trainable(parts.plan, value))
         parts.frozen.assign(split.take_frozen(parts.plan, value))
-        held = _reads.__dict__.get("held", {})
-        if (key := _key(self)) in held:
+        held, key = _reads.__dict__.get("held", {}), _key(self)
+        if key in held:
             held[key] = self._merged()
         return self.value
 
