@@ -7,7 +7,6 @@ import random
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -16,30 +15,12 @@ from keras import ops
 
 from frostline._arrays.places import index_of
 from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
+from frostline._backends.traced import Traced
 from frostline._backends.wrapper import Wrapper
 from frostline._errors import UnsupportedError
 
 Merge = Callable[[Any, Any, Any], Any]
 """Plan, trainable part, frozen part -> the whole weight."""
-
-
-@dataclass(frozen=True)
-class Traced:
-    """A compiled function with the storage of a variable in it.
-
-    Attributes:
-        function: The function itself.
-        name: What its author calls it.
-        variable: The variable whose storage it was traced with.
-        writes: Whether it writes that storage. A call, since the whole graph is looked at.
-        trains: Whether it writes the storage of anything that trains in a living layer.
-    """
-
-    function: Any
-    name: str
-    variable: Any
-    writes: Callable[[], bool]
-    trains: Callable[[], bool]
 
 
 class Backend:

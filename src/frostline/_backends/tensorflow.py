@@ -15,7 +15,8 @@ from tensorflow.python.framework import auto_control_deps_utils as _control
 from frostline import _keras
 from frostline._arrays.places import flat_positions, index_of
 from frostline._arrays.plan import EntriesPlan, SplitPlan, fingerprint
-from frostline._backends.base import Backend, Merge, Traced
+from frostline._backends.base import Backend, Merge
+from frostline._backends.traced import Traced
 from frostline._errors import UnsupportedError
 
 

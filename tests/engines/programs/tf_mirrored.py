@@ -1,0 +1,173 @@
+"""`MirroredStrategy` on two CPUs: `life FOLDER` or `resume FOLDER SECONDS`."""
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+from tf_training import (
+    CHANGES,
+    STEPS,
+    Engine,
+    X,
+    Y,
+    assert_copies_agree,
+    live,
+    made,
+    replica_step,
+    save,
+    tell,
+    tf,
+    ticking,
+)
+from tf_wire import collective_bytes
+
+import frostline as fl
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+STRATEGY = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+
+
+class Mirrored(Engine):
+    """A `strategy.run` loop, half of the batch on each device."""
+
+    def scope(self):
+        return STRATEGY.scope()
+
+    def compiled(self, model):
+        step = replica_step(model, 2)
+        parts = [
+            STRATEGY.experimental_distribute_values_from_function(
+                lambda context, of=of: tf.constant(of[context.replica_id_in_sync_group :: 2])
+            )
+            for of in (X, Y)
+        ]
+        run = tf.function(lambda x, y: STRATEGY.run(step, args=(x, y)))
+        return lambda: run(*parts)
+
+
+class Fitted(Mirrored):
+    """The same by `fit`."""
+
+    def train(self, model, steps=STEPS, tick=id):
+        model.fit(X, Y, batch_size=len(X), epochs=steps, shuffle=False, verbose=0)
+
+
+def life(folder):
+    """All changes in a loop and in `fit`; there and back by files; every optimizer; the wire."""
+    live(Mirrored(), folder)
+    (folder / "fit").mkdir()
+    live(Fitted(), folder / "fit")
+    model = Mirrored().load(folder / "start.keras")
+    assert_copies_agree(model)
+    Mirrored().train(model)
+    save(model, folder, "back")
+    applied = Mirrored().load(folder / "start.keras")
+    fl.apply_delta(applied, folder / "back.safetensors")
+    assert_copies_agree(applied)
+    save(applied, folder, "applied")
+    refusals()
+    leak()
+    follow_optimizers()
+    wire()
+
+
+def refusals():
+    """A change inside a step is one clear error, and changes nothing."""
+    model, outside = Mirrored().make(), made()
+    calls = {
+        "replica": lambda: STRATEGY.run(lambda: fl.freeze(model, "out/kernel", fl.at[0])),
+        "traced": tf.function(lambda: fl.freeze(model, "out/kernel", fl.at[0]), autograph=False),
+        "scope": lambda: _in_scope(lambda: fl.freeze(outside, "out/kernel", fl.at[0])),
+    }
+    errors = {}
+    for name, call in calls.items():
+        try:
+            call()
+        except fl.UnsupportedError as error:
+            errors[name] = str(error)
+    assert not any(map(fl.is_frozen, (*fl.weights(model).values(), *outside.weights)))
+    tell(errors=errors)
+
+
+def _in_scope(call):
+    with STRATEGY.scope():
+        call()
+
+
+def leak():
+    """The audit looks at every copy: here the second of a frozen part is written to."""
+    model = Mirrored().make()
+    fl.freeze(model, "hidden/kernel", fl.at[0])
+    frozen = next(one for one in model.variables if "kernel_frozen" in one.path)
+
+    def write(epoch, logs):
+        copy = frozen.value.values[1]
+        copy.assign(copy + 1)
+
+    callbacks = [fl.callbacks.FreezeAudit(), keras.callbacks.LambdaCallback(on_epoch_begin=write)]
+    try:
+        model.fit(X, Y, verbose=0, callbacks=callbacks)
+    except fl.AuditError as error:
+        tell(leak=str(error))
+
+
+def follow_optimizers():
+    """Slots follow on every device, those of averages and inside a loss scale too."""
+    optimizers = (
+        lambda: keras.optimizers.AdamW(0.02, epsilon=1e-2, use_ema=True),
+        lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Nadam(0.02, epsilon=1e-2)),
+    )
+    for optimizer in optimizers:
+        models = []
+        for engine in (Mirrored(), Engine()):
+            with engine.scope():
+                models.append(made(optimizer))
+            for change in (lambda model: None, CHANGES[0], CHANGES[4], CHANGES[6]):
+                change(models[-1])
+                engine.train(models[-1])
+        assert_copies_agree(models[0])
+        for path, value in fl.snapshot(models[1]).items():
+            np.testing.assert_allclose(fl.snapshot(models[0])[path], value, atol=1e-5)
+
+
+def wire():
+    """What the devices reduce in a step, before a freeze and with 10 % of the rows left."""
+    with STRATEGY.scope():
+        model = keras.Sequential([keras.Input((100,)), keras.layers.Dense(50, name="out")])
+        model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
+    counts = []
+    for change in (lambda: None, lambda: fl.freeze(model, "out/kernel", fl.at[:90])):
+        change()
+        step = replica_step(model, 2)
+        run = tf.function(lambda x, y, step=step: STRATEGY.run(step, args=(x, y)))
+        signature = tf.ones((4, 100)), tf.ones((4, 50))
+        counts.append(collective_bytes(run.get_concrete_function(*signature)))
+    tell(wire=counts)
+
+
+def resume(folder, seconds):
+    """`fit` with a schedule and backups, killed by the test and started again."""
+
+    def train(*callbacks):
+        model = Mirrored().make()
+        changes = fl.callbacks.FreezeSchedule(dict(enumerate(CHANGES[4:])))
+        callbacks = [changes, fl.callbacks.FreezeAudit(), *callbacks]
+        model.fit(X, Y, batch_size=4, epochs=4, shuffle=False, verbose=0, callbacks=callbacks)
+        return model
+
+    class Tick(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            ticking(seconds)(self.model)
+
+    model = train(keras.callbacks.BackupAndRestore(str(folder / "backup")), Tick())
+    for path, value in fl.snapshot(train()).items():
+        assert value.tobytes() == fl.snapshot(model)[path].tobytes(), path
+    tell(same=True)
+
+
+if __name__ == "__main__":
+    what, where, *rest = sys.argv[1:]
+    {"life": life, "resume": resume}[what](Path(where), *map(float, rest))

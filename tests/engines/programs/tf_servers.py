@@ -1,0 +1,55 @@
+"""`ParameterServerStrategy`: rank 0 is the coordinator, 1 and 2 are workers, the rest servers.
+
+`life FOLDER`, `lose FOLDER` or `resume FOLDER SECONDS`.
+"""
+
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+from tf_proxy import CountingProxy
+
+RANK, PORTS = int(os.environ["RANK"]), os.environ["PORTS"].split(",")
+
+
+def serve() -> None:
+    """Work for the coordinator until it is done, and tell how many bytes others fetched."""
+    import tensorflow as tf
+
+    # The others reach it through a port that counts.
+    (inner,) = free_ports(1)
+    proxy = CountingProxy(int(PORTS[RANK]), inner)
+    ports = [f"127.0.0.1:{port}" for port in (*PORTS[:RANK], inner, *PORTS[RANK + 1 :])]
+    cluster = tf.train.ClusterSpec({"chief": ports[:1], "worker": ports[1:3], "ps": ports[3:]})
+    name, index = ("worker", RANK - 1) if RANK < 3 else ("ps", RANK - 3)
+    server = tf.distribute.Server(cluster, name, index, protocol="grpc")
+    print("serving", server.target, flush=True)
+    folder = Path(sys.argv[2])
+    while not (folder / "done").exists():
+        (folder / f"writing-{RANK}").write_text(str(proxy.given))
+        (folder / f"writing-{RANK}").rename(folder / f"{name}-{index}.given")
+        time.sleep(0.05)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+if __name__ == "__main__":
+    if RANK:
+        serve()
+    else:
+        from tf_coordinator import main
+
+        main(sys.argv[1], Path(sys.argv[2]), PORTS, *sys.argv[3:])
+        (Path(sys.argv[2]) / "done").touch()
+    sys.stdout.flush()
+    os._exit(0)  # TensorFlow would wait for the others, which are gone

@@ -1,0 +1,218 @@
+"""What the engines of TensorFlow train in their tests: a model, data, and a life of freezes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow
+
+import frostline as fl
+
+tf: Any = tensorflow
+
+EPOCHS, STEPS = 7, 2
+_RANDOM = np.random.default_rng(0)
+X = _RANDOM.integers(0, 40, (16, 5)).astype("int32")
+Y = _RANDOM.normal(size=(16, 2)).astype("float32")
+
+# At the start of an epoch: blocks, entries, positions and whole weights, by index and by callable.
+CHANGES: list[Callable[[Any], Any]] = [
+    lambda model: fl.freeze(
+        model, {"tokens/*": fl.at[:36], "hidden/kernel": lambda array: array > 0}
+    ),
+    lambda model: fl.freeze(model, "hidden/bias"),
+    lambda model: fl.unfreeze(model, "hidden/kernel", fl.at[0]),
+    lambda model: fl.freeze(model, "out/kernel", lambda array: abs(array) > np.median(abs(array))),
+    lambda model: fl.freeze(model, {"tokens/*": fl.at[[37, 39]], "out/kernel": fl.at[[0, 2]]}),
+    lambda model: fl.unfreeze(model, {"tokens/*": fl.at[30:], "hidden/bias": fl.at[:]}),
+    lambda model: fl.unfreeze(model),
+]
+SAVED = 4  # the epoch whose end is saved
+
+
+def network() -> Any:
+    """The model, the same in every process."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((5,), dtype="int32"),
+            layers.Embedding(40, 8, name="tokens"),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(6, name="hidden"),
+            layers.Dense(2, name="out"),
+        ],
+        name="model",
+    )
+
+
+def made(optimizer: Callable[[], Any] | None = None) -> Any:
+    """The same, compiled; the optimizer is built, as every loop by hand needs it."""
+    model = network()
+    # A large epsilon: a step of Adam for a tiny gradient is not the sign of its rounding error.
+    rate = keras.optimizers.Adam(0.02, epsilon=1e-2) if optimizer is None else optimizer()
+    model.compile(rate, "mse", jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def replica_step(model: Any, replicas: int = 1) -> Callable[[Any, Any], None]:
+    """A step for a part of the batch, of which each replica has one."""
+
+    def step(x: Any, y: Any) -> None:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(x, training=True) - y) ** 2) / replicas
+        gradients = tape.gradient(loss, model.trainable_variables)
+        model.optimizer.apply(gradients, model.trainable_variables)
+
+    return step
+
+
+class Engine:
+    """One device. An engine of several is a subclass."""
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Where models are made."""
+        return tf.distribute.get_strategy().scope()
+
+    def compiled(self, model: Any) -> Callable[[], None]:
+        """A step on the whole batch, traced for what is frozen now."""
+        step = tf.function(replica_step(model))
+        return lambda: step(X, Y)
+
+    def train(self, model: Any, steps: int = STEPS, tick: Callable[[Any], None] = id) -> None:
+        """Some steps, with a call after each."""
+        step = self.compiled(model)
+        for _ in range(steps):
+            step()
+            tick(model)
+
+    def check(self, model: Any) -> None:
+        """Whether the variables of a model are where the engine keeps them."""
+        assert_copies_agree(model)
+
+    def make(self) -> Any:
+        """A new model."""
+        with self.scope():
+            return made()
+
+    def load(self, path: Path) -> Any:
+        """A saved model."""
+        with self.scope():
+            return keras.saving.load_model(path)
+
+
+def live(engine: Engine, folder: Path) -> Any:
+    """Train through all changes: the first half made by hand, the rest by a schedule.
+
+    Frozen entries keep their bits, all others move. Saved on the way are a model, its weights, a
+    delta, and snapshots.
+    """
+    model = engine.make()
+    late = {epoch: CHANGES[epoch] for epoch in range(4, EPOCHS)}
+    audit = fl.callbacks.FreezeAudit()
+    callbacks = keras.callbacks.CallbackList(
+        [fl.callbacks.FreezeSchedule(late), audit], model=model
+    )
+    callbacks.on_train_begin()
+    for epoch in range(EPOCHS):
+        if epoch not in late:
+            CHANGES[epoch](model)
+        callbacks.on_epoch_begin(epoch)
+        before = fl.snapshot(model)
+        engine.train(model)
+        callbacks.on_epoch_end(epoch)
+        assert_only_the_rest_moved(model, before)
+        engine.check(model)
+        if epoch == SAVED:
+            save(model, folder, "there")
+    callbacks.on_train_end()
+    assert audit.comparisons == EPOCHS
+    save(model, folder, "end")
+    return model
+
+
+def resume(engine: Engine, folder: Path, tick: Callable[[Any], None], *, saves: bool = True) -> Any:
+    """Train through all changes from the last epoch that is saved in a folder; save each epoch.
+
+    The test kills one of the processes meanwhile, and starts all of them again. Ends with the bits
+    of a model that nobody disturbed.
+    """
+    done = sorted(folder.glob("epoch-*.keras"))
+    model = engine.load(done[-1]) if done else engine.make()
+    for epoch in range(len(done), EPOCHS):
+        CHANGES[epoch](model)
+        engine.train(model, tick=tick)
+        if saves:
+            model.save(folder / "writing.keras")
+            (folder / "writing.keras").rename(folder / f"epoch-{epoch}.keras")
+    tell(began=len(done))
+    undisturbed = engine.make()
+    for change in CHANGES:
+        change(undisturbed)
+        engine.train(undisturbed)
+    for path, value in fl.snapshot(undisturbed).items():
+        assert value.tobytes() == fl.snapshot(model)[path].tobytes(), path
+    engine.check(model)
+    tell(end=digest(model))
+
+
+def ticking(seconds: float) -> Callable[[Any], None]:
+    """A call after each step that says which one it was, and gives the test time to kill."""
+
+    def tick(model: Any) -> None:
+        print("step", int(model.optimizer.iterations.numpy()), flush=True)
+        time.sleep(seconds)
+
+    return tick
+
+
+def assert_only_the_rest_moved(model: Any, before: Any) -> None:
+    """Frozen entries have the bits of before, and something of each other weight has moved."""
+    masks = {path: fl.frozen_mask(variable) for path, variable in fl.weights(model).items()}
+    for path, value in fl.snapshot(model).items():
+        still = value.view("u4") == before[path].view("u4")
+        assert still[masks[path]].all(), path
+        assert not still.all() or masks[path].all(), path
+
+
+def assert_copies_agree(model: Any) -> None:
+    """The copies of this process, of weights and slots, have the same bits."""
+    for variable in (*model.variables, *model.optimizer.variables):
+        copies = getattr(variable.value, "values", ())
+        for copy in copies:
+            assert copy.numpy().tobytes() == copies[0].numpy().tobytes(), variable.path
+
+
+def digest(model: Any) -> str:
+    """What the copies of several processes are compared by: all weights and slots."""
+    found = [keras.ops.convert_to_numpy(one.value) for one in model.optimizer.variables[2:]]
+    content = b"".join(one.tobytes() for one in (*fl.snapshot(model).values(), *found))
+    return hashlib.sha256(content).hexdigest()
+
+
+def save(model: Any, folder: Path, name: str) -> None:
+    """All kinds of files of a model, and its values."""
+    model.save(folder / f"{name}.keras")
+    model.save_weights(folder / f"{name}.weights.h5")
+    fl.extract_delta(model).save(folder / f"{name}.safetensors")
+    np.savez(folder / f"{name}.npz", **dict(fl.snapshot(model)))
+
+
+def tell(**found: Any) -> None:
+    """Print what the test reads."""
+    print(json.dumps(found), flush=True)
+
+
+def told(printed: str) -> dict[str, Any]:
+    """What a program told with `tell`."""
+    lines = [line for line in printed.splitlines() if line.startswith("{")]
+    return {key: value for line in lines for key, value in json.loads(line).items()}
