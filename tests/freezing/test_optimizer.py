@@ -174,12 +174,13 @@ def test_an_optimizer_of_whole_matrices_is_given_the_trainable_part_alone(name, 
     assert_same_bits(value(layer.kernel), whole, where=~trains)
 
 
+@pytest.mark.parametrize("where", [fl.at[:3], lambda array: array > 0], ids=["rows", "entries"])
 @pytest.mark.parametrize("name", sorted(WHOLE_MATRIX))
-def test_optimizers_of_whole_matrices_train_through_freezing_and_thawing(name):
+def test_optimizers_of_whole_matrices_train_through_freezing_and_thawing(name, where):
     model = small()
     compile_for_test(model, make(name))
     run(model, 2)
-    fl.freeze(model, "hidden/kernel", fl.at[:3])
+    fl.freeze(model, "hidden/kernel", where)
     before = values(model)
     run(model, 2)
     assert_only_the_rest_moved(model, before)

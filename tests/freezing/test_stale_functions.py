@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import frostline as fl
-from helpers import assert_script_ends, value
+from helpers import value
 from models import data, dense_layers
 
 X, Y = data(16, 6)
@@ -205,40 +205,3 @@ if BACKEND == "tensorflow":
         assert captured == {id(read.handle), id(written.handle)}
         assert ours._written(trace) == {id(written.handle)}
         assert "ReadVariableOp" in auto_control_deps_utils.RESOURCE_READ_OPS
-
-    MIRRORED = """
-import keras, numpy as np, tensorflow as tf, warnings, frostline as fl
-
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
-with strategy.scope():
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(6), keras.layers.Dense(2)])
-    optimizer = keras.optimizers.SGD(0.1)
-    optimizer.build(model.trainable_variables)
-
-def replica(x):
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_mean((model(x, training=True) - 1) ** 2)
-    optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
-
-@tf.function
-def step(x):
-    strategy.run(replica, args=(x,))
-
-for call in (
-    lambda: fl.freeze(model.layers[0], "kernel", fl.at[0]),
-    lambda: fl.unfreeze(model.layers[0], "kernel"),
-    lambda: fl.freeze(model.layers[1], "kernel"),
-    lambda: fl.unfreeze(model.layers[1], "kernel"),
-):
-    step(tf.ones((2, 4)))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        call()
-    assert ["got step with this weight" in str(one.message) for one in caught] == [True], caught
-    step = tf.function(step.python_function)
-"""
-
-    def test_mirrored_variables_are_found_too():
-        assert_script_ends(MIRRORED, XLA_FLAGS="--xla_force_host_platform_device_count=2")

@@ -41,4 +41,13 @@ MUTATIONS = [
             "callbacks/test_callbacks.py::test_gradual_unfreezing_thaws_one_layer_after_another[top_down]",
         ),
     ),
+    Mutation(
+        name="an audit looks at the first device alone",
+        invariant=7,
+        file="_callbacks/audit.py",
+        old=" or _unlike_copy(weight.variable)",
+        new="",
+        tests=("engines/test_tensorflow_engines.py::test_mirrored",),
+        backend="tensorflow",
+    ),
 ]

@@ -496,4 +496,14 @@ MUTATIONS = [
         new="        for one in (value,):",
         tests=("freezing/test_takers.py::test_a_weight_that_is_given_back_is_listed_no_more",),
     ),
+    Mutation(
+        name="a slot is filled where a weight has none any more",
+        invariant=4,
+        file="_freezing/slots.py",
+        old="                if shape == tuple(before.shape) and value[i] is not None:",
+        new="                if shape == tuple(before.shape):",
+        tests=(
+            "freezing/test_optimizer.py::test_optimizers_of_whole_matrices_train_through_freezing_and_thawing[Muon-entries]",
+        ),
+    ),
 ]

@@ -10,7 +10,7 @@ from tf_training import (
     Engine,
     X,
     Y,
-    digest,
+    leave_steps_behind,
     live,
     replica_step,
     resume,
@@ -73,6 +73,7 @@ def life(engine, folder):
     applied = engine.load(folder / "start.keras")
     fl.apply_delta(applied, folder / "back.safetensors")
     save(applied, folder, "applied")
+    leave_steps_behind(engine)
     at_once(engine)
     plain(engine)
     wire(engine, folder)
@@ -147,7 +148,7 @@ def lose(engine, folder):
             print("kill one", flush=True)
             while not (folder / "killed").exists():
                 time.sleep(0.02)
-    tell(end=digest(model))
+    engine.check(model)
     save(model, folder, "end")
 
 

@@ -11,7 +11,7 @@ from tf_training import (
     Engine,
     X,
     Y,
-    assert_copies_agree,
+    leave_steps_behind,
     live,
     made,
     replica_step,
@@ -31,6 +31,8 @@ STRATEGY = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
 
 class Mirrored(Engine):
     """A `strategy.run` loop, half of the batch on each device."""
+
+    copies = 2
 
     def scope(self):
         return STRATEGY.scope()
@@ -60,13 +62,14 @@ def life(folder):
     (folder / "fit").mkdir()
     live(Fitted(), folder / "fit")
     model = Mirrored().load(folder / "start.keras")
-    assert_copies_agree(model)
+    Mirrored().check(model)
     Mirrored().train(model)
     save(model, folder, "back")
     applied = Mirrored().load(folder / "start.keras")
     fl.apply_delta(applied, folder / "back.safetensors")
-    assert_copies_agree(applied)
+    Mirrored().check(applied)
     save(applied, folder, "applied")
+    leave_steps_behind(Mirrored())
     refusals()
     leak()
     follow_optimizers()
@@ -127,7 +130,7 @@ def follow_optimizers():
             for change in (lambda model: None, CHANGES[0], CHANGES[4], CHANGES[6]):
                 change(models[-1])
                 engine.train(models[-1])
-        assert_copies_agree(models[0])
+        Mirrored().check(models[0])
         for path, value in fl.snapshot(models[1]).items():
             np.testing.assert_allclose(fl.snapshot(models[0])[path], value, atol=1e-5)
 

@@ -10,8 +10,8 @@ from tf_training import (
     Engine,
     X,
     Y,
-    assert_copies_agree,
     digest,
+    leave_steps_behind,
     live,
     replica_step,
     resume,
@@ -37,6 +37,8 @@ STRATEGY = tf.distribute.MultiWorkerMirroredStrategy()
 class Workers(Engine):
     """A `strategy.run` loop, a part of the batch in each process."""
 
+    copies = 1
+
     def scope(self):
         return STRATEGY.scope()
 
@@ -58,9 +60,10 @@ def life(folder):
     save(model, mine, "back")
     applied = engine.load(folder / "start.keras")
     fl.apply_delta(applied, mine / "back.safetensors")
-    assert_copies_agree(applied)
+    engine.check(applied)
     save(applied, mine, "applied")
     tell(back=digest(model))
+    leave_steps_behind(engine)
     wire()
     plain()
 
