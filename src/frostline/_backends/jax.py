@@ -17,7 +17,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from frostline import _keras
 from frostline._arrays.places import index_of
 from frostline._arrays.plan import EntriesPlan, SplitPlan
-from frostline._backends.base import Backend, Merge
+from frostline._backends.arithmetic import Merge
+from frostline._backends.base import Backend
 from frostline._backends.jax_processes import Region, gathered, local, scattered, spans
 
 

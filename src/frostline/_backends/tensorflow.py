@@ -15,8 +15,9 @@ from tensorflow.python.framework import auto_control_deps_utils as _control
 from frostline import _keras
 from frostline._arrays.places import flat_positions, index_of
 from frostline._arrays.plan import EntriesPlan, SplitPlan, fingerprint
-from frostline._backends.base import Backend, Merge
-from frostline._backends.traced import Traced
+from frostline._backends.arithmetic import Merge
+from frostline._backends.base import Backend
+from frostline._backends.found import Traced
 from frostline._errors import UnsupportedError
 
 

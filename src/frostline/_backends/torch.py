@@ -20,9 +20,10 @@ from torch.jit import is_tracing  # type: ignore[attr-defined]
 from frostline import _keras
 from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
 from frostline._backends import torch_engines, torch_parameter
-from frostline._backends.base import Backend, Merge
+from frostline._backends.arithmetic import Merge
+from frostline._backends.base import Backend
+from frostline._backends.found import Wrapper
 from frostline._backends.torch_entries import along, index_of
-from frostline._backends.wrapper import Wrapper
 
 
 class TorchBackend(Backend):

@@ -12,7 +12,7 @@ from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 from torch.nn.parallel import DistributedDataParallel
 
 from frostline import _keras
-from frostline._backends.wrapper import Wrapper
+from frostline._backends.found import Wrapper
 
 OPTIMIZERS = (torch.optim.Optimizer,)
 WRAPPERS = (DistributedDataParallel, FullyShardedDataParallel, FSDPModule)

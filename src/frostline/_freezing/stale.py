@@ -19,7 +19,7 @@ import keras
 from frostline import _keras
 from frostline._arrays.plan import SplitPlan, WholePlan
 from frostline._backends.current import backend
-from frostline._backends.traced import Traced
+from frostline._backends.found import Traced
 from frostline._errors import warn
 from frostline._freezing.change import PlanChange
 from frostline._freezing.optimizer import compiled_steps

@@ -13,7 +13,7 @@ from typing import Any
 
 from frostline._arrays.plan import WholePlan
 from frostline._backends.current import backend
-from frostline._backends.wrapper import Wrapper
+from frostline._backends.found import Wrapper
 from frostline._errors import UnsupportedError, warn
 from frostline._freezing.change import PlanChange
 
