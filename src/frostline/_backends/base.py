@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from frostline._arrays.places import index_of
+from frostline._arrays.plan import Plan
 from frostline._backends.arithmetic import Arithmetic
 from frostline._backends.found import Traced, Wrapper
 
@@ -137,10 +138,7 @@ class Backend(Arithmetic):
         return np.asarray(ops.convert_to_numpy(tensor))
 
     def local(self, tensor: Any) -> tuple[np.ndarray, tuple[tuple[slice, ...], ...] | None]:
-        """An array of the whole shape, and the regions of it that are in this process.
-
-        None for all of it. All else is zero, and nothing is sent.
-        """
+        """The same of what is in this process, zeros for the rest; its regions, None for all."""
         return self.to_numpy(tensor), None
 
     def from_numpy(self, array: np.ndarray, variable: Any) -> Any:
@@ -161,8 +159,7 @@ class Backend(Arithmetic):
             positions: Sorted or not, unique and in bounds: flat ones in C order, or along `axis`.
             axis: Of the variable, None for flat positions.
         """
-        whole = self.to_numpy(variable.value, variable.path)
-        return whole[index_of(whole.shape, positions, axis)]
+        return self.to_numpy(variable.value)[index_of(tuple(variable.shape), positions, axis)]
 
     def write_at(
         self, variable: Any, positions: np.ndarray, axis: int | None, values: np.ndarray
@@ -196,6 +193,10 @@ class Backend(Arithmetic):
         """The tensor with its memory in an order that `memory_order` gave."""
         del order
         return tensor
+
+    def agree(self, plans: Sequence[tuple[Any, Plan | None]]) -> None:
+        """The error for a change that not all processes make which share the variables."""
+        del plans
 
     def drop_traces(self, divided: Iterable[tuple[Any, Any, Sequence[Any]]]) -> None:
         """Forget compiled functions that would run on with the positions of an earlier plan.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,10 +17,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from frostline import _keras
 from frostline._arrays.places import index_of
-from frostline._arrays.plan import EntriesPlan, SplitPlan
+from frostline._arrays.plan import EntriesPlan, Plan, SplitPlan
 from frostline._backends.arithmetic import Merge
 from frostline._backends.base import Backend
-from frostline._backends.jax_processes import Region, gathered, local, scattered, spans
+from frostline._backends.jax_processes import Region, agreed, gathered, local, scattered, spans
 
 
 class JaxBackend(Backend):
@@ -74,6 +75,11 @@ class JaxBackend(Backend):
             known[shapes] = told
         if stale:
             jax.clear_caches()
+
+    def agree(self, plans: Sequence[tuple[Any, Plan | None]]) -> None:
+        shared = [v.path for v, _ in plans if _is_shared(v)]
+        if shared:
+            agreed(shared[0], zlib.crc32(b"".join(_told(plan) for _, plan in plans)))
 
     def is_alive(self, variable: Any) -> bool:
         # A compiled step takes the memory of what it is handed.
@@ -303,6 +309,15 @@ def _as_array(moved: np.ndarray, source: jax.Array) -> jax.Array:
 def _bits(value: Any) -> Any:
     # Of numbers of 16 bits XLA may make others of 32 on the way, and one NaN of all.
     return value.view(f"uint{8 * value.dtype.itemsize}") if value.dtype.itemsize < 4 else value
+
+
+def _is_shared(variable: Any) -> bool:
+    return not getattr(_keras.storage(variable), "is_fully_addressable", True)
+
+
+def _told(plan: Plan | None) -> bytes:
+    kind, axis = getattr(plan, "kind", None), getattr(plan, "axis", None)
+    return f"{kind} {axis} ".encode() + _bytes(getattr(plan, "trainable", ()))
 
 
 def _bytes(positions: Any) -> bytes:

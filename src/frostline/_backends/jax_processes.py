@@ -56,13 +56,33 @@ def gathered(bits: Any, of: str) -> np.ndarray:
     Raises:
         ProcessError: The other processes do not call it as well.
     """
+    _meet(of, "no process holds the whole weight, so all of them have to read it at the same time")
+    return multihost_utils.process_allgather(bits, tiled=True)
+
+
+def agreed(of: str, change: int) -> None:
+    """Meet the other processes, all of which have to make the same change of what is frozen.
+
+    Raises:
+        ProcessError: Not all do.
+    """
+    _meet(of, "several processes hold the weight, so all of them have to change its freeze")
+    every = multihost_utils.process_allgather(np.uint32(change)).tolist()
+    if len(set(every)) > 1:
+        raise ProcessError(
+            f"{of}: the processes that hold the weight do not freeze the same entries; got "
+            f"{len(set(every))} different calls in {len(every)} processes. Pass the same in each: "
+            "give the random numbers of a callable a seed, `np.random.default_rng(0)`."
+        )
+
+
+def _meet(of: str, rule: str) -> None:
+    client: Any = distributed.global_state.client
     try:
-        distributed.global_state.client.wait_at_barrier("frostline", PATIENCE * 1000)  # type: ignore[union-attr]
+        client.wait_at_barrier("frostline", PATIENCE * 1000)
     except RuntimeError as error:
         raise ProcessError(
-            f"{of}: no process holds the whole weight, so all of them have to read it at the same "
-            f"time; got a call in process {jax.process_index()} of {jax.process_count()}, and no "
-            f"such call in another within {PATIENCE} s (shape {bits.shape}). Make this call in "
-            "every process: take it out of `if jax.process_index() == 0:`."
+            f"{of}: {rule}; got a call in process {jax.process_index()} of {jax.process_count()}, "
+            f"and no such call in another within {PATIENCE} s. Make this call in every process: "
+            "take it out of `if jax.process_index() == 0:`."
         ) from error
-    return multihost_utils.process_allgather(bits, tiled=True)

@@ -57,6 +57,7 @@ def plans_applied(
     if not restoring:
         warn_of_constraints(changes)
         warn_of_undivided(changes)
+    backend.agree([(change.listed[0], change.after) for change in changes])
     living = _living()
     stale, wrapped = stale_functions(changes, living), outdated(changes, living)
     if stale or wrapped:

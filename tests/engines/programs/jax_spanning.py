@@ -4,6 +4,7 @@ jax_spanning.py
 """
 
 import re
+import tempfile
 import warnings
 
 import jax_world as world
@@ -37,8 +38,9 @@ def plain_keras():
     model, layer = build()
     for call in (layer.kernel.numpy, model.get_weights):
         refused(call)
-    refused(lambda: model.save(f"plain-{world.rank}.keras"))
-    refused(lambda: model.save_weights(f"plain-{world.rank}.weights.h5"))
+    with tempfile.TemporaryDirectory() as folder:
+        refused(lambda: model.save(f"{folder}/model.keras"))
+        refused(lambda: model.save_weights(f"{folder}/model.weights.h5"))
 
 
 def every_bit():
@@ -87,6 +89,15 @@ def audited():
     assert audit.comparisons == 2
 
 
+def unlike():
+    """Each process freezes other entries: an error in both, and nothing has changed."""
+    model, layer = build()
+    with pytest.raises(fl.ProcessError, match="do not freeze the same entries; got 2 different"):
+        fl.freeze(model, "h/kernel", fl.at[world.rank])
+    assert not fl.is_frozen(layer.kernel)
+    fl.freeze(model, "h/kernel", fl.at[0])
+
+
 def alone():
     """A process that asks alone gets an error and does not hang."""
     model, _ = build()
@@ -105,4 +116,5 @@ if __name__ == "__main__":
     plain_keras()
     every_bit()
     audited()
+    unlike()
     alone()
