@@ -128,21 +128,24 @@ class JaxBackend(Backend):
         variable.assign(new.view(value.dtype))
 
     def put(self, base: Any, plan: SplitPlan, rows: Any) -> Any:
+        index = _stored_index(plan)
         if _on_host(base) and _on_host(rows):
             whole = np.array(base)
-            whole[plan.positions] = rows
+            whole[index] = rows
             return _as_array(whole, base)
-        index = _stored_index(plan)
         if isinstance(base, Tracer) or isinstance(rows, Tracer):
             return _set(base, index, rows)
         # Left to itself, XLA may share the result among the devices in a way that JAX has no name
         # for, and that is an error.
-        return jax.jit(_set, out_shardings=base.sharding)(base, index, rows)
+        return jax.jit(_set, out_shardings=_sharding_for(base, rows))(base, index, rows)
 
     def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
-        if _on_host(tensor):
-            return _as_array(np.take(np.asarray(tensor), plan.positions, axis), tensor)
         index = _stored_index(plan)
+        if _on_host(tensor):
+            array = np.asarray(tensor)
+            several = len(index) > 1
+            taken = array[index] if several else np.take(array, plan.positions, axis)
+            return _as_array(taken, tensor)
         if isinstance(tensor, Tracer):
             return _get(tensor, index, axis)
         sharding = tensor.sharding
@@ -288,6 +291,20 @@ _EACH_ONCE: dict[str, Any] = {
 
 def _set(base: Any, index: Any, rows: Any) -> Any:
     return base.at[index].set(rows, **_EACH_ONCE)
+
+
+def _sharding_for(base: Any, rows: Any) -> Any:
+    """The sharding of `base`; of one that was just made, on one device, one like that of `rows`."""
+    if base.committed or not isinstance(rows.sharding, NamedSharding):
+        return base.sharding
+    everywhere = NamedSharding(rows.sharding.mesh, PartitionSpec())
+    if rows.ndim != base.ndim:
+        return everywhere
+    try:
+        rows.sharding.shard_shape(base.shape)
+    except ValueError:  # its axes do not divide evenly
+        return everywhere
+    return rows.sharding
 
 
 def _get(tensor: Any, index: Any, axis: int) -> Any:
