@@ -34,6 +34,10 @@ class Arithmetic:
         """The tensor, such that its gradient is one array whatever is done with it."""
         return tensor
 
+    def join(self, pieces: Sequence[Any], axis: int) -> Any:
+        """Tensors one after the other along an axis, with the same bits."""
+        return ops.concatenate(pieces, axis=axis)
+
     def put(self, base: Any, plan: SplitPlan, rows: Any) -> Any:
         """A copy of `base` with `rows` along its first axis at the positions that train.
 

@@ -127,6 +127,11 @@ class JaxBackend(Backend):
         new = at.set(given, unique_indices=True, mode="promise_in_bounds")
         variable.assign(new.view(value.dtype))
 
+    def join(self, pieces: Sequence[Any], axis: int) -> Any:
+        if any(isinstance(piece, Tracer) for piece in pieces):
+            return super().join(pieces, axis)
+        return jnp.concatenate(list(map(_bits, pieces)), axis).view(pieces[0].dtype)
+
     def put(self, base: Any, plan: SplitPlan, rows: Any) -> Any:
         index = _stored_index(plan)
         if _on_host(base) and _on_host(rows):
@@ -137,7 +142,8 @@ class JaxBackend(Backend):
             return _set(base, index, rows)
         # Left to itself, XLA may share the result among the devices in a way that JAX has no name
         # for, and that is an error.
-        return jax.jit(_set, out_shardings=_sharding_for(base, rows))(base, index, rows)
+        put = jax.jit(_set, out_shardings=_sharding_for(base, rows))
+        return put(_bits(base), index, _bits(rows)).view(base.dtype)
 
     def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
         index = _stored_index(plan)
@@ -154,7 +160,7 @@ class JaxBackend(Backend):
             axes[axis : axis + len(index)] = [None]
             sharding = NamedSharding(sharding.mesh, PartitionSpec(*axes))
         get = jax.jit(_get, static_argnums=2, out_shardings=sharding)
-        return get(tensor, index, axis)
+        return get(_bits(tensor), index, axis).view(tensor.dtype)
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return jax.jit(function, donate_argnums=0)

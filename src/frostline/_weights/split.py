@@ -80,7 +80,7 @@ def merge_stored(plan: SplitPlan, trainable: Any, frozen: Any) -> Any:
         slice_along(trainable if run.trainable else frozen, plan.axis, run.start, run.stop)
         for run in plan.runs
     ]
-    return ops.concatenate(pieces, axis=plan.axis)
+    return backend.join(pieces, plan.axis)
 
 
 def scatter_trainable(plan: SplitPlan, trainable: Any) -> Any:
@@ -108,4 +108,7 @@ def _take(whole: Any, plan: AxisPlan, *, trainable: bool) -> Any:
     positions = plan.trainable if trainable else plan.frozen
     if is_block(positions):
         return backend.own(slice_along(whole, plan.axis, positions[0], positions[-1] + 1))
-    return ops.take(whole, np.asarray(positions, dtype=np.int32), axis=plan.axis)
+    edges = np.flatnonzero(np.diff(positions) > 1) + 1
+    blocks = [(block[0], block[-1] + 1) for block in np.split(np.asarray(positions), edges)]
+    pieces = [slice_along(whole, plan.axis, int(start), int(stop)) for start, stop in blocks]
+    return backend.join(pieces, plan.axis)
