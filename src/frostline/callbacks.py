@@ -21,6 +21,7 @@ from frostline._callbacks.backup import Backup, restore_description
 from frostline._errors import ScheduleError
 from frostline._freezing.apply import apply_plans
 from frostline._freezing.description import describe
+from frostline._weights.changing import alone
 from frostline._weights.tree import Found, select, unique, weights_of
 from frostline._weights.view import plan_of
 
@@ -202,6 +203,7 @@ class _GradualUnfreezing(FreezeSchedule):
     def _remember(self) -> None:
         self._before = {id(v): plan_of(v) for group in self._groups for v in group}
 
+    @alone
     def _begin(self, model: keras.Model) -> None:
         below = {id(weight.variable) for weight in weights_of(model)}
         strange = [v for group in self._groups for v in group if id(v) not in below]

@@ -24,6 +24,7 @@ from frostline._deltas.switch import applied, switch_delta
 from frostline._errors import RestoreError
 from frostline._freezing.apply import plans_applied
 from frostline._version import __version__
+from frostline._weights.changing import alone
 
 __all__ = [
     "Delta",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 
+@alone
 def extract_delta(model: Any, base: Any = None) -> Delta:
     """Take what trains out of a model: its values, and which entries they are.
 
@@ -114,6 +116,7 @@ def load_delta(path: Any) -> Delta:
     return read(path)
 
 
+@alone
 def apply_delta(
     model: Any,
     delta: Any,
@@ -184,6 +187,7 @@ def apply_delta(
         return delta
 
 
+@alone
 def remove_delta(model: Any, delta: Any, *, force: bool = False) -> Delta:
     """Take a delta off a model: its entries are again what they were, bit for bit.
 

@@ -13,6 +13,7 @@ from frostline import _keras
 from frostline._console import each
 from frostline._errors import PathError, RestoreError, TargetError
 from frostline._weights import values
+from frostline._weights.changing import alone
 from frostline._weights.copied import plan
 from frostline._weights.earlier import keys_of, refuse_twice
 from frostline._weights.suggest import nearest
@@ -87,6 +88,7 @@ def weights(model: Any, weights: Any = "*") -> dict[str, Any]:
     return {found.path: found.variable for found in _named(model, weights)}
 
 
+@alone
 def snapshot(model: Any, weights: Any = "*") -> dict[str, np.ndarray]:
     """Copy the weights of a layer or model, bit for bit, for `restore` or `plot_drift` later.
 
@@ -124,6 +126,7 @@ def snapshot(model: Any, weights: Any = "*") -> dict[str, np.ndarray]:
     return {found.path: np.array(read_value(found)) for found in each("copying", chosen)}
 
 
+@alone
 def restore(model: Any, snapshot: Mapping[str, Any]) -> Restored:
     """Write the values of a snapshot back into a layer or model, bit for bit.
 
@@ -183,6 +186,7 @@ def restore(model: Any, snapshot: Mapping[str, Any]) -> Restored:
     return restored
 
 
+@alone
 def copy_weights(
     old: Any,
     new: Any,

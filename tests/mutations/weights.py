@@ -130,7 +130,7 @@ MUTATIONS = [
         name="a write in a layer's call is read in the next one",
         invariant=3,
         file="_weights/view.py",
-        old="        if (key := _key(self)) in held:\n            held[key] = self._merged()\n",
+        old="        held.renew(self)\n",
         new="",
         tests=("freezing/test_calls.py::test_what_a_layer_writes_in_its_call_is_read_in_it",),
     ),

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "snapshots": "_errors _console _keras _weights",
     "summaries": "_errors _console _weights _summaries",
     "plots": "_errors _console _weights _plots summaries",
-    "deltas": "_errors _version _console _freezing _deltas",
+    "deltas": "_errors _version _console _weights _freezing _deltas",
     "reports": "_errors _console _writing _weights _summaries _plots _reports summaries plots",
     "_public": "_errors _selections _freezing _stock _scores callbacks snapshots summaries plots "
     "deltas reports",

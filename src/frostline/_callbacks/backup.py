@@ -14,6 +14,7 @@ from frostline._arrays.stored import StoredWeight
 from frostline._errors import RestoreError
 from frostline._freezing.apply import apply_plans
 from frostline._freezing.description import plans_described
+from frostline._weights.changing import alone
 from frostline._weights.tree import unique, walk
 from frostline._writing import replacing
 
@@ -62,6 +63,7 @@ class Backup:
         return frozenset(self._notes), self._notes[max(self._notes)]
 
 
+@alone
 def restore_description(model: Any, described: list[StoredWeight]) -> None:
     """Freeze in a model what is described, and nothing else."""
     wanted = {id(variable): plan for variable, plan in plans_described(model, described)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,8 +22,10 @@ from frostline._deltas.held import DeltaWeight
 from frostline._deltas.load import as_delta
 from frostline._deltas.model import ModelWeight, all_or_none, weights_in
 from frostline._errors import RestoreError
+from frostline._weights.changing import CHANGING, alone
 
 
+@alone
 def switch_delta(model: Any, delta: Any, *, check: bool = True) -> Delta:
     """Exchange the delta that is applied to a model for another one of the same base.
 
@@ -136,7 +138,22 @@ def applied(
     check_overlap(overlap)
     several = isinstance(delta, (list, tuple))
     deltas = tuple(map(as_delta, delta if several else [delta]))
-    before = lying_on(weights_in(model))
+    before = None
+    try:
+        with CHANGING:
+            before = lying_on(weights_in(model))
+            _refuse_lying(model, deltas, before)
+            with all_or_none() as write:
+                for one in deltas:
+                    pairs = pairs_of(one, weights_in(model), model.name, check=check)
+                    put_on(write, pairs, one, overlap)
+        yield deltas if several else deltas[0]
+    finally:
+        if before is not None:
+            _remove_others(model, before)
+
+
+def _refuse_lying(model: Any, deltas: Sequence[Delta], before: Sequence[Delta]) -> None:
     for one in deltas:
         if one in before:
             raise RestoreError(
@@ -144,18 +161,15 @@ def applied(
                 f"the base; got delta {one.fingerprint[:SHOWN]}. Leave the block out, or call "
                 "`fl.remove_delta(model, delta)` before it."
             )
-    try:
-        with all_or_none() as write:
-            for one in deltas:
-                pairs = pairs_of(one, weights_in(model), model.name, check=check)
-                put_on(write, pairs, one, overlap)
-        yield deltas if several else deltas[0]
-    finally:
-        found = weights_in(model)
-        with all_or_none() as write:
-            for one in lying_on(found):
-                if one not in before:
-                    take_off(write, carrying(found, one, model.name), one, force=True)
+
+
+@alone
+def _remove_others(model: Any, kept: Sequence[Delta]) -> None:
+    found = weights_in(model)
+    with all_or_none() as write:
+        for one in lying_on(found):
+            if one not in kept:
+                take_off(write, carrying(found, one, model.name), one, force=True)
 
 
 def _exchange(write: Write, target: ModelWeight, weight: DeltaWeight, delta: Delta) -> None:

@@ -21,9 +21,11 @@ from frostline._freezing.replay import slots_by_reference
 from frostline._freezing.stale import stale_functions, warn_of_stale
 from frostline._freezing.undivided import warn_of_undivided
 from frostline._freezing.wrapped import outdated, warn_of_outdated
+from frostline._weights.changing import alone
 from frostline._weights.tree import Layer, sublayers
 
 
+@alone
 def apply_plans(
     target: Layer, plans: Plans, *, doing: str = "freezing", restoring: bool = False
 ) -> None:

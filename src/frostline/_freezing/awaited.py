@@ -10,6 +10,7 @@ from frostline import _keras
 from frostline._arrays.stored import StoredWeight
 from frostline._freezing.change import Plans
 from frostline._freezing.description import AWAITED, find_described
+from frostline._weights.changing import alone
 from frostline._weights.tree import Layer, sublayers
 
 
@@ -40,6 +41,7 @@ class Awaited:
         self._later = False
         layer.__dict__[AWAITED] = self
 
+    @alone
     def look(self) -> None:
         """Freeze those of the weights that exist now.
 

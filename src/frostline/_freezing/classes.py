@@ -20,8 +20,8 @@ from frostline._errors import UnsupportedError
 from frostline._fast.paths import with_fast_paths
 from frostline._freezing.description import AWAITED, describe, paths_below
 from frostline._freezing.resuming import trained_optimizers
+from frostline._weights.held import hold, release
 from frostline._weights.tree import Layer
-from frostline._weights.view import hold, release
 
 _outer = threading.local()
 _classes: dict[tuple[type, type], type] = {}
@@ -71,11 +71,14 @@ def _subclass(mixin: type, base: type, loader: type | None) -> type:
 
 
 def _call(base: type, kind: type) -> Callable[..., Any]:
+    # Not `super`: another thread may give the layer its own class back while this runs.
+    below: Any = next(one for one in kind.__mro__[1:] if "call" in vars(one))
+
     @functools.wraps(base.call)  # type: ignore[attr-defined]
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        keys = hold(self._frostline_views)
+        keys = hold(self.__dict__.get("_frostline_views", ()))
         try:
-            return super(kind, self).call(*args, **kwargs)  # type: ignore[misc]
+            return below.call(self, *args, **kwargs)
         finally:
             release(keys)
 

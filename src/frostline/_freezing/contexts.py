@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from frostline._freezing.apply import apply_plans
 from frostline._freezing.changes import Changes
 from frostline._freezing.verbs import freeze, unfreeze
+from frostline._weights.changing import CHANGING
 from frostline._weights.tree import unique, weights_of
 from frostline._weights.view import plan_of
 
@@ -46,8 +47,8 @@ def frozen(target: Any, weights: Any = "*", where: Any = None) -> Iterator[Chang
         >>> fl.is_frozen(layer.kernel)
         False
     """
-    with _as_before(target):
-        yield freeze(target, weights, where)
+    with _as_before(target, lambda: freeze(target, weights, where)) as changes:
+        yield changes
 
 
 @contextmanager
@@ -79,14 +80,18 @@ def thawed(target: Any, weights: Any = "*", where: Any = None) -> Iterator[Chang
         >>> fl.is_frozen(layer.kernel)
         True
     """
-    with _as_before(target):
-        yield unfreeze(target, weights, where)
+    with _as_before(target, lambda: unfreeze(target, weights, where)) as changes:
+        yield changes
 
 
 @contextmanager
-def _as_before(target: Any) -> Iterator[None]:
-    before = [(w.variable, plan_of(w.variable)) for w in unique(weights_of(target))]
+def _as_before(target: Any, change: Callable[[], Changes]) -> Iterator[Changes]:
+    before = None
     try:
-        yield
+        with CHANGING:
+            before = [(w.variable, plan_of(w.variable)) for w in unique(weights_of(target))]
+            changes = change()
+        yield changes
     finally:
-        apply_plans(target, before, restoring=True)
+        if before is not None:
+            apply_plans(target, before, restoring=True)

@@ -30,6 +30,7 @@ from frostline._freezing.resuming import (
     expect_optimizers,
     warn_of_lost_optimizers,
 )
+from frostline._weights.changing import alone
 from frostline._weights.tree import Found, Layer, sublayers, unique, walk
 from frostline._weights.view import View, originals, plan_of
 
@@ -43,12 +44,12 @@ class PartlyFrozen:
     def save_own_variables(self, store: Any) -> None:
         """Write whole weights in the plain layer's order, so that a plain layer can read them."""
         with whole_variables(self):
-            super().save_own_variables(store)  # type: ignore[misc]
+            _beyond(self).save_own_variables(store)
 
     def load_own_variables(self, store: Any) -> None:
         """Read whole weights: a file from before the freeze, or from a plain layer, fits."""
         with whole_variables(self):
-            super().load_own_variables(store)  # type: ignore[misc]
+            _beyond(self).load_own_variables(store)
         warn_of_lost_optimizers(self)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -107,6 +108,11 @@ class PartlyFrozen:
         return layer
 
 
+def _beyond(layer: Any) -> Any:
+    """A layer without this mixin, which it may have lost while it waited for another thread."""
+    return super(PartlyFrozen, layer) if isinstance(layer, PartlyFrozen) else layer
+
+
 class Waiting(PartlyFrozen):
     """Mixin of a layer that was made from a config and lacks weights that are to be frozen."""
 
@@ -130,6 +136,7 @@ class Waiting(PartlyFrozen):
         return outputs
 
 
+@alone
 def refresh_classes(layers: Iterable[Layer]) -> None:
     """Give each layer the class that fits what is frozen in it now."""
     for layer in layers:

@@ -15,6 +15,7 @@ import keras
 
 from frostline import _keras
 from frostline._errors import RestoreError
+from frostline._weights.changing import CHANGING
 from frostline._weights.tree import Layer, sublayers
 from frostline._weights.view import made_of, originals, tracked
 
@@ -31,14 +32,15 @@ def watch_lists() -> None:
 @contextmanager
 def whole_variables(*layers: Layer) -> Iterator[None]:
     """Show layers their variables as they were before anything was frozen."""
-    lists = [(own, list(own)) for layer in layers for own in _keras.own_lists(layer)]
-    try:
-        for own, listed in lists:
-            own[:] = originals(listed)
-        yield
-    finally:
-        for own, listed in lists:
-            own[:] = listed
+    with CHANGING:
+        lists = [(own, list(own)) for layer in layers for own in _keras.own_lists(layer)]
+        try:
+            for own, listed in lists:
+                own[:] = originals(listed)
+            yield
+        finally:
+            for own, listed in lists:
+                own[:] = listed
 
 
 def _whole(method: Any, layer: Layer, *args: Any) -> Any:

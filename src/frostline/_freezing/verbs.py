@@ -21,6 +21,7 @@ from frostline._freezing.changes import (
 )
 from frostline._freezing.description import AWAITED
 from frostline._freezing.request import Picked, Request
+from frostline._weights.changing import alone
 from frostline._weights.tree import Found, sublayers, unique, weights_of
 from frostline._weights.view import plan_of
 
@@ -116,6 +117,7 @@ def unfreeze(target: Any, weights: Any = "*", where: Any = None) -> Changes:
     return _change(target, weights, where, "unfreeze", _thawed)
 
 
+@alone
 def train_only(target: Any, weights: Any, where: Any = None) -> Changes:
     """Train these weights, or entries of them, and freeze everything else below `target`.
 
@@ -201,6 +203,7 @@ class _Draft:
                 raise
 
 
+@alone
 def _change(
     target: Any,
     weights: Any,

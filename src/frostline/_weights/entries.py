@@ -11,7 +11,7 @@ from frostline._arrays.places import Places, along_one_axis, axis_of, in_parts
 from frostline._arrays.plan import AxisPlan, SplitPlan
 from frostline._backends.current import backend
 from frostline._weights import values
-from frostline._weights.view import View
+from frostline._weights.parts import parts_of
 
 
 def read(variable: Any, plan: SplitPlan | None) -> np.ndarray:
@@ -23,9 +23,9 @@ def read(variable: Any, plan: SplitPlan | None) -> np.ndarray:
     """
     if plan is None:
         return np.array(values.read(variable), order="C")
-    if not isinstance(variable, View):
+    parts = parts_of(variable)
+    if parts is None:
         return np.array(backend.read_at(variable, plan.positions, axis_of(plan)), order="C")
-    parts = variable._frostline
     taken = [
         (places.chosen, np.moveaxis(_read_at(part, places), places.axis or 0, 0))
         for part, places in _shares(parts, plan)
@@ -44,12 +44,12 @@ def write(variable: Any, plan: SplitPlan | None, given: np.ndarray) -> None:
         plan: A plan of its shape, None for all entries.
         given: An array of its dtype and of the plan's compact shape.
     """
+    parts = parts_of(variable)
     if plan is None:
         values.write(variable, given)
-    elif not isinstance(variable, View):
+    elif parts is None:
         backend.write_at(variable, plan.positions, axis_of(plan), given)
     else:
-        parts = variable._frostline
         rows = given.reshape(-1)
         if isinstance(plan, AxisPlan) and along_one_axis(parts.plan, plan):
             rows = np.moveaxis(given, plan.axis, 0)

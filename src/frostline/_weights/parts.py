@@ -27,6 +27,11 @@ class Parts(Generic[P]):
     """How the memory of the whole one was laid out, see `Backend.memory_order`."""
 
 
+def parts_of(variable: Any) -> Parts[SplitPlan] | None:
+    """What a variable is made of now; None for one that is not divided."""
+    return variable.__dict__.get("_frostline")
+
+
 def make_parts(variable: Any, plan: SplitPlan, *, trainable: bool) -> Parts[SplitPlan]:
     """Divide the value of a variable; `trainable` is what its layer says of it."""
     with backend.creating(_stored(variable)), backend.naming(variable), _keras.untracked():
@@ -41,7 +46,7 @@ def make_parts(variable: Any, plan: SplitPlan, *, trainable: bool) -> Parts[Spli
 
 def _stored(variable: Any) -> Any:
     """A variable that has storage: one that is divided already has it in its parts."""
-    parts = getattr(variable, "_frostline", None)
+    parts = parts_of(variable)
     return variable if parts is None else parts.trainable
 
 

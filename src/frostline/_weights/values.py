@@ -16,14 +16,14 @@ import numpy as np
 from frostline._arrays.bits import differ
 from frostline._arrays.plan import EntriesPlan, SplitPlan
 from frostline._backends.current import backend
-from frostline._weights.view import View
+from frostline._weights.parts import parts_of
 
 
 def read(variable: Any) -> np.ndarray:
     """What a variable holds now, not copied if the backend can do without."""
-    if not isinstance(variable, View):
+    parts = parts_of(variable)
+    if parts is None:
         return backend.to_numpy(variable.value, variable.path)
-    parts = variable._frostline
     trainable = backend.to_numpy(parts.trainable.value, parts.trainable.path)
     frozen = backend.to_numpy(parts.frozen.value, parts.trainable.path)
     return _merged(parts.plan, trainable, frozen)
@@ -37,8 +37,8 @@ def read_frozen_part(
     Of what spans processes only the shards of this process are read, and the regions tell which
     these are, see `Backend.local`.
     """
-    divided = isinstance(variable, View)
-    return backend.local((variable._frostline.frozen if divided else variable).value)
+    parts = parts_of(variable)
+    return backend.local((variable if parts is None else parts.frozen).value)
 
 
 def read_copies(variable: Any) -> Iterator[np.ndarray]:
@@ -46,7 +46,7 @@ def read_copies(variable: Any) -> Iterator[np.ndarray]:
 
     One by one: never more than one copy is put together at a time.
     """
-    parts = variable._frostline if isinstance(variable, View) else None
+    parts = parts_of(variable)
     stored = (variable,) if parts is None else (parts.trainable, parts.frozen)
     for copies in zip(*map(backend.copies, stored), strict=True):
         arrays = [backend.to_numpy(copy) for copy in copies]
@@ -61,10 +61,10 @@ def write(variable: Any, value: np.ndarray) -> None:
         value: An array of its shape and dtype.
     """
     value = np.array(value, order="C")  # JAX may keep the memory that it is given
-    if not isinstance(variable, View):
+    parts = parts_of(variable)
+    if parts is None:
         variable.assign(backend.from_numpy(value, variable))
         return
-    parts = variable._frostline
     trainable, frozen = _divided(parts.plan, value)
     parts.trainable.assign(backend.from_numpy(trainable, parts.trainable))
     parts.frozen.assign(backend.from_numpy(frozen, parts.frozen))

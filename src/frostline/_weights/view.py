@@ -3,12 +3,14 @@
 `layer.kernel` stays the same object: only its class changes, to a subclass that Python makes once
 for each class of Keras variables. A wholly frozen variable keeps its storage and refuses to become
 trainable. A partly frozen one gives its storage up to two variables, and reads and writes them.
+
+Another thread may read a variable while it changes. So what a class reads is there before an object
+has the class, and goes only after the object has another one.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -17,12 +19,10 @@ from keras import ops
 from frostline import _keras
 from frostline._arrays.plan import Plan, SplitPlan, WholePlan
 from frostline._backends.current import backend
-from frostline._weights import split
+from frostline._weights import held, split
 from frostline._weights.given import give, given_value
-from frostline._weights.parts import Parts, make_parts
+from frostline._weights.parts import Parts, make_parts, parts_of
 from frostline._weights.penalties import WholeConstraint, WholeRegularizer
-
-_reads = threading.local()
 
 
 class FrozenVariable:
@@ -52,6 +52,7 @@ class View:
     _frostline: Parts[SplitPlan]
     _constraint: Any
     _regularizer: Any
+    _trainable: bool
 
     @property
     def value(self) -> Any:
@@ -59,12 +60,8 @@ class View:
         value = given_value(self)
         if value is not None:
             return value
-        held = getattr(_reads, "held", None)
-        if held:
-            found = held.get(_key(self))
-            if found is not None:
-                return found
-        return self._merged()
+        value = held.value(self)
+        return self._merged() if value is None else value
 
     @property
     def _value(self) -> Any:
@@ -73,7 +70,8 @@ class View:
 
     @property
     def trainable(self) -> bool:
-        return self._frostline.trainable.trainable
+        parts = parts_of(self)
+        return self._trainable if parts is None else parts.trainable.trainable
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
@@ -122,25 +120,26 @@ class View:
         parts = self._frostline
         parts.trainable.assign(split.take_trainable(parts.plan, value))
         parts.frozen.assign(split.take_frozen(parts.plan, value))
-        held, key = _reads.__dict__.get("held", {}), _key(self)
-        if key in held:
-            held[key] = self._merged()
+        held.renew(self)
         return self.value
 
     def _merged(self) -> Any:
-        return backend.whole(self._read(), split.merge)
+        parts = self._read()
+        # Put together by another thread since this one asked for the class.
+        return self.value if parts is None else backend.whole(parts, split.merge)
 
-    def _read(self) -> Parts[SplitPlan]:
-        parts = self._frostline
-        if self.constraint is not None:
+    def _read(self) -> Parts[SplitPlan] | None:
+        parts = parts_of(self)
+        if parts is not None and self.constraint is not None:
             backend.remember(parts.frozen, parts.frozen.value)
         return parts
 
 
 def plan_of(variable: Any) -> Plan | None:
     """The plan of a variable: None where nothing of it is frozen."""
-    if isinstance(variable, View):
-        return variable._frostline.plan
+    parts = parts_of(variable)
+    if parts is not None:
+        return parts.plan
     if isinstance(variable, FrozenVariable):
         return WholePlan(tuple(variable.shape))  # type: ignore[attr-defined]
     return None
@@ -148,9 +147,8 @@ def plan_of(variable: Any) -> Plan | None:
 
 def tracked(variable: Any) -> list[Any]:
     """The variables that a layer lists for `variable`: itself, or its two parts."""
-    if isinstance(variable, View):
-        return [variable._frostline.trainable, variable._frostline.frozen]
-    return [variable]
+    parts = parts_of(variable)
+    return [variable] if parts is None else [parts.trainable, parts.frozen]
 
 
 def made_of(variable: Any) -> list[Any] | None:
@@ -168,7 +166,7 @@ def originals(listed: Iterable[Any]) -> list[Any]:
         view = getattr(variable, "_frostline_view", None)
         if view is None:
             found.append(variable)
-        elif variable is view._frostline.trainable:
+        elif not isinstance(variable, FrozenVariable):
             found.append(view)
     return found
 
@@ -184,10 +182,11 @@ def apply_plan(variable: Any, plan: Plan | None) -> None:
         parts = make_parts(variable, plan, trainable=trainable)
         _swap_class(parts.frozen, FrozenVariable)
         backend.lock(parts.frozen, variable.path)
-        _become_plain(variable, storage=False)
-        _become_view(variable, parts)
+        if not isinstance(variable, View):
+            _become_plain(variable)
+        _become_view(variable, parts, trainable=trainable)
     else:
-        _become_plain(variable, storage=True)
+        _become_plain(variable)
         if plan is not None:
             _become_frozen(variable)
 
@@ -212,17 +211,14 @@ def restore_state(variable: Any, state: tuple[type, dict[str, Any]]) -> None:
     kind, attributes = state
     attributes = dict(attributes)
     reference = attributes.get("_value")
-    storage = None if reference is None else reference()
-    lost = reference is not None and storage is None
-    parts, whole = variable.__dict__.get("_frostline"), _whole(variable) if lost else None
-    variable.__class__ = kind
-    variable.__dict__.clear()
+    if reference is not None:
+        attributes["_value"] = reference()
+        if attributes["_value"] is None:
+            attributes |= _with_storage(variable, attributes)
     variable.__dict__.update(attributes)
-    if lost:
-        with backend.creating(parts.trainable), backend.naming(variable), _keras.untracked():
-            _keras.initialize(variable, whole)
-    elif "_value" in attributes:
-        variable._value = storage
+    variable.__class__ = kind
+    for name in variable.__dict__.keys() - attributes.keys():
+        del variable.__dict__[name]
     if "_value" in attributes:
         # PyTorch keeps the flag in the storage too.
         backend.unlock(variable)
@@ -239,52 +235,17 @@ def readable_parts(weight: Any) -> Parts[SplitPlan] | None:
     None for anything else, for a view that the layer around holds, one that runs in a loop, and
     for one that reads as another value for a while.
     """
-    held = _reads.__dict__.get("held")
-    if not isinstance(weight, View) or (held and _key(weight) in held):
+    if not isinstance(weight, View) or held.value(weight) is not None:
         return None
-    if given_value(weight) is not None:
-        return None
-    return weight._read()
+    return None if given_value(weight) is not None else weight._read()
 
 
-def hold(views: Sequence[View]) -> list[Any]:
-    """Put `views` together once, for all reads until `release` of the keys returned."""
-    held = _reads.__dict__.setdefault("held", {})
-    keys: list[Any] = []
-    try:
-        for view in views:
-            key = _key(view)
-            if key not in held and given_value(view) is None:
-                held[key] = view._merged()
-                keys.append(key)
-    except BaseException:
-        release(keys)
-        raise
-    return keys
-
-
-def release(keys: Sequence[Any]) -> None:
-    """End what `hold` began."""
-    for key in keys:
-        _reads.held.pop(key, None)
-
-
-def _key(view: View) -> tuple[Any, ...]:
-    # A value put together holds for one precision and one set of values handed in. Not for one
-    # scope: on JAX an eager RNN opens one of its own, without values, around its loop.
-    scope, parts = _keras.current_scope(), view._frostline
-    handed = (
-        None if scope is None else scope.get_current_value(part)
-        for part in (parts.trainable, parts.frozen)
-    )
-    return (id(view), _keras.current_autocast(), *map(id, handed))
-
-
-def _become_view(variable: Any, parts: Parts[SplitPlan]) -> None:
-    # In this order: at no moment are the entries in neither.
+def _become_view(variable: Any, parts: Parts[SplitPlan], *, trainable: bool) -> None:
     variable._frostline = parts
-    variable.__dict__.pop("_value", None)
-    _swap_class(variable, View)
+    if not isinstance(variable, View):
+        _swap_class(variable, View)
+        variable.__dict__.pop("_value", None)
+    variable._trainable = trainable
     variable._tell_part()
 
 
@@ -296,28 +257,31 @@ def _become_frozen(variable: Any) -> None:
     backend.lock(variable, variable.path)
 
 
-def _become_plain(variable: Any, *, storage: bool) -> None:
+def _become_plain(variable: Any) -> None:
     if isinstance(variable, FrozenVariable):
         _restore_class(variable)
         backend.unlock(variable)
         variable.trainable = variable._trainable
     elif isinstance(variable, View):
-        _close_view(variable, storage=storage)
-
-
-def _close_view(variable: Any, *, storage: bool) -> None:
-    trainable = variable.trainable
-    stored = variable._frostline.trainable
-    with backend.creating(stored), backend.naming(variable), _keras.untracked():
-        whole = _whole(variable) if storage else None
+        attributes = {**variable.__dict__, "_trainable": variable.trainable}
+        variable.__dict__.update(_with_storage(variable, attributes))
         _restore_class(variable)
         del variable._frostline
-        variable._trainable = True  # see `make_parts`
-        if storage:
-            _keras.initialize(variable, whole)
-            variable.trainable = trainable
-        else:
-            variable._trainable = trainable
+
+
+def _with_storage(view: Any, attributes: dict[str, Any]) -> dict[str, Any]:
+    """The attributes of a plain variable, with storage of its own for the whole weight of a view.
+
+    Made on an object beside it: a view has no place for storage.
+    """
+    plain = view._frostline_base
+    beside = plain.__new__(plain)
+    beside.__dict__.update(attributes, _value=None, _trainable=True)  # see `make_parts`
+    stored = view._frostline.trainable
+    with backend.creating(stored), backend.naming(view), _keras.untracked():
+        _keras.initialize(beside, _whole(view))
+        beside.trainable = attributes["_trainable"]
+    return vars(beside)
 
 
 def _whole(view: Any) -> Any:

@@ -1,0 +1,61 @@
+"""Views that are put together once for all reads in the call of a layer, in one thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from frostline import _keras
+from frostline._weights.given import given_value
+from frostline._weights.parts import parts_of
+
+_reads = threading.local()
+
+
+def hold(views: Sequence[Any]) -> list[Any]:
+    """Put `views` together once, for all reads until `release` of the keys returned."""
+    held = _reads.__dict__.setdefault("held", {})
+    keys: list[Any] = []
+    try:
+        for view in views:
+            key = _key(view)
+            # Another thread may have put it together since the layer listed it.
+            divided = parts_of(view) is not None
+            if divided and key not in held and given_value(view) is None:
+                held[key] = view.value
+                keys.append(key)
+    except BaseException:
+        release(keys)
+        raise
+    return keys
+
+
+def release(keys: Sequence[Any]) -> None:
+    """End what `hold` began."""
+    for key in keys:
+        _reads.held.pop(key, None)
+
+
+def value(view: Any) -> Any:
+    """What a view was put together as for the call that runs; None where it was not."""
+    held = _reads.__dict__.get("held")
+    return held.get(_key(view)) if held else None
+
+
+def renew(view: Any) -> None:
+    """Put a view together again that is held, since it was written."""
+    held = _reads.__dict__.get("held", {})
+    if held.pop(key := _key(view), None) is not None:
+        held[key] = view.value
+
+
+def _key(view: Any) -> tuple[Any, ...]:
+    # A value put together holds for one precision and one set of values handed in. Not for one
+    # scope: on JAX an eager RNN opens one of its own, without values, around its loop.
+    scope, parts = _keras.current_scope(), parts_of(view)
+    handed = (
+        None if scope is None or parts is None else scope.get_current_value(part)
+        for part in (parts and parts.trainable, parts and parts.frozen)
+    )
+    return (id(view), _keras.current_autocast(), *map(id, handed))
