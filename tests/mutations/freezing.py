@@ -506,4 +506,24 @@ MUTATIONS = [
             "freezing/test_optimizer.py::test_optimizers_of_whole_matrices_train_through_freezing_and_thawing[Muon-entries]",
         ),
     ),
+    Mutation(
+        name="a layer in its call looks for what is below in a class that may be gone",
+        invariant=19,
+        file="_freezing/classes.py",
+        old="            return below.call(self, *args, **kwargs)\n",
+        new="            return super(kind, self).call(*args, **kwargs)\n",
+        tests=(
+            "freezing/test_threads.py::test_a_model_that_changes_between_any_two_lines_of_its_call_gives_the_same",
+        ),
+    ),
+    Mutation(
+        name="whole weights are listed while another thread changes them",
+        invariant=19,
+        file="_freezing/lists.py",
+        old="    with CHANGING:\n",
+        new="    if True:\n",
+        tests=(
+            "freezing/test_threads.py::test_a_call_waits_for_a_change_by_another_thread[get_weights]",
+        ),
+    ),
 ]

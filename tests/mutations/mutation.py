@@ -26,6 +26,8 @@ INVARIANTS = {
     16: "a rule chooses what it says, and as many",
     17: "a score is that of its definition, for every entry, and leaves the model as it was",
     18: "a model that is copied is inside the larger one, and its masks say where",
+    19: "changes of several threads come one after another, and what reads meanwhile sees all",
+    20: "a file is the old one or the whole new one, and a killed process leaves nothing for long",
 }
 
 

@@ -256,4 +256,64 @@ MUTATIONS = [
         ),
         backend="jax",
     ),
+    Mutation(
+        name="a weight gives its storage up before it is read from its parts",
+        invariant=19,
+        file="_weights/view.py",
+        old='        _swap_class(variable, View)\n        variable.__dict__.pop("_value", None)\n',
+        new='        variable.__dict__.pop("_value", None)\n        _swap_class(variable, View)\n',
+        tests=(
+            "freezing/test_threads.py::test_a_model_reads_the_same_at_each_step_of_a_change[entries]",
+        ),
+    ),
+    Mutation(
+        name="a thawed weight loses its parts before it is read from its storage",
+        invariant=19,
+        file="_weights/view.py",
+        old="        _restore_class(variable)\n        del variable._frostline\n",
+        new="        del variable._frostline\n        _restore_class(variable)\n",
+        tests=(
+            "freezing/test_threads.py::test_a_model_reads_the_same_at_each_step_of_a_change[entries]",
+        ),
+    ),
+    Mutation(
+        name="a weight has nothing for a moment while a change is taken back",
+        invariant=19,
+        file="_weights/view.py",
+        old="    variable.__dict__.update(attributes)\n    variable.__class__ = kind\n",
+        new="    variable.__dict__.clear()\n    variable.__dict__.update(attributes)\n    variable.__class__ = kind\n",
+        tests=(
+            "freezing/test_threads.py::test_a_model_reads_the_same_while_a_change_is_taken_back[whole]",
+        ),
+    ),
+    Mutation(
+        name="a read looks its weight up in a class that may be gone",
+        invariant=19,
+        file="_weights/view.py",
+        old="    return None if given_value(weight) is not None else _read(weight)\n",
+        new="    return None if given_value(weight) is not None else _read(weight) if weight._frostline else None\n",
+        tests=(
+            "freezing/test_threads.py::test_a_model_that_changes_between_any_two_lines_of_its_call_gives_the_same",
+        ),
+    ),
+    Mutation(
+        name="no change waits for another one",
+        invariant=19,
+        file="_weights/changing.py",
+        old="        with CHANGING:\n            return",
+        new="        if True:\n            return",
+        tests=(
+            "freezing/test_threads.py::test_a_call_waits_for_a_change_by_another_thread[freeze]",
+        ),
+    ),
+    Mutation(
+        name="a forked process waits for a thread that it has not",
+        invariant=19,
+        file="_weights/changing.py",
+        old='if hasattr(os, "register_at_fork"):',
+        new='if hasattr(os, "no fork"):',
+        tests=(
+            "freezing/test_threads.py::test_a_forked_process_does_not_wait_for_a_thread_that_it_has_not",
+        ),
+    ),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,8 +11,8 @@ import keras
 
 from frostline import _keras
 from frostline._backends.current import backend
-from frostline._errors import warn
-from frostline._freezing.change import Plans, changed, changes_to
+from frostline._errors import UnsupportedError, warn
+from frostline._freezing.change import PlanChange, Plans, changed, changes_to
 from frostline._freezing.constraints import warn_of_constraints
 from frostline._freezing.copies import outermost
 from frostline._freezing.layer import refresh_classes
@@ -56,6 +56,7 @@ def plans_applied(
     # All that may be refused, warnings among it, comes before anything is changed.
     for change in changes:
         backend.check_changeable(change.listed[0])
+    _refuse_taken(changes)
     if not restoring:
         warn_of_constraints(changes)
         warn_of_undivided(changes)
@@ -86,6 +87,16 @@ def plans_applied(
 def update_parents(target: Layer) -> None:
     """Give every layer in `target` the class that fits what is frozen in it now."""
     refresh_classes(sublayers(target))
+
+
+def _refuse_taken(changes: Sequence[PlanChange]) -> None:
+    for change in changes:
+        if not all(map(backend.is_alive, change.listed)):
+            raise UnsupportedError(
+                f"{change.variable.path}: a compiled step has taken its value, which is back when "
+                "`fit`, `evaluate` or `predict` ends; got a change meanwhile. Make it before or "
+                "after that, or in `on_epoch_begin`."
+            )
 
 
 def _living() -> list[Any]:

@@ -45,8 +45,8 @@ def value(view: Any) -> Any:
 
 def renew(view: Any) -> None:
     """Put a view together again that is held, since it was written."""
-    held = _reads.__dict__.get("held", {})
-    if held.pop(key := _key(view), None) is not None:
+    held, key = _reads.__dict__.get("held", {}), _key(view)
+    if held.pop(key, None) is not None:
         held[key] = view.value
 
 

@@ -61,7 +61,7 @@ class View:
         if value is not None:
             return value
         value = held.value(self)
-        return self._merged() if value is None else value
+        return _merged(self) if value is None else value
 
     @property
     def _value(self) -> Any:
@@ -123,16 +123,20 @@ class View:
         held.renew(self)
         return self.value
 
-    def _merged(self) -> Any:
-        parts = self._read()
-        # Put together by another thread since this one asked for the class.
-        return self.value if parts is None else backend.whole(parts, split.merge)
 
-    def _read(self) -> Parts[SplitPlan] | None:
-        parts = parts_of(self)
-        if parts is not None and self.constraint is not None:
-            backend.remember(parts.frozen, parts.frozen.value)
-        return parts
+# No methods: another thread may take the class away before they are looked up.
+
+
+def _merged(variable: Any) -> Any:
+    parts = _read(variable)
+    return variable.value if parts is None else backend.whole(parts, split.merge)
+
+
+def _read(variable: Any) -> Parts[SplitPlan] | None:
+    parts = parts_of(variable)
+    if parts is not None and variable.constraint is not None:
+        backend.remember(parts.frozen, parts.frozen.value)
+    return parts
 
 
 def plan_of(variable: Any) -> Plan | None:
@@ -237,7 +241,7 @@ def readable_parts(weight: Any) -> Parts[SplitPlan] | None:
     """
     if not isinstance(weight, View) or held.value(weight) is not None:
         return None
-    return None if given_value(weight) is not None else weight._read()
+    return None if given_value(weight) is not None else _read(weight)
 
 
 def _become_view(variable: Any, parts: Parts[SplitPlan], *, trainable: bool) -> None:
