@@ -1,17 +1,32 @@
-"""Files that are written whole or not at all, and the check that a path can be written to."""
+"""Files that are written whole or not at all, and the check that a path can be written to.
+
+A file is written under a hidden name beside its target, and takes the target's place in one step.
+A process that is killed leaves the hidden file. Its name says who wrote it, so that the next write
+to that folder removes it, and never that of a process that still writes.
+"""
 
 from __future__ import annotations
 
+import errno
+import functools
+import hashlib
 import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import platform
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from frostline._errors import FileError, FrostlineError
 
 Refusal = Callable[[str], FrostlineError]
 """The class of the error that says why a file cannot be written."""
+
+_HIDDEN = re.compile(r"\.frostline-([0-9a-f]{8})-([1-9]\d{0,6})-[0-9a-f]{8}(\..*)?")
+_OLD = 24 * 60 * 60  # seconds after which nobody is taken to write a file of another machine
+_ours: set[str] = set()
 
 
 @contextmanager
@@ -26,26 +41,50 @@ def replacing(out: Path, refusal: Refusal = FileError) -> Iterator[Path]:
         The path to write to, with the suffix of `out`. It takes its place at the end of the block,
         with the permissions of what was there; an error leaves that as it was.
     """
+    _refuse_special(out, refusal)
     # A link stays one, and what it leads to is replaced.
     target = Path(os.path.realpath(out))
-    unfinished = None
     try:
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent
-        )
-        os.close(handle)
-        unfinished = Path(name)
-        yield unfinished
-        os.chmod(unfinished, _mode(target))
-        os.replace(unfinished, target)
+        if target.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        mode = target.stat().st_mode & 0o7777 if target.exists() else None
+        with hidden(target.parent, target.suffix, private=mode is not None) as unfinished:
+            yield unfinished
+            if mode is not None:
+                os.chmod(unfinished, mode)
+            with open(unfinished, "rb+") as file:
+                os.fsync(file.fileno())  # or a power cut may leave the name of an empty file
+            os.replace(unfinished, target)
     except OSError as error:
+        link = f", a link to {target}" if out.is_symlink() else ""
         raise refusal(
-            f"{out}: cannot be written; got {error.strerror or error}. "
+            f"{out}: cannot be written; got {error.strerror or error}{link}. "
             "Give another path; nothing was changed."
         ) from None
+
+
+@contextmanager
+def hidden(folder: Path, suffix: str, *, private: bool = True) -> Iterator[Path]:
+    """An empty file in a folder, removed at the end of the block unless it has been moved.
+
+    Removes what killed processes have left there.
+
+    Args:
+        folder: The folder.
+        suffix: What the name ends in.
+        private: Whether only the user may read it, or all that new files are open to.
+    """
+    _sweep(folder)
+    name = f".frostline-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}"
+    path = folder / name
+    _ours.add(name)
+    try:
+        mode = 0o600 if private else 0o666
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+        yield path
     finally:
-        if unfinished is not None:
-            unfinished.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        _ours.discard(name)
 
 
 def check_target(
@@ -53,6 +92,7 @@ def check_target(
     *suffixes: str,
     force: bool = True,
     refusal: Refusal = FileError,
+    read: Iterable[Path | None] = (),
 ) -> None:
     """Raise where a file cannot be written, before any work is done for it.
 
@@ -61,6 +101,7 @@ def check_target(
         suffixes: What its name may end in; anything by default.
         force: Whether it may replace a file.
         refusal: The class of the error.
+        read: Files that are read for it and that it must not replace.
     """
     if not out.parent.is_dir():
         raise refusal(
@@ -69,22 +110,73 @@ def check_target(
     if out.is_dir():
         inside = str(out / f"name{suffixes[0]}") if suffixes else str(out / "name")
         raise refusal(f"{out}: not a file; got a folder. Name a file in it: {inside!r}.")
+    _refuse_special(out, refusal)
     if suffixes and out.suffix.lower() not in suffixes:
         raise refusal(
             f"{out}: not the name of such a file; got suffix={out.suffix!r}. "
             f"Call it {out.with_suffix(suffixes[0]).name}."
         )
+    for path in read:
+        if path is not None and path.exists() and out.exists() and path.samefile(out):
+            raise refusal(
+                f"{out}: would replace a file that is read for it; got {path} as input and as "
+                "output. Name another file with -o."
+            )
     if out.exists() and not force:
         raise refusal(
             f"{out}: this file exists; got force=False. Add --force to replace it, "
             "or give another name with -o."
         )
+    folder = os.path.dirname(os.path.realpath(out))
+    if os.path.isdir(folder) and not os.access(folder, os.W_OK):
+        raise refusal(
+            f"{out}: no file can be made in its folder; got folder={folder!r}, which is "
+            "read-only. Name a file in another folder."
+        )
 
 
-def _mode(target: Path) -> int:
-    """The permissions of the file that is replaced, or those that a new one gets."""
-    if target.exists():
-        return target.stat().st_mode & 0o7777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+def _refuse_special(out: Path, refusal: Refusal) -> None:
+    # Replacing `/dev/null` would take it from every program.
+    if out.exists() and not out.is_file() and not out.is_dir():
+        raise refusal(
+            f"{out}: not an ordinary file; got a device, a pipe or a socket. Name a file."
+        )
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes have left in a folder, as far as that can be told."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if _is_left(entry):
+                    os.unlink(entry.path)
+
+
+def _is_left(entry: os.DirEntry[str]) -> bool:
+    found = _HIDDEN.fullmatch(entry.name)
+    if found is None or not entry.is_file(follow_symlinks=False):
+        return False
+    pid = int(found[2])
+    if os.name != "posix" or found[1] != _machine():
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime > _OLD
+    # An earlier process may have had this one's number, as the first one of a container has.
+    return entry.name not in _ours if pid == os.getpid() else not _is_alive(pid)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # there, and of another user
+    return True
+
+
+@functools.cache
+def _machine() -> str:
+    """A name for all processes whose numbers this one can tell apart: of a host, of a container."""
+    space = ""
+    with suppress(OSError):
+        space = os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(f"{platform.node()} {space}".encode()).hexdigest()[:8]

@@ -77,7 +77,7 @@ def extract(
 
     Exit status: 0, and 2 for whatever cannot be done; then nothing is written.
     """
-    check_target(out, force=force)
+    check_target(out, force=force, read=(tuned, base, frozen))
     with ExitStack() as stack:
         trained, before, says = (
             None if path is None else stack.enter_context(open_file(path))
@@ -114,7 +114,7 @@ def apply(
         raise FileError(
             f"{out}: of another format than {base}; got {out.suffix}. Name a {_format(base)} file."
         )
-    check_target(out, force=force)
+    check_target(out, force=force, read=deltas)
     loaded = [read(path) for path in deltas]
     with open_file(base) as opened:
         size = opened.size

@@ -28,6 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from frostline import _public as fl
 from frostline._backends.current import backend
+from frostline._writing import replacing
 
 Split = tuple[np.ndarray, np.ndarray]
 
@@ -229,7 +230,8 @@ def draw(measured: Measured, out: Path) -> None:
     figure.colorbar(below[-1].images[0], ax=below, label="|after - before|", extend="min")
     legend.append(Patch(color=GREY, label="|after - before| is exactly 0"))
     figure.legend(handles=legend, loc="outside upper center", ncols=3, frameon=False)
-    figure.savefig(out, dpi=120, format="png")
+    with replacing(out) as unfinished:
+        figure.savefig(unfinished, dpi=120, format="png")
 
 
 def run(out: Path, epochs: int = 40, console: Console | None = None) -> Measured:

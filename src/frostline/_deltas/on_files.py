@@ -6,7 +6,6 @@ One weight is in memory at a time, and the deltas.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,7 +27,7 @@ from frostline._files import ModelFile, Stored, open_file
 from frostline._files.archive import BLOCK, WEIGHTS
 from frostline._files.compare import freeze_sources, frozen_by_key, paired
 from frostline._files.sources import Bytes, read_whole
-from frostline._writing import replacing
+from frostline._writing import hidden, replacing
 
 Advance = Callable[[int], None]
 Write = Callable[[Stored, np.ndarray], None]
@@ -211,8 +210,9 @@ def _into_hdf5(path: Path) -> Iterator[Write]:
 @contextmanager
 def _unpacked(path: Path, unfinished: Path) -> Iterator[Path]:
     """The weights of a `.keras` file as a file of their own, packed with the rest in the end."""
-    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(dir=unfinished.parent) as at:
-        weights = Path(archive.extract(WEIGHTS, at))
+    with zipfile.ZipFile(path) as archive, hidden(unfinished.parent, ".h5") as weights:
+        with archive.open(WEIGHTS) as source, open(weights, "wb") as target:
+            shutil.copyfileobj(source, target, BLOCK)
         yield weights
         with zipfile.ZipFile(unfinished, "w") as packed:
             for info in archive.infolist():
