@@ -127,8 +127,8 @@ MUTATIONS = [
         name="delta: a block ends with what was switched to inside",
         invariant=7,
         file="_deltas/switch.py",
-        old="if one not in before:\n                    take_off",
-        new="if one in deltas:\n                    take_off",
+        old="            _remove_others(model, before)\n",
+        new="            _remove_others(model, set(lying_on(weights_in(model))) - set(deltas))\n",
         tests=("deltas/test_applied.py::test_what_is_switched_to_in_a_block_goes_with_it",),
     ),
     Mutation(

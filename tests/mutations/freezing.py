@@ -424,8 +424,8 @@ MUTATIONS = [
         name="a context restores nothing after an error",
         invariant=7,
         file="_freezing/contexts.py",
-        old="    try:\n        yield\n    finally:\n        apply_plans(target, before, restoring=True)",
-        new="    yield\n    apply_plans(target, before, restoring=True)",
+        old="        yield changes\n    finally:\n        if before is not None:\n",
+        new="        yield changes\n    except Exception:\n        raise\n    else:\n        if before:\n",
         tests=("callbacks/test_callbacks.py::test_a_block_that_fails_restores_what_was_frozen",),
     ),
     Mutation(

@@ -137,7 +137,7 @@ MUTATIONS = [
     Mutation(
         name="a weight put together serves layers of another precision",
         invariant=3,
-        file="_weights/view.py",
+        file="_weights/held.py",
         old="    return (id(view), _keras.current_autocast(), *map(id, handed))",
         new="    return (id(view), *map(id, handed))",
         tests=(
@@ -147,7 +147,7 @@ MUTATIONS = [
     Mutation(
         name="a weight put together serves calls with other values",
         invariant=3,
-        file="_weights/view.py",
+        file="_weights/held.py",
         old="    return (id(view), _keras.current_autocast(), *map(id, handed))",
         new="    return (id(view), _keras.current_autocast())",
         tests=("freezing/test_calls.py::test_values_handed_in_while_a_layer_is_called_are_used",),
