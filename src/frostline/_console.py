@@ -16,6 +16,8 @@ from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
+from frostline._errors import visible
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -45,7 +47,12 @@ def prints_utf() -> bool:
 
 def show_json(value: Any) -> None:
     """Print plain data as JSON, strictly: no NaN and no infinity."""
-    print(json.dumps(value, indent=2, allow_nan=False))
+    print(json.dumps(value, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
+
+
+def show(text: str) -> None:
+    """Print a line; names from files may be in it."""
+    print(visible(text))
 
 
 def show_table(
@@ -79,7 +86,7 @@ def show_table(
         )
     for row in rows:
         # Text, since rich reads `[red]` and `:smile:` in a string as markup.
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE)
     with console.capture() as captured:
         console.print(table)

@@ -6,6 +6,7 @@ Each exception derives from `FrostlineError` and from the builtin that fits, so 
 """
 
 import contextlib
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -13,12 +14,34 @@ from pathlib import Path
 _OURS = (str(Path(__file__).parent), contextlib.__file__)
 
 
+# Control characters, what turns the direction of text, ends of lines, and halves of characters.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    r"""Text that others wrote, for a terminal or a page: what cannot be seen shows its number.
+
+    >>> visible("a" + chr(27) + "[2J" + chr(0x202E))
+    'a\\x1b[2J\\u202e'
+    """
+    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1].replace("\\n", "\\x0a"), text)
+
+
 class FrostlineError(Exception):
     """Base class of every error that frostline raises."""
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class SelectionError(FrostlineError, ValueError):
     """A selection is malformed, or does not fit the weight it is asked about."""
+
+    def __str__(self) -> str:
+        # It shows the place in the text that was typed, in lines of their own.
+        return "\n".join(map(visible, str(self.args[0] if self.args else "").split("\n")))
 
 
 class PathError(FrostlineError, LookupError):

@@ -31,6 +31,10 @@ COMMANDS = {
 }
 
 
+QUICK = {"inspect", "diff", "verify"}
+"""Those that begin by reading files."""
+
+
 def is_command(argv: Sequence[str], started_with: Sequence[str]) -> bool:
     """Whether a process is the command: by its script, or by `python -m frostline`.
 
@@ -76,6 +80,8 @@ def app() -> Any:
     `frostline --version` does not wait for what `frostline diff` draws with.
     """
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    if asked in QUICK:
+        importlib.import_module("frostline._cli.ahead").start(sys.argv[1:])  # late: costs time
     modules = [COMMANDS[asked]] if asked in COMMANDS else dict.fromkeys(COMMANDS.values())
     for module in modules if sys.argv[1:] != ["--version"] else ():
         importlib.import_module(f"frostline._cli.{module}")  # late: typer is an extra

@@ -564,7 +564,7 @@ def test_a_freeze_of_another_shape_is_told(saved, tmp_path):
         (lambda d: d.update(plan={"kind": "?", "shape": [4, 6]}), "unknown kind of plan '?'"),
         (lambda d: d["plan"].update(frozen="AAAA"), "what is frozen of it is malformed"),
         (lambda d: d["plan"].update(frozen=7), "what is frozen of it is malformed"),
-        (lambda d: d.pop("plan"), "hidden: its freeze is malformed; got KeyError: 'plan'"),
+        (lambda d: d.pop("plan"), "hidden: its freeze is malformed; got no name, path and plan"),
         (lambda d: d.update(position=9, plan={"kind": "whole", "shape": [9]}), "no such weight"),
     ],
     ids=["path", "kind", "bits", "type", "no plan", "position"],

@@ -15,7 +15,7 @@ from imports import FILES, SOURCE, Source, levels, room_of
 MAY_IMPORT = {
     "_errors": "",
     "_version": "",
-    "_console": "",
+    "_console": "_errors",
     "_keras": "",
     "_catalogue": "",
     "_writing": "_errors",

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from frostline._arrays.plan import Plan, Shape, packed_mask, plan_from_config
+from frostline._arrays.plan import (
+    Plan,
+    Shape,
+    along_from_config,
+    packed_mask,
+    plan_from_config,
+    shape_from,
+    stretch,
+)
 
 
 def frozen_from_config(config: Mapping[str, Any]) -> Frozen:
-    """What the plan that a file holds freezes; a malformed one raises `ValueError`."""
-    try:
-        if config["kind"] == "entries":
-            return _Packed(tuple(int(n) for n in config["shape"]), packed_mask(config))
-        return plan_from_config(config)
-    except (KeyError, TypeError, IndexError, ValueError, zlib.error) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from None
+    """What the plan that a file holds freezes; a malformed one raises `ValueError`.
+
+    It takes a byte for each position at most, of a shape that was compared with the weight's.
+    """
+    kind, shape = config.get("kind"), shape_from(config.get("shape"))
+    if kind == "entries":
+        return _Packed(shape, packed_mask(config))
+    return _Along(shape, *along_from_config(config)) if kind == "axis" else plan_from_config(config)
 
 
 def either(one: Frozen, other: Frozen) -> Frozen:
@@ -63,6 +71,31 @@ class _Packed(_Entries):
         return bits[start - 8 * first : stop - 8 * first].view(bool)
 
 
+class _Along:
+    """Positions along an axis; each position of an `AxisPlan` takes as much as an object."""
+
+    def __init__(self, shape: Shape, axis: int, along: np.ndarray) -> None:
+        self.shape = shape
+        self._axis, self._along = axis, along
+        self._inner = math.prod(shape[axis + 1 :])
+        inner = len(along) and math.prod(shape) // len(along)
+        self.frozen_count = inner * int(np.count_nonzero(along))
+        runs = 1 + int(np.count_nonzero(along[1:] != along[:-1]))
+        frozen = (runs + int(along[0])) // 2
+        self.kind = "block" if min(frozen, runs - frozen) == 1 else "positions"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Along)
+            and (self.shape, self._axis) == (other.shape, other._axis)
+            and np.array_equal(self._along, other._along)
+        )
+
+    def flat_mask(self, start: int, stop: int) -> np.ndarray:
+        """As that of a plan."""
+        return stretch(self._along, self._inner, start, stop)
+
+
 class _Either(_Entries):
     def __init__(self, one: Frozen, other: Frozen) -> None:
         self.shape = one.shape
@@ -73,5 +106,5 @@ class _Either(_Entries):
         return one.flat_mask(start, stop) | other.flat_mask(start, stop)
 
 
-Frozen: TypeAlias = Plan | _Entries
+Frozen: TypeAlias = Plan | _Along | _Entries
 """The frozen entries of a weight: their `shape`, `kind`, `frozen_count` and `flat_mask`."""

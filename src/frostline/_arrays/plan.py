@@ -32,6 +32,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 Shape = tuple[int, ...]
+_RANK = 32  # axes of an array in a file; NumPy has 64 at most
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,11 @@ class AxisPlan(_Plan):
 
     @cached_property
     def kind(self) -> str:
-        blocks = [sum(run.trainable is part for run in self.runs) for part in (True, False)]
-        return "block" if min(blocks) == 1 else "positions"
+        # Without an array of the axis, whose length may be a claim of a file.
+        positions = self.positions
+        trainable = 1 + int(np.count_nonzero(positions[1:] - positions[:-1] > 1))
+        ends = [positions[0] == 0, positions[-1] == self.shape[self.axis] - 1].count(True)
+        return "block" if min(trainable, trainable + 1 - ends) == 1 else "positions"
 
     @property
     def stored_axis(self) -> int:
@@ -148,19 +152,7 @@ class AxisPlan(_Plan):
 
     def flat_mask(self, start: int, stop: int) -> np.ndarray:
         """That of the entries `start:stop` in C order, a new `bool[stop - start]`."""
-        # How many entries in a row have the same position along the axis.
-        inner = math.prod(self.shape[self.axis + 1 :])
-        first, last = start // inner, -(-stop // inner)
-        along = self._along
-        if first % len(along):
-            along = np.roll(along, -(first % len(along)))
-        # Repeated from its start where the stretch goes round the axis.
-        positions = np.resize(along, last - first)
-        if inner == 1:
-            return positions
-        filled = np.empty((len(positions), inner), bool)
-        filled[...] = positions[:, None]  # `np.repeat` copies byte by byte
-        return filled.reshape(-1)[start - first * inner : stop - first * inner]
+        return stretch(self._along, math.prod(self.shape[self.axis + 1 :]), start, stop)
 
     def to_config(self) -> dict[str, Any]:
         blocks = [[r[0], r[-1] + 1] for r in _consecutive(np.asarray(self.trainable))]
@@ -257,6 +249,29 @@ class EntriesPlan(_Plan):
         return hash((self.shape, self.trainable.tobytes()))
 
 
+def stretch(along: np.ndarray, inner: int, start: int, stop: int) -> np.ndarray:
+    """Entries `start:stop` in C order of a mask that is the same along all axes but one.
+
+    Args:
+        along: `bool[n]`: the mask along that axis.
+        inner: How many entries in a row have the same position along it.
+        start: The first entry.
+        stop: The entry after the last.
+    """
+    if stop <= start:
+        return np.zeros(0, bool)
+    first, last = start // inner, -(-stop // inner)
+    if first % len(along):
+        along = np.roll(along, -(first % len(along)))
+    # Repeated from its start where the stretch goes round the axis.
+    positions = np.resize(along, last - first)
+    if inner == 1:
+        return positions
+    filled = np.empty((len(positions), inner), bool)
+    filled[...] = positions[:, None]  # `np.repeat` copies byte by byte
+    return filled.reshape(-1)[start - first * inner : stop - first * inner]
+
+
 Plan = WholePlan | AxisPlan | EntriesPlan
 SplitPlan = AxisPlan | EntriesPlan
 
@@ -289,39 +304,68 @@ def plan_from_mask(mask: np.ndarray) -> Plan | None:
     return EntriesPlan(shape, _flat_positions(~mask))
 
 
+def shape_from(given: Any) -> Shape:
+    """A shape in a file; `ValueError` for what is none."""
+    numbers = isinstance(given, list) and all(type(n) is int and 0 <= n < 2**63 for n in given)
+    if not numbers or len(given) > _RANK:
+        raise ValueError(f"no shape: {str(given)[:100]}")
+    return tuple(given)
+
+
 def plan_from_config(config: Mapping[str, Any]) -> Plan:
-    """The plan that `to_config` wrote; a malformed one raises `ValueError`."""
-    shape = tuple(int(n) for n in config["shape"])
-    kind = config["kind"]
+    """The plan that `to_config` wrote; a malformed one raises `ValueError`.
+
+    It takes memory as its shape says, which is to be compared with that of the weight before.
+    """
+    shape, kind = shape_from(config.get("shape")), config.get("kind")
     if kind == "whole":
         return WholePlan(shape)
     if kind == "axis":
-        edges = [int(edge) for edge in config["trainable"]]
-        axis = int(config["axis"])
-        along = np.ones(shape[axis], dtype=bool)
-        for start, stop in zip(edges[::2], edges[1::2], strict=True):
-            if not 0 <= start < stop <= len(along):
-                raise ValueError(f"a block {start}:{stop} lies outside an axis of {len(along)}")
-            along[start:stop] = False
-        if along.all() or not along.any():
-            raise ValueError("an axis plan must leave some positions frozen and some trainable")
+        axis, along = along_from_config(config)
         return AxisPlan(shape, axis, tuple(np.flatnonzero(~along).tolist()))
     if kind == "entries":
         frozen = np.unpackbits(packed_mask(config), count=math.prod(shape)).astype(bool)
         return EntriesPlan(shape, _flat_positions(~frozen))
-    raise ValueError(f"unknown kind of plan {kind!r}")
+    raise ValueError(f"unknown kind of plan {str(kind)[:100]!r}")
+
+
+def along_from_config(config: Mapping[str, Any]) -> tuple[int, np.ndarray]:
+    """The axis of an `AxisPlan` in its config, and which positions along it are frozen."""
+    shape, axis, edges = (
+        shape_from(config.get("shape")),
+        config.get("axis"),
+        config.get("trainable"),
+    )
+    if type(axis) is not int or not 0 <= axis < len(shape):
+        raise ValueError(f"no axis of a shape {shape}: {str(axis)[:100]}")
+    if not isinstance(edges, list) or any(type(edge) is not int for edge in edges):
+        raise ValueError(f"no blocks of positions: {str(edges)[:100]}")
+    along = np.ones(shape[axis], dtype=bool)
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        if not 0 <= start < stop <= len(along):
+            raise ValueError(f"a block {start}:{stop} lies outside an axis of {len(along)}")
+        along[start:stop] = False
+    if along.all() or not along.any():
+        raise ValueError("an axis plan must leave some positions frozen and some trainable")
+    return axis, along
 
 
 def packed_mask(config: Mapping[str, Any]) -> np.ndarray:
     """The mask of an `EntriesPlan` in its config: `uint8[n]`, eight entries a byte."""
-    wanted = -(-math.prod(int(n) for n in config["shape"]) // 8)
+    shape, text = shape_from(config.get("shape")), config.get("frozen")
+    wanted = -(-math.prod(shape) // 8)
+    # zlib makes what it cannot compress longer by less than this.
+    longest = 4 * (wanted + wanted // 1000 + 64) // 3 + 4
+    if not isinstance(text, str) or len(text) > longest:
+        raise ValueError(f"no mask of a weight of shape {shape}")
     # Bounded: a damaged or hostile text must not unpack to more than the shape allows.
     inflate = zlib.decompressobj()
-    packed = inflate.decompress(base64.b64decode(config["frozen"]), wanted + 1)
+    try:
+        packed = inflate.decompress(base64.b64decode(text), wanted + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
     if len(packed) != wanted or not inflate.eof:
-        raise ValueError(
-            f"{len(packed)} bytes of mask do not fit a weight of shape {tuple(config['shape'])}"
-        )
+        raise ValueError(f"{len(packed)} bytes of mask do not fit a weight of shape {shape}")
     return np.frombuffer(packed, dtype=np.uint8)
 
 

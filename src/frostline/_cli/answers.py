@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frostline._console import percent, show_json, show_table
+from frostline._console import percent, show, show_json, show_table
 
 if TYPE_CHECKING:
     from frostline._deltas import Delta
@@ -134,13 +134,13 @@ def inspected(opened: ModelFile, *, as_json: bool, quiet: bool) -> None:
         _show(_STORED, opened.weights, "total")
     about = f"{opened.path}: {len(opened.weights):,} weights, {opened.size:,} entries"
     if opened.is_delta:
-        print(f"{about}; a delta, of which `frostline delta info {opened.path}` tells more")
+        show(f"{about}; a delta, of which `frostline delta info {opened.path}` tells more")
     elif opened.can_hold_a_freeze:
-        print(f"{about}, {opened.frozen_count:,} frozen")
+        show(f"{about}, {opened.frozen_count:,} frozen")
     else:
-        print(f"{about}; {_NO_FREEZE.format('.' + opened.format)}")
+        show(f"{about}; {_NO_FREEZE.format('.' + opened.format)}")
     if opened.optimizer_values and not quiet:
-        print(f"and {opened.optimizer_values:,} values of an optimizer, which are not listed")
+        show(f"and {opened.optimizer_values:,} values of an optimizer, which are not listed")
 
 
 def compared(
@@ -171,14 +171,14 @@ def compared(
     if changed and not quiet:
         _show(_COMPARED, changed)
     odd = comparison.total("not_finite")
-    print(
+    show(
         f"{len(changed):,} of {len(weights):,} weights changed, "
         f"{comparison.total('changed'):,} of {comparison.total('size'):,} entries"
         + (f", {odd:,} of them infinite or not a number" if odd else "")
     )
-    print(_frozen(comparison))
+    show(_frozen(comparison))
     for path in written if not quiet else ():
-        print(f"written to {path}")
+        show(f"written to {path}")
 
 
 def _frozen(comparison: Comparison) -> str:
@@ -209,9 +209,9 @@ def verified(found: Verification, path: Path, *, as_json: bool, quiet: bool) -> 
         )
         return
     for fault in found.faults:
-        print(fault if fault.startswith(str(path)) else f"{path}: {fault}")
+        show(fault if fault.startswith(str(path)) else f"{path}: {fault}")
     if not found.faults and not quiet:
-        print(
+        show(
             f"{path}: whole; {found.weights:,} weights, {found.size:,} entries, "
             f"{found.frozen:,} frozen"
         )
@@ -235,9 +235,9 @@ def delta_listed(delta: Delta, path: Path, *, as_json: bool, quiet: bool) -> Non
         return
     if held and not quiet:
         _show(_HELD, held)
-    print(
+    show(
         f"{path}: a delta of {len(held):,} of {len(delta.weights):,} weights, "
         f"{delta.size:,} entries"
     )
     if delta.rounded_to:
-        print(f"values rounded to {delta.rounded_to}: not bit for bit those that were trained")
+        show(f"values rounded to {delta.rounded_to}: not bit for bit those that were trained")

@@ -12,7 +12,7 @@ import typer
 from frostline._cli import answers
 from frostline._cli.application import application
 from frostline._cli.options import Force, Json, Quiet, errors_to_stderr
-from frostline._console import meter
+from frostline._console import meter, show
 from frostline._deltas import apply_to_file, extract_from_file, read
 from frostline._errors import FileError
 from frostline._files import open_file
@@ -122,8 +122,8 @@ def apply(
         apply_to_file(base, loaded, out, overlap.value, advance)
     if not quiet:
         for path, delta in zip(deltas, loaded, strict=True):
-            print(f"{path}: {delta.size:,} entries")
-    print(f"written to {out}")
+            show(f"{path}: {delta.size:,} entries")
+    show(f"written to {out}")
 
 
 @delta_application.command()
@@ -136,7 +136,7 @@ def info(delta: Delta, json: Json = False, quiet: Quiet = False) -> None:
     loaded = read(delta)
     answers.delta_listed(loaded, delta, as_json=json, quiet=quiet)
     if not json:
-        print(f"fingerprint {loaded.fingerprint}, for base {loaded.base}")
+        show(f"fingerprint {loaded.fingerprint}, for base {loaded.base}")
 
 
 def _format(path: Path) -> Any:

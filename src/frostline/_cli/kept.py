@@ -7,6 +7,7 @@ its weights.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from frostline._errors import FileError
+from frostline._files import ModelFile
 from frostline._files.attached import attached, compiled_with
 
 NOT_RESTORED = (
@@ -29,6 +31,9 @@ _INSTEAD = (
     "`model.optimizer.build(model.trainable_variables)` and `model.load_weights(file)`, then "
     "change the freeze and save it. Or add --drop-optimizer, and it starts anew."
 )
+
+
+_SMALL = 1 << 16  # entries that a variable may have whatever a file holds
 
 
 class Kept:
@@ -119,6 +124,40 @@ def state_left_out() -> Iterator[None]:
         yield
     finally:
         kind.load_own_variables = inherited
+
+
+@contextmanager
+def held_by(opened: ModelFile) -> Iterator[None]:
+    """Make no variables that are larger than those in a file: its config may claim any size.
+
+    Raises:
+        FileError: One is, or all of them together are far larger.
+    """
+    import keras  # late: it fixes its backend
+
+    largest = max((weight.size for weight in opened.weights), default=0)
+    left = _SMALL * 64 + 8 * (opened.size + opened.optimizer_values)
+    kind: Any = keras.Variable
+    make = kind.__init__
+
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        nonlocal left
+        shape = kwargs.get("shape", args[1] if len(args) > 1 else None)
+        sizes = shape if isinstance(shape, tuple | list) else (shape,)
+        size = math.prod(n for n in sizes if isinstance(n, int))
+        left -= size
+        if size > max(largest, _SMALL) or left < 0:
+            raise FileError(
+                f"{opened.path}: its config is of a larger model than its weights; got a variable "
+                f"of shape {shape}. Take the file from its source again."
+            )
+        make(self, *args, **kwargs)
+
+    kind.__init__ = checked
+    try:
+        yield
+    finally:
+        kind.__init__ = make
 
 
 def _optimizers(model: Any) -> dict[str, Any]:

@@ -10,7 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from frostline._cli.ahead import started
 from frostline._errors import FrostlineError
+from frostline._files.hdf5 import Child
+
+Child.ahead = started
 
 Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A .keras, .weights.h5 or .safetensors file.")

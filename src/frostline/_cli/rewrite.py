@@ -12,8 +12,9 @@ import typer
 
 from frostline._backends.choose import restart_with_any
 from frostline._cli.application import application
-from frostline._cli.kept import NOT_RESTORED, Kept, state_left_out
+from frostline._cli.kept import NOT_RESTORED, Kept, held_by, state_left_out
 from frostline._cli.options import Force, errors_to_stderr
+from frostline._console import show
 from frostline._errors import (
     EmptySelectionWarning,
     FileError,
@@ -22,8 +23,16 @@ from frostline._errors import (
     SelectionError,
 )
 from frostline._files import open_file
+from frostline._files.boundary import reading
+from frostline._files.check import read_all
+from frostline._files.sources import Bytes
 from frostline._selections.text import parse_selection
 from frostline._writing import check_target, replacing
+
+_OWN = (
+    "A model with classes of your own is frozen in Python, where they are imported: "
+    "`fl.freeze(model, ...)`."
+)
 
 Changed = Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras file.")]
 Where = Annotated[
@@ -103,7 +112,7 @@ def _rewrite(
     except (PathError, SelectionError) as error:
         raise type(error)(f"{error} Nothing was written.") from None
     print(changes)
-    print(f"written to {out}")
+    show(f"written to {out}")
 
 
 def refuse_files(model: Path, out: Path, *, force: bool) -> None:
@@ -120,8 +129,9 @@ def refuse_files(model: Path, out: Path, *, force: bool) -> None:
                 f"suffix={path.suffix!r}. Save the model with `model.save('name.keras')`."
             )
     check_target(out, force=force)
-    with open_file(model):
-        pass
+    with open_file(model) as opened:
+        # What HDF5 has to unpack could crash this process: it is read in another one before.
+        read_all([weight for weight in opened.weights if not isinstance(weight.source, Bytes)])
 
 
 def rewrite(
@@ -155,15 +165,15 @@ def rewrite(
         loaded = _load(model)
     kept = None if drop_optimizer else Kept(model, loaded)
     verb = freeze if freezing else unfreeze
-    with warnings.catch_warnings():
+    with reading(model, "its model cannot be changed", _OWN), warnings.catch_warnings():
         # In a program a warning, here a slip of the pen.
         warnings.simplefilter("error", EmptySelectionWarning)
         try:
             changes = verb(loaded, list(weights), where)
         except EmptySelectionWarning as warning:
             raise SelectionError(str(warning)) from None
-    if kept is not None:
-        kept.check()
+        if kept is not None:
+            kept.check()
     _save(loaded, out)
     return changes
 
@@ -171,23 +181,25 @@ def rewrite(
 def _load(path: Path) -> Any:
     import keras  # late: it fixes its backend
 
-    try:
-        with warnings.catch_warnings():
-            # What they tell of is an error here, see `Kept`.
-            for told in NOT_RESTORED:
-                warnings.filterwarnings("ignore", told, UserWarning)
-            return keras.saving.load_model(path)
-    except FrostlineError:
-        raise
-    except Exception as error:  # whatever the classes in a file raise
-        told = str(error).strip().split("\n")[0]
-        raise FileError(
-            f"{path}: Keras cannot load this model; got {type(error).__name__}: {told} "
-            "A model with classes of your own is frozen in Python, where they are imported: "
-            "`fl.freeze(model, ...)`."
-        ) from None
+    with (
+        open_file(path) as opened,
+        reading(path, "Keras cannot load this model", _OWN),
+        held_by(opened),
+        warnings.catch_warnings(),
+    ):
+        # What they tell of is an error here, see `Kept`.
+        for told in NOT_RESTORED:
+            warnings.filterwarnings("ignore", told, UserWarning)
+        return keras.saving.load_model(path)
 
 
 def _save(model: Any, out: Path) -> None:
     with replacing(out) as unfinished:
-        model.save(unfinished)
+        try:
+            model.save(unfinished)
+        except (OSError, FrostlineError):
+            raise
+        except Exception as error:  # whatever the classes in a file raise
+            raise FileError(
+                f"{out}: Keras cannot save this model; got {type(error).__name__}: {error}. {_OWN}"
+            ) from None

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from frostline._arrays.plan import AxisPlan, EntriesPlan, Plan, WholePlan
+from frostline._arrays.plan import AxisPlan, EntriesPlan, Plan, WholePlan, shape_from
 from frostline._deltas.delta import SHOWN, Delta
 from frostline._deltas.format import HELD, SUFFIX, VERSION, as_path, tensors_of
 from frostline._deltas.held import HINT, WIDE, DeltaWeight, compact_shape
 from frostline._errors import FileError, TargetError
 from frostline._files import safetensors
+from frostline._files.boundary import AGAIN, parsed, reading
 from frostline._files.open import readable
 from frostline._files.sources import read_whole
 
@@ -32,7 +33,7 @@ def read(path: Any) -> Delta:
             f"{path}: a delta is a {SUFFIX} file; got suffix={path.suffix!r}. "
             "Make one with `fl.extract_delta(model).save(path)`, or `frostline delta extract`."
         )
-    with readable(path) as file:
+    with readable(path) as file, reading(path, "its description is malformed"):
         held, metadata = safetensors.contents_of(path, file)
         described = metadata.get(safetensors.DELTA)
         if not isinstance(described, str):
@@ -40,31 +41,25 @@ def read(path: Any) -> Delta:
                 f"{path}: not a delta; got a {SUFFIX} file whose metadata tell of none. "
                 "Make one with `fl.extract_delta(model).save(path)`."
             )
-        tensors = {t.key: read_whole(t.source, t.shape, t.dtype) for t in held}
-    try:
-        description = json.loads(described)
+        description = parsed(described.encode(), file.seek(0, 2), strict=True)
         version = description["version"]
-        if version not in (1, VERSION):
+        if type(version) is not int or version not in (1, VERSION):
             raise FileError(
-                f"{path}: a delta of another version; got version={version!r}, this frostline "
-                f"reads 1 and {VERSION}. Install a newer frostline."
+                f"{path}: a delta of another version; got version={str(version)[:100]}, this "
+                f"frostline reads 1 and {VERSION}. Install a newer frostline."
             )
-        given = description.pop("fingerprint")
+        given, frostline = description.pop("fingerprint"), description["frostline"]
+        tensors = {t.key: read_whole(t.source, t.shape, t.dtype) for t in held}
         weights = tuple(_weight(entry, tensors) for entry in description["weights"])
-        frostline = str(description["frostline"])
-    except FileError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise FileError(
-            f"{path}: its description is malformed; got {type(error).__name__}: {error}. "
-            "Take the file from its source again."
-        ) from None
-    delta = Delta(weights, frostline)
-    if delta.fingerprint != given or tensors.keys() != tensors_of(weights).keys():
-        raise FileError(
-            f"{path}: not as it was written; got fingerprint={delta.fingerprint[:SHOWN]}, the file "
-            f"says {str(given)[:SHOWN]}. Take the file from its source again."
-        )
+        paths = {weight.path for weight in weights}
+        if not isinstance(frostline, str) or len(paths) < len(weights):
+            raise ValueError(f"{len(weights) - len(paths)} paths more than once")
+        delta = Delta(weights, frostline)
+        if delta.fingerprint != given or tensors.keys() != tensors_of(weights).keys():
+            raise FileError(
+                f"{path}: not as it was written; got fingerprint={delta.fingerprint[:SHOWN]}, the "
+                f"file says {str(given)[:SHOWN]}. {AGAIN}"
+            )
     return delta
 
 
@@ -94,7 +89,9 @@ def _weight(entry: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Delt
     path, dtype, others = entry["path"], entry["dtype"], entry["others"]
     if not all(isinstance(text, str) for text in (path, dtype, others)):
         raise ValueError(f"no path, dtype and hash of {path!r}")
-    shape = tuple(int(n) for n in entry["shape"])
+    shape = shape_from(entry["shape"])
+    if dtype not in safetensors.KNOWN or not re.fullmatch("[0-9a-f]{32}", others):
+        raise ValueError(f"dtype and hash of {path!r}: {dtype[:100]!r}, {others[:100]!r}")
     plan = _plan(entry, shape, tensors.get(f"positions/{path}"))
     values = None
     if not isinstance(plan, WholePlan):
@@ -107,7 +104,9 @@ def _weight(entry: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Delt
                 f"values of {path!r} of shape {values.shape} and {values.dtype}, not {wanted} "
                 f"and {stored}"
             )
-    state, layer_trainable = bool(entry.get("state")), not entry.get("off")
+    if any(type(entry.get(name, False)) is not bool for name in ("state", "off")):
+        raise ValueError(f"state and off of {path!r}")
+    state, layer_trainable = entry.get("state", False), not entry.get("off", False)
     return DeltaWeight(path, shape, dtype, others, state, layer_trainable, plan, values)
 
 
@@ -117,19 +116,21 @@ def _plan(entry: Mapping[str, Any], shape: tuple[int, ...], positions: Any) -> P
         return None
     if held == "none":
         return WholePlan(shape)
-    if held not in HELD.values():
+    if not isinstance(held, str) or held not in HELD.values():
         raise ValueError(f"held={held!r}")
     if positions is None or positions.dtype.kind != "i" or positions.ndim != 1:
         raise ValueError(f"no positions of {entry['path']!r}")
-    axis = int(entry["axis"]) if held == "axis" else 0
+    axis = entry["axis"] if held == "axis" else 0
+    if type(axis) is not int or not 0 <= axis < len(shape):
+        raise ValueError(f"no axis of {entry['path']!r} of shape {shape}: {str(axis)[:100]}")
     length = shape[axis] if held == "axis" else math.prod(shape)
-    # Sorted, unique, within the weight, and neither none nor all of it.
+    # Sorted, unique, within the weight, and neither none nor all of it. Neighbours are compared:
+    # their difference may be more than 32 bits.
     if (
         not 0 < len(positions) < length
-        or not 0 <= axis < max(1, len(shape))
         or positions[0] < 0
         or positions[-1] >= length
-        or (np.diff(positions) <= 0).any()
+        or (positions[1:] <= positions[:-1]).any()
     ):
         raise ValueError(f"positions of {entry['path']!r} outside its shape {shape}")
     if held == "axis":

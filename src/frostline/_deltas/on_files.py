@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,8 +23,10 @@ from frostline._deltas.held import DeltaWeight, fingerprint_of
 from frostline._deltas.match import match
 from frostline._errors import RestoreError
 from frostline._files import ModelFile, Stored, open_file
-from frostline._files.archive import BLOCK, WEIGHTS
+from frostline._files.archive import BLOCK, WEIGHTS, Window, open_archive, unpack
+from frostline._files.boundary import reading
 from frostline._files.compare import freeze_sources, frozen_by_key, paired
+from frostline._files.hdf5 import Child, Slices, open_hdf5
 from frostline._files.sources import Bytes, read_whole
 from frostline._writing import hidden, replacing
 
@@ -172,37 +173,29 @@ def _check(
 def _copy(opened: ModelFile, unfinished: Path) -> Iterator[Write]:
     """A copy of a model file, and a function that writes a whole weight into it."""
     if opened.format == "keras":
-        with _unpacked(opened.path, unfinished) as weights, _into_hdf5(weights) as writer:
+        with _unpacked(opened.path, unfinished) as weights, _into(weights, opened) as writer:
             yield writer
         return
     shutil.copyfile(opened.path, unfinished)
-    into = _into_tensors if opened.format == "safetensors" else _into_hdf5
-    with into(unfinished) as writer:
+    with _into(unfinished, opened) as writer:
         yield writer
 
 
 @contextmanager
-def _into_tensors(path: Path) -> Iterator[Write]:
-    with open(path, "r+b") as file:
+def _into(path: Path, opened: ModelFile) -> Iterator[Write]:
+    with ExitStack() as stack:
+        file = stack.enter_context(open(path, "r+b", buffering=0))
+        window = Window(file, path, 0, file.seek(0, 2))
+        packed: list[Child] = []
 
         def write(stored: Stored, value: np.ndarray) -> None:
-            assert isinstance(stored.source, Bytes)
-            file.seek(stored.source.offset)
-            file.write(value.reshape(-1).view(np.uint8).data)
-
-        yield write
-
-
-@contextmanager
-def _into_hdf5(path: Path) -> Iterator[Write]:
-    import h5py
-
-    with h5py.File(path, "r+") as file:
-
-        def write(stored: Stored, value: np.ndarray) -> None:
-            dataset: Any = file[stored.key]
-            named = dataset.attrs.get("dtype") == "bfloat16" or dataset.dtype.kind == "V"
-            dataset[...] = value.view(dataset.dtype) if named else value
+            if isinstance(stored.source, Bytes):
+                file.seek(stored.source.offset - opened.weights_start)
+                file.write(value.reshape(-1).view(np.uint8).data)
+            elif isinstance(stored.source, Slices):
+                if not packed:
+                    packed.append(stack.enter_context(open_hdf5(path, window, "r+")).child)
+                packed[0].write(stored.source.number, value)
 
         yield write
 
@@ -210,11 +203,18 @@ def _into_hdf5(path: Path) -> Iterator[Write]:
 @contextmanager
 def _unpacked(path: Path, unfinished: Path) -> Iterator[Path]:
     """The weights of a `.keras` file as a file of their own, packed with the rest in the end."""
-    with zipfile.ZipFile(path) as archive, hidden(unfinished.parent, ".h5") as weights:
-        with archive.open(WEIGHTS) as source, open(weights, "wb") as target:
-            shutil.copyfileobj(source, target, BLOCK)
+    with (
+        open(path, "rb", buffering=0) as file,
+        open_archive(path, file) as archive,
+        hidden(unfinished.parent, ".h5") as weights,
+    ):
+        with reading(path, f"{WEIGHTS} cannot be unpacked"):
+            unpack(archive, archive.getinfo(WEIGHTS), weights)
         yield weights
-        with zipfile.ZipFile(unfinished, "w") as packed:
+        with (
+            reading(path, "its parts cannot be copied"),
+            zipfile.ZipFile(unfinished, "w") as packed,
+        ):
             for info in archive.infolist():
                 changed = info.filename == WEIGHTS
                 with (

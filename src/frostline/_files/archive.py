@@ -3,83 +3,101 @@
 from __future__ import annotations
 
 import io
-import json
-import os
+import shutil
 import struct
 import tempfile
 import zipfile
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from frostline._errors import FileError
-from frostline._files.sources import read_at
+from frostline._files.boundary import AGAIN, CUT, parsed, reading
 
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
-_LOCAL_HEADER = 30  # bytes before the name of a member
 BLOCK = 1 << 20
+_LOCAL_HEADER = 30  # bytes before the name of a member
+_LOCAL_SIGN = b"PK\x03\x04"
+_DIRECTORY = 1 << 20  # bytes of names and places of members
+_CONFIG = 64 << 20  # bytes of a config beyond the size of its file
+_PACKED = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}  # by how much each can shrink data
 
 
-class Window(io.RawIOBase):
-    """`length` bytes of a file from `start` on, as a file of its own."""
+class Window(NamedTuple):
+    """`length` bytes of an open file from `start` on; `path` is where the file is."""
 
-    def __init__(self, file: IO[bytes], start: int, length: int) -> None:
-        self.file = file
-        self.start = start
-        self.length = length
-        self._place = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.length}[whence]
-        self._place = max(0, origin + offset)
-        return self._place
-
-    def tell(self) -> int:
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        count = max(0, min(len(view), self.length - self._place))
-        read = read_at(self.file, view[:count], self.start + self._place)
-        self._place += read
-        return read
+    file: IO[bytes]
+    path: Path
+    start: int
+    length: int
 
 
-def open_archive(path: Path, file: IO[bytes]) -> zipfile.ZipFile:
+class _Directory(io.FileIO):
+    """A file of which no more is read at once than a directory of members may have."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            start = self.tell()
+            size = self.seek(0, 2) - start
+            self.seek(start)
+        if size > _DIRECTORY:
+            raise ValueError(f"{size} bytes of names and places of parts")
+        return super().read(size) or b""
+
+
+@contextmanager
+def open_archive(path: Path, file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
     """The archive in an open file, or the error that says what is wrong with it."""
-    try:
-        archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, ValueError, struct.error) as error:
-        raise FileError(
-            f"{path}: not a whole .keras file, which is a zip archive; got {error}. "
-            "It may have been cut off while it was copied: take it from its source again."
-        ) from None
-    names = archive.namelist()
-    for wanted in (CONFIG, WEIGHTS):
-        if wanted not in names:
-            raise FileError(
-                f"{path}: a .keras file holds {CONFIG} and {WEIGHTS}; got no {wanted} among its "
-                f"{len(names)} parts. Save the model with `model.save(...)`."
-            )
-    return archive
+    whole = "not a whole .keras file, which is a zip archive"
+    length = file.seek(0, 2)
+    with _Directory(file.fileno(), "rb", closefd=False) as bounded:
+        with reading(path, whole, CUT):
+            archive = zipfile.ZipFile(bounded)
+        with archive:
+            names = archive.namelist()
+            for wanted in (CONFIG, WEIGHTS):
+                if wanted not in names:
+                    raise FileError(
+                        f"{path}: a .keras file holds {CONFIG} and {WEIGHTS}; got no {wanted} "
+                        f"among its {len(names)} parts. Save the model with `model.save(...)`."
+                    )
+            with reading(path, "its parts cannot be read"):
+                _check(path, archive, length)
+            yield archive
+
+
+def _check(path: Path, archive: zipfile.ZipFile, length: int) -> None:
+    """Compare what the directory says of the members with the size of the file."""
+    members = sorted(archive.infolist(), key=lambda info: info.header_offset)
+    names = {info.filename for info in members}
+    ends = [*(info.header_offset for info in members), length]
+    for info, (start, end) in zip(members, pairwise(ends), strict=True):
+        got = ""
+        if info.flag_bits & 1:
+            got = "it is encrypted"
+        elif info.compress_type not in _PACKED:
+            got = f"it is compressed by method {info.compress_type}"
+        elif start < 0 or start + _LOCAL_HEADER + len(info.filename) + info.compress_size > end:
+            got = f"{info.compress_size} bytes at {start} of {length}, on those of another part"
+        elif info.file_size > _PACKED[info.compress_type] * info.compress_size:
+            got = f"{info.file_size} bytes in {info.compress_size}"
+        elif len(names) < len(members):
+            got = f"{len(members) - len(names)} names more than once"
+        if got:
+            raise FileError(f"{path}: {info.filename}: this part is not read; got {got}. {AGAIN}")
 
 
 def read_config(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
     """The config of the model, as plain data."""
-    try:
-        config = json.loads(archive.read(CONFIG))
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RecursionError) as error:
-        raise FileError(
-            f"{path}: {CONFIG} cannot be read; got {type(error).__name__}: {error}. "
-            "Take the file from its source again."
-        ) from None
+    info = archive.getinfo(CONFIG)
+    with reading(path, f"{CONFIG} cannot be read"):
+        room = archive.start_dir
+        if info.file_size > _CONFIG + room:
+            raise ValueError(f"{info.file_size} bytes of config in {room}")
+        config = parsed(_bytes_of(archive, info), room)
     if not isinstance(config, dict):
         raise FileError(
             f"{path}: {CONFIG} is not the config of a model; got {type(config).__name__}. "
@@ -88,28 +106,42 @@ def read_config(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
     return config
 
 
-def weights_member(path: Path, archive: zipfile.ZipFile, file: IO[bytes]) -> Window:
+def _bytes_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    with archive.open(info) as member:
+        whole = b"".join(iter(lambda: member.read(BLOCK), b""))
+    if len(whole) != info.file_size:
+        raise EOFError(f"{len(whole)} of {info.file_size} bytes")
+    return whole
+
+
+@contextmanager
+def weights_member(path: Path, archive: zipfile.ZipFile, file: IO[bytes]) -> Iterator[Window]:
     """The weights as a file: a window where they lie as they are, as Keras writes them.
 
     An archive that another program has compressed is unpacked into a temporary file.
     """
     info = archive.getinfo(WEIGHTS)
     if info.compress_type == zipfile.ZIP_STORED:
-        file.seek(info.header_offset)
-        header = file.read(_LOCAL_HEADER)
-        name, extra = struct.unpack("<HH", header[26:30])
-        start = info.header_offset + _LOCAL_HEADER + name + extra
-        return Window(file, start, info.file_size)
-    unpacked = tempfile.TemporaryFile(suffix=".h5")  # noqa: SIM115  # open as long as the window
-    try:
-        with archive.open(info) as member:
-            while block := member.read(BLOCK):
-                unpacked.write(block)
-            unpacked.flush()  # the window reads past Python's own buffer
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        unpacked.close()
-        raise FileError(
-            f"{path}: {WEIGHTS} cannot be unpacked; got {type(error).__name__}: {error}. "
-            "Take the file from its source again."
-        ) from None
-    return Window(unpacked, 0, unpacked.tell())
+        with reading(path, f"{WEIGHTS} cannot be read"):
+            file.seek(info.header_offset)
+            header = file.read(_LOCAL_HEADER)
+            name, extra = struct.unpack("<HH", header[26:30])
+            start = info.header_offset + _LOCAL_HEADER + name + extra
+            if header[:4] != _LOCAL_SIGN or start + info.file_size > archive.start_dir:
+                raise EOFError(f"{info.file_size} bytes at {start} of {archive.start_dir}")
+        yield Window(file, path, start, info.file_size)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        unpacked = Path(folder, WEIGHTS)
+        with reading(path, f"{WEIGHTS} cannot be unpacked"):
+            unpack(archive, info, unpacked)
+        with open(unpacked, "rb", buffering=0) as other:
+            yield Window(other, unpacked, 0, info.file_size)
+
+
+def unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None:
+    """Write a member to a file; its checksum and size have to be right."""
+    with archive.open(info) as member, open(target, "wb") as out:
+        shutil.copyfileobj(member, out, BLOCK)
+        if out.tell() != info.file_size:
+            raise EOFError(f"{out.tell()} of {info.file_size} bytes")

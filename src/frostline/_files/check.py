@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +11,8 @@ import numpy as np
 from frostline._arrays.pieces import PIECE, pieces
 from frostline._errors import FileError
 from frostline._files.archive import BLOCK, open_archive
-from frostline._files.open import ModelFile, open_file, readable
+from frostline._files.boundary import reading
+from frostline._files.open import Stored, open_file, readable
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def check(
             damaged += _damaged_parts(path, advance)
         with open_file(path, faulty=True) as opened:
             if opened.format != "keras":
-                _read_all(opened, advance)
+                read_all(opened.weights, advance)
             if opened.is_delta:
                 read_delta(path)
             faults = (*damaged, *opened.faults, *opened.missing)
@@ -65,15 +64,21 @@ def _damaged_parts(path: Path, advance: Callable[[int], None]) -> Iterator[str]:
     with readable(path) as file, open_archive(path, file) as archive:
         for info in archive.infolist():
             try:
-                with archive.open(info) as member:
+                with reading(info.filename, "damaged"), archive.open(info) as member:
                     while block := member.read(BLOCK):
                         advance(len(block))
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-                yield f"{info.filename}: damaged; got {type(error).__name__}: {error}"
+            except FileError as error:
+                yield str(error)
 
 
-def _read_all(opened: ModelFile, advance: Callable[[int], None]) -> None:
+def read_all(weights: Iterable[Stored], advance: Callable[[int], None] = lambda done: None) -> None:
+    """Read all entries of weights, and forget them.
+
+    Args:
+        weights: Which.
+        advance: Told how many bytes have been read since it was last.
+    """
     buffer = np.empty(PIECE, np.uint8)
-    for weight in opened.weights:
+    for weight in weights:
         for piece in pieces(weight.shape, weight.dtype.itemsize):
             advance(weight.source.read(piece, buffer).nbytes)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from frostline._arrays.frozen import Frozen, frozen_from_config
-from frostline._arrays.stored import VERSION, StoredFreeze, StoredWeight
+from frostline._arrays.plan import Shape, shape_from
+from frostline._arrays.stored import VERSION, StoredWeight, stored_freeze
 from frostline._files.hdf5 import Group, Variable
 from frostline._files.names import Described
 
@@ -30,61 +30,58 @@ class Placed:
 def place(layers: list[Described], groups: list[Group]) -> Placed:
     """Find the variable of each weight of which a config says that something is frozen."""
     placed = Placed()
+    by_path: dict[str, list[Group]] = {}
+    by_name: dict[str, list[Group]] = {}
+    for group in groups:
+        by_path.setdefault(group.path if group.place else "", []).append(group)
+        by_name.setdefault(group.path.rpartition("/")[2], []).append(group)
     for layer in layers:
         if layer.freeze is None:
             continue
         try:
-            for path, weight in _weights(layer):
-                _place(path, weight, layer, groups, placed)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            freeze = stored_freeze(layer.freeze)
+            if freeze["weights"] and freeze["version"] != VERSION:
+                raise ValueError(f"version={freeze['version']!r}, this frostline reads {VERSION}")
+        except ValueError as error:
             placed.faults.append(
-                f"{layer.path or 'model'}: its freeze is malformed; "
-                f"got {type(error).__name__}: {error}"
+                f"{layer.path or 'model'}: its freeze is malformed; got {str(error)[:300]}"
             )
+            continue
+        for weight in freeze["weights"]:
+            path = f"{layer.path}/{weight['path']}" if layer.path else weight["path"]
+            owners = by_path.get(path.rpartition("/")[0], [])
+            if not any(group.variables for group in owners):
+                # A layer that is used in two models is in the file once, below the first of them.
+                tail = f"/{layer.path.rpartition('/')[2]}/{weight['path']}".rpartition("/")[0]
+                alike = by_name.get(tail.rpartition("/")[2], [])
+                owners = [group for group in alike if f"/{group.path}".endswith(tail)]
+            try:
+                _place(path, weight, owners, placed)
+            except ValueError as error:
+                placed.faults.append(
+                    f"{path}: what is frozen of it is malformed; got {str(error)[:300]}"
+                )
     return placed
 
 
-def _weights(layer: Described) -> Iterator[tuple[str, StoredWeight]]:
-    freeze: StoredFreeze = layer.freeze  # type: ignore[assignment]  # `place` reports what is not one
-    if freeze["weights"] and freeze["version"] != VERSION:
-        raise ValueError(f"version={freeze['version']!r}, this frostline reads {VERSION}")
-    for weight in freeze["weights"]:
-        yield (f"{layer.path}/{weight['path']}" if layer.path else weight["path"]), weight
-
-
-def _place(
-    path: str,
-    weight: StoredWeight,
-    layer: Described,
-    groups: list[Group],
-    placed: Placed,
-) -> None:
-    try:
-        frozen = frozen_from_config(weight["plan"])
-    except ValueError as error:
-        placed.faults.append(f"{path}: what is frozen of it is malformed; got {error}")
+def _place(path: str, weight: StoredWeight, owners: list[Group], placed: Placed) -> None:
+    shape = shape_from(weight["plan"].get("shape"))
+    fitting = [(group, v) for group in owners for v in _candidates(group, weight, shape)]
+    if len(fitting) != 1:
+        placed.faults.append(f"{path}: {_fault(owners, fitting, weight, shape)}")
         return
-    owner = path.rpartition("/")[0]
-    owners = [group for group in groups if group.path == owner and group.place]
-    if not owner:
-        owners = [group for group in groups if not group.place]
-    if not any(group.variables for group in owners):
-        # A layer that is used in two models is in the file once, below the first of them.
-        tail = "/" + (f"{layer.path.rpartition('/')[2]}/{weight['path']}").rpartition("/")[0]
-        owners = [group for group in groups if f"/{group.path}".endswith(tail)]
-    fitting = [(group, v) for group in owners for v in _candidates(group, weight, frozen)]
-    if len(fitting) == 1:
-        group, variable = fitting[0]
-        at = (group.place, variable.key)
-        placed.frozen[at] = frozen
-        placed.names[at] = weight["name"]
-    else:
-        placed.faults.append(f"{path}: {_fault(owners, fitting, weight, frozen)}")
+    # No plan is unpacked before its shape is that of a weight.
+    frozen = frozen_from_config(weight["plan"])
+    group, variable = fitting[0]
+    at = (group.place, variable.key)
+    if placed.frozen.setdefault(at, frozen) != frozen:
+        placed.faults.append(f"{path}: two freezes; got another one for the same weight")
+    placed.names[at] = weight["name"]
 
 
-def _candidates(group: Group, weight: StoredWeight, frozen: Frozen) -> list[Variable]:
+def _candidates(group: Group, weight: StoredWeight, shape: Shape) -> list[Variable]:
     """The variables of a layer that the description may be of: by position, else by shape."""
-    fitting = [variable for variable in group.variables if variable.shape == frozen.shape]
+    fitting = [variable for variable in group.variables if variable.shape == shape]
     position = weight.get("position")
     # A layer that writes its variables itself may call them as it likes.
     for key in (str(position), weight["name"]):
@@ -93,8 +90,8 @@ def _candidates(group: Group, weight: StoredWeight, frozen: Frozen) -> list[Vari
     return fitting
 
 
-def _fault(owners: list[Group], fitting: list[Any], weight: StoredWeight, frozen: Frozen) -> str:
-    got = f"got a freeze for shape {frozen.shape}"
+def _fault(owners: list[Group], fitting: list[Any], weight: StoredWeight, shape: Shape) -> str:
+    got = f"got a freeze for shape {shape}"
     if not owners:
         return f"no such layer in the file; {got}"
     if len(fitting) > 1:

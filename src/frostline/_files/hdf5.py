@@ -1,22 +1,41 @@
-"""The groups and variables of a weight file of Keras, as they lie in HDF5."""
+"""The groups and variables of a weight file of Keras, as they lie in HDF5.
+
+Damaged files can crash the HDF5 library, so `hdf5_child.py` reads them in a process of its own.
+"""
 
 from __future__ import annotations
 
-import math
-import re
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from frostline._arrays.pieces import PIECE, Piece
 from frostline._errors import FileError
 from frostline._files.archive import Window
-from frostline._files.sources import Bytes, Slices, Source, dtype_named
+from frostline._files.boundary import AGAIN, reading
+from frostline._files.sources import Bytes, Source, dtype_named
 
-_DEEPEST = 200  # a group inside itself would never end
-_OWN = "vars"  # the group in which Keras keeps a layer's own variables
+_OPTIMIZER = "optimizer"
+
+
+def start() -> subprocess.Popen[bytes]:
+    """A process that reads the file that is named in its standard input."""
+    return subprocess.Popen(
+        [sys.executable, "-P", str(Path(__file__).with_name("hdf5_child.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 @dataclass(frozen=True)
@@ -56,139 +75,154 @@ class Group:
         around = "" if self.above is None else self.above.place
         return self.place.rpartition("/")[0] != around
 
-
-def open_hdf5(path: Path, file: Window) -> Any:
-    """The HDF5 file in an open file or a part of one."""
-    import h5py  # late: a quarter of the start, and many commands do without
-
-    try:
-        return h5py.File(file, "r")
-    except (OSError, RuntimeError, ValueError) as error:
-        raise FileError(
-            f"{path}: its weights are not a whole HDF5 file; got {error}. "
-            "It may have been cut off while it was copied: take it from its source again."
-        ) from None
+    @property
+    def of_optimizer(self) -> bool:
+        """Whether it is what Keras keeps of the optimizer of the model."""
+        return self.place.partition("/")[0] == _OPTIMIZER
 
 
-def groups_of(path: Path, hdf5: Any, window: Window) -> list[Group]:
-    """Every layer of a weight file, those around before those inside, without the optimizer.
+@dataclass(frozen=True)
+class Weights:
+    """What is in a weight file.
+
+    Attributes:
+        groups: Every layer and the optimizer, those around before those inside.
+        top: The first names at the top of the file, for errors.
+        child: The process that reads it.
+    """
+
+    groups: list[Group]
+    top: list[str]
+    child: Child
+
+
+class Child:
+    """The process that reads an HDF5 file.
 
     Args:
         path: The file, for messages.
-        hdf5: The open HDF5 file.
-        window: Its bytes, to read what is stored plainly without the HDF5 library.
+        window: The part of a file that is HDF5.
+        mode: `"r"`, or `"r+"` to write into a whole file.
+
+    Attributes:
+        ahead: Processes that were started before they were needed.
     """
+
+    ahead: ClassVar[list[subprocess.Popen[bytes]]] = []
+
+    def __init__(self, path: Path, window: Window, mode: str = "r") -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        with reading(path, "no process to read it in", "Run Python as a program of its own."):
+            self._process = self.ahead.pop() if self.ahead else start()
+        self._requests: Any = self._process.stdin
+        self._replies: Any = self._process.stdout
+        self._send([str(window.path), window.start, window.length, mode])
+
+    def listing(self) -> dict[str, Any]:
+        """What is in the file."""
+        return json.loads(self._line())
+
+    def read(self, number: int, index: tuple[int | slice, ...], label: str) -> bytes:
+        """Entries of a dataset, one after the other."""
+        parts = [[i.start, i.stop] if isinstance(i, slice) else i for i in index]
+        with self._lock, reading(label, "this weight cannot be read"):
+            self._send([number, parts, None])
+            return self._replies.read(int(self._line()))
+
+    def write(self, number: int, value: np.ndarray) -> None:
+        """Replace all entries of a dataset."""
+        raw = value.reshape(-1).view(np.uint8)
+        with self._lock, reading(self._path, "a weight cannot be written"):
+            self._send([number, [], raw.nbytes], raw.data)
+            self._line()
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            for pipe in (self._requests, self._replies):
+                with contextlib.suppress(OSError):  # it has ended before
+                    pipe.close()
+            try:
+                self._process.wait(1)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def _send(self, request: list[Any], data: Any = b"") -> None:
+        with contextlib.suppress(OSError):  # it has ended: how, is in its answer or its status
+            self._requests.write(json.dumps(request).encode() + b"\n")
+            self._requests.write(data)
+            self._requests.flush()
+
+    def _line(self) -> bytes:
+        line = self._replies.readline()
+        if line.startswith(b'{"groups"') or line.rstrip().isdigit():
+            return line
+        told = json.loads(line) if line.endswith(b"}\n") else {}
+        if "refused" in told:
+            rule, do = (*told["refused"], AGAIN)[:2]
+            rule = rule if rule.startswith("its weights") else f"its weights cannot be read: {rule}"
+            raise FileError(f"{self._path}: {rule}. {do}")
+        got = told.get("error") or self._end()
+        raise FileError(f"{self._path}: its weights are damaged; got {got}. {AGAIN}")
+
+    def _end(self) -> str:
+        status = self._process.wait()
+        if status == -getattr(signal, "SIGXCPU", 0):
+            return "no end of reading them"
+        name = signal.Signals(-status).name if status < 0 else f"status {status}"
+        return f"the end of the process that reads HDF5, by {name}"
+
+
+class Slices:
+    """Entries that the HDF5 library has to find: in chunks, compressed, or never written."""
+
+    piece = PIECE  # a chunk in two pieces is unpacked twice
+
+    def __init__(self, child: Child, number: int, name: str, dtype: np.dtype) -> None:
+        self.child = child
+        self.number = number
+        self._name = name
+        self._dtype = dtype
+
+    def read(self, piece: Piece, buffer: np.ndarray) -> np.ndarray:
+        del buffer
+        raw = self.child.read(self.number, piece.index, self._name)
+        wanted = (piece.stop - piece.start) * self._dtype.itemsize
+        if len(raw) != wanted:
+            raise FileError(
+                f"{self._name}: this weight cannot be read; got {len(raw)} of {wanted} bytes. "
+                + AGAIN
+            )
+        return np.frombuffer(raw, self._dtype)
+
+
+@contextmanager
+def open_hdf5(path: Path, window: Window, mode: str = "r") -> Iterator[Weights]:
+    """What is in the HDF5 file in a part of a file, which is open until the end of the block."""
+    child = Child(path, window, mode)
     try:
-        return list(_walk(path, hdf5, window, "", None, 0))
-    except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
-        raise FileError(
-            f"{path}: its weights are damaged; got {error}. Take the file from its source again."
-        ) from None
+        with reading(path, "its weights cannot be read"):
+            listing = child.listing()
+            groups: list[Group] = []
+            for told in listing["groups"]:
+                above = groups[told["above"]] if told["above"] >= 0 else None
+                variables = tuple(
+                    _variable(path, child, window, told["place"], one) for one in told["variables"]
+                )
+                groups.append(Group(told["place"], told["path"], above, variables))
+        yield Weights(groups, listing["top"], child)
+    finally:
+        child.close()
 
 
-def natural(text: str) -> list[tuple[int, str]]:
-    """A key that sorts `dense_2` before `dense_10`."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
-
-
-def _walk(
-    path: Path, group: Any, window: Window, place: str, above: Group | None, depth: int
-) -> Iterator[Group]:
-    if depth > _DEEPEST:
-        raise FileError(
-            f"{path}: groups lie in one another without end; got {place[:60]}... "
-            "Take the file from its source again."
-        )
-    groups, _ = _members(path, group, place)
-    own = groups.pop(_OWN, None)
-    here = above
-    if own is not None:
-        name = own.attrs.get("name")
-        here = _group(path, own, window, place, above, name if isinstance(name, str) else None)
-        yield here
-    for name, member in groups.items():
-        if place or name != "optimizer":
-            inside = f"{place}/{name}" if place else name
-            yield from _walk(path, member, window, inside, here, depth + 1)
-
-
-def _members(path: Path, group: Any, place: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The groups and the datasets in a group, in their order."""
-    import h5py  # late: see `open_hdf5`
-
-    members = {}
-    for name in sorted(group, key=natural):
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise FileError(
-                f"{path}: a weight file holds its weights itself; got a link at {place}/{name}. "
-                "Save the weights again with Keras."
-            )
-        members[name] = group[name]
-    groups, datasets = (
-        {name: member for name, member in members.items() if isinstance(member, kind)}
-        for kind in (h5py.Group, h5py.Dataset)
-    )
-    return groups, datasets
-
-
-def _group(
-    path: Path, own: Any, window: Window, place: str, above: Group | None, name: str | None
-) -> Group:
-    # Older files of Keras hold no names: the attribute or the class has to do.
-    name = name or place.rpartition("/")[2]
-    around = "" if above is None or not above.place else f"{above.path}/"
-    _, datasets = _members(path, own, place)
-    variables = [
-        _variable(path, dataset, window, f"{place or '.'}/{_OWN}/{key}")
-        for key, dataset in datasets.items()
-        if dataset.dtype.kind in "biufcV"
-    ]
-    return Group(place, around + name if place else "", above, tuple(variables))
-
-
-def _variable(path: Path, dataset: Any, window: Window, name: str) -> Variable:
-    import h5py  # late: see `open_hdf5`
-
-    label = f"{path}: {name}"
-    if dataset.external or dataset.is_virtual:
-        raise FileError(
-            f"{label}: a weight file holds its weights itself; got a dataset that lies in another "
-            "file. Save the weights again with Keras."
-        )
-    dtype = dataset.dtype
-    if dataset.attrs.get("dtype") == "bfloat16":
-        dtype = dtype_named("bfloat16")
-    shape = tuple(int(n) for n in dataset.shape)
-    offset = dataset.id.get_offset()
-    plain = (
-        dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
-        and dataset.dtype.isnative
-        and dataset.file.userblock_size == 0
-    )
-    dtype = dtype.newbyteorder("=")
-    source: Source = Slices(dataset, label, dtype)
-    if plain and offset is not None:
-        size = math.prod(shape) * dtype.itemsize
-        if offset + size > window.length:
-            raise FileError(
-                f"{label}: lies beyond the end of the file; got bytes {offset} to "
-                f"{offset + size} of {window.length}. Take the file from its source again."
-            )
-        source = Bytes(window.file, label, window.start + offset, dtype)
-    return Variable(dataset.name.rpartition("/")[2], shape, dtype, source)
-
-
-def optimizer_values(hdf5: Any) -> int:
-    """How many values the file keeps for an optimizer."""
-    import h5py  # late: see `open_hdf5`
-
-    count = 0
-
-    def add(name: str, member: Any) -> None:
-        nonlocal count
-        if isinstance(member, h5py.Dataset):
-            count += math.prod(member.shape)
-
-    if isinstance(hdf5.get("optimizer", getlink=False), h5py.Group):
-        hdf5["optimizer"].visititems(add)
-    return count
+def _variable(
+    path: Path, child: Child, window: Window, place: str, told: dict[str, Any]
+) -> Variable:
+    label = f"{path}: {place or '.'}/vars/{told['key']}"
+    shape, dtype = tuple(told["shape"]), dtype_named(told["dtype"])
+    source: Source = Slices(child, told["number"], label, dtype)
+    if told["offset"] is not None:
+        source = Bytes(window.file, label, window.start + told["offset"], dtype)
+    return Variable(told["key"], shape, dtype, source)

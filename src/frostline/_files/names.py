@@ -21,6 +21,7 @@ _INTO_HEADS = ("ab,bhf->ahf", "h")
 _OUT_OF_HEADS = ("ahf,hfc->ac", "h")
 # The axes of its recurrent kernel tell a cell from another: so many times its states.
 _CELLS = {len(CATALOGUE[n].gates) or 1: n for n in ("LSTMCell", "GRUCell", "SimpleRNNCell")}
+_LONGEST = 1000  # characters of a path: each layer has that of those around it in its own
 _NOT_LAYERS = ("inbound_nodes", "build_config", "compile_config")
 
 
@@ -79,6 +80,8 @@ def _layers(node: Any, above: str, *, top: bool = False) -> Iterator[Described]:
         name = config.get("name")
         if not top and isinstance(name, str):
             path = f"{above}/{name}" if above else name
+            if len(path) > _LONGEST:
+                raise ValueError(f"a path of {len(path)} characters")
         freeze = config.get(KEY) if _is_partly_frozen(node) else None
         if top or path != above:
             yield Described(path, _class_of(node), config, bool(node.get("build_config")), freeze)
@@ -95,7 +98,8 @@ def _is_partly_frozen(node: Mapping[str, Any]) -> bool:
 def _class_of(node: Mapping[str, Any]) -> str | None:
     if _is_partly_frozen(node):
         frozen = node["config"].get(KEY)
-        node = frozen.get("layer", {}) if isinstance(frozen, Mapping) else {}
+        inner = frozen.get("layer") if isinstance(frozen, Mapping) else None
+        node = inner if isinstance(inner, Mapping) else {}
     module = str(node.get("module"))
     own = node.get("registered_name") is None and module.split(".")[0] == "keras"
     return str(node.get("class_name")) if own else None
@@ -151,7 +155,7 @@ class Names:
         kind, config = self._kind(group)
         if kind == "EinsumDense":
             if config is not None:
-                return Owner(kind, str(config.get("equation") or ""))
+                return Owner(kind, str(config.get("equation") or "")[:_LONGEST])
             return Owner(kind, *(_OUT_OF_HEADS if "output" in group.attribute else _INTO_HEADS))
         if kind in _CELLS.values() and config is None:
             # Known to be a cell, and not which: in a `Bidirectional` it may be any.

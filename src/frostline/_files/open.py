@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -15,9 +14,10 @@ import numpy as np
 
 from frostline._arrays.frozen import Frozen
 from frostline._errors import FileError
-from frostline._files.archive import Window, open_archive, read_config, weights_member
+from frostline._files.archive import CONFIG, Window, open_archive, read_config, weights_member
+from frostline._files.boundary import reading
 from frostline._files.freezes import place
-from frostline._files.hdf5 import groups_of, open_hdf5, optimizer_values
+from frostline._files.hdf5 import open_hdf5
 from frostline._files.names import UNKNOWN, Described, Names, Owner, layers_of
 from frostline._files.safetensors import DELTA, contents_of
 from frostline._files.sources import Source
@@ -69,6 +69,7 @@ class ModelFile:
         optimizer_values: How many values it keeps for an optimizer.
         faults: What of its freeze does not fit its weights.
         is_delta: Whether it holds a delta, see `frostline delta`.
+        weights_start: Where in the file the part with its weights begins, as a file of its own.
         missing: Layers that its config tells of and whose weights it does not hold.
     """
 
@@ -79,6 +80,7 @@ class ModelFile:
     faults: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     is_delta: bool = False
+    weights_start: int = 0
 
     @property
     def can_hold_a_freeze(self) -> bool:
@@ -136,13 +138,12 @@ def _read(path: Path, file: IO[bytes], stack: ExitStack) -> ModelFile:
     name = path.name.lower()
     if name.endswith(".keras"):
         archive = stack.enter_context(open_archive(path, file))
-        layers = list(layers_of(read_config(path, archive)))
-        window = weights_member(path, archive, file)
-        if window.file is not file:
-            stack.enter_context(contextlib.closing(window.file))
+        with reading(path, f"{CONFIG} cannot be read"):
+            layers = list(layers_of(read_config(path, archive)))
+        window = stack.enter_context(weights_member(path, archive, file))
         return _keras(path, "keras", window, layers, stack)
     if name.endswith(".h5"):
-        window = Window(file, 0, file.seek(0, 2))
+        window = Window(file, path, 0, file.seek(0, 2))
         return _keras(path, "weights.h5", window, [], stack)
     if name.endswith(".safetensors"):
         tensors, metadata = contents_of(path, file)
@@ -158,11 +159,11 @@ def _read(path: Path, file: IO[bytes], stack: ExitStack) -> ModelFile:
 def _keras(
     path: Path, kind: str, window: Window, layers: list[Described], stack: ExitStack
 ) -> ModelFile:
-    hdf5 = stack.enter_context(open_hdf5(path, window))
-    groups = groups_of(path, hdf5, window)
+    held = stack.enter_context(open_hdf5(path, window))
+    groups = [group for group in held.groups if not group.of_optimizer]
     if not groups:
         raise FileError(
-            f"{path}: no layers in it; got {sorted(hdf5)[:3]} at its top. Known are the files of "
+            f"{path}: no layers in it; got {held.top} at its top. Known are the files of "
             "`model.save_weights('name.weights.h5')`, not those of Keras 2."
         )
     placed = place(layers, groups)
@@ -188,9 +189,12 @@ def _keras(
         path=path,
         format=kind,
         weights=tuple(_told_apart(_in_order(weights, layers))),
-        optimizer_values=optimizer_values(hdf5),
+        optimizer_values=sum(
+            math.prod(v.shape) for one in held.groups if one.of_optimizer for v in one.variables
+        ),
         faults=tuple(placed.faults),
         missing=tuple(names.missing(groups)),
+        weights_start=window.start,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from pathlib import Path
 from typing import IO, Any
 
+from frostline._arrays.plan import shape_from
 from frostline._errors import FileError
+from frostline._files.boundary import CUT, parsed, reading
 from frostline._files.hdf5 import Variable
 from frostline._files.sources import Bytes, dtype_named
 
@@ -32,21 +33,25 @@ _DTYPES = {
     "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2",
 }
+KNOWN = set(_DTYPES.values())
 
 
 def contents_of(path: Path, file: IO[bytes]) -> tuple[list[Variable], dict[str, Any]]:
     """Every tensor of the file, in the order of its header, and what that says beside them."""
-    header, start, end = _header(path, file)
-    tensors = [
-        _tensor(path, file, name, entry, start, end)
-        for name, entry in header.items()
-        if name != "__metadata__"
-    ]
-    held = sum(math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in tensors)
-    if held != end - start:
-        raise _broken(path, f"{end - start} bytes after the header for {held} of tensors")
-    metadata = header.get("__metadata__")
-    return tensors, metadata if isinstance(metadata, dict) else {}
+    with reading(path, "not a whole .safetensors file", CUT):
+        header, start, end = _header(path, file)
+        metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict):
+            raise _broken(path, f"metadata that are a {type(metadata).__name__}")
+        tensors = [_tensor(path, file, name, entry, start, end) for name, entry in header.items()]
+        place = 0
+        for first, last, name in sorted((*header[n]["data_offsets"], n) for n in header):
+            if first != place:
+                raise _broken(path, f"{name!r} at byte {first}, where byte {place} is the next")
+            place = last
+    if place != end - start:
+        raise _broken(path, f"{end - start} bytes after the header for {place} of tensors")
+    return tensors, metadata
 
 
 def _header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
@@ -55,10 +60,8 @@ def _header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
     length = struct.unpack("<Q", file.read(8))[0] if end >= 8 else 0
     if not 2 <= length <= min(_LONGEST, end - 8):
         raise _broken(path, f"a header of {length} bytes in a file of {end}")
-    try:
-        header = json.loads(file.read(length))
-    except (ValueError, RecursionError) as error:
-        raise _broken(path, f"a header that is not JSON: {error}") from None
+    with reading(path, "not a whole .safetensors file: a header that is not JSON", CUT):
+        header = parsed(file.read(length), end, strict=True)
     if not isinstance(header, dict):
         raise _broken(path, f"a header that is a {type(header).__name__}")
     return header, 8 + length, end
@@ -66,26 +69,22 @@ def _header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
 
 def _tensor(path: Path, file: IO[bytes], name: str, entry: Any, start: int, end: int) -> Variable:
     try:
-        code, shape, (first, last) = entry["dtype"], entry["shape"], entry["data_offsets"]
-        shape = tuple(int(n) for n in shape)
-        first, last = int(first), int(last)
+        code, shape = entry["dtype"], shape_from(entry["shape"])
+        first, last = shape_from(entry["data_offsets"])
     except (KeyError, TypeError, ValueError):
         raise _broken(path, f"no dtype, shape and place of {name!r}") from None
-    if code not in _DTYPES:
+    if not isinstance(code, str) or code not in _DTYPES:
         raise FileError(
-            f"{path}: {name}: a dtype that is not known here; got dtype={code!r}. "
+            f"{path}: {name}: a dtype that is not known here; got dtype={str(code)[:100]!r}. "
             f"Known are {', '.join(_DTYPES)}."
         )
     dtype = dtype_named(_DTYPES[code])
-    if min(shape, default=0) < 0 or last - first != math.prod(shape) * dtype.itemsize:
+    if last - first != math.prod(shape) * dtype.itemsize:
         raise _broken(path, f"{last - first} bytes for {name!r} of shape {shape} and {code}")
-    if first < 0 or start + last > end:
+    if start + last > end:
         raise _broken(path, f"{name!r} at bytes {start + first} to {start + last} of {end}")
     return Variable(name, shape, dtype, Bytes(file, f"{path}: {name}", start + first, dtype))
 
 
 def _broken(path: Path, got: str) -> FileError:
-    return FileError(
-        f"{path}: not a whole .safetensors file; got {got}. "
-        "It may have been cut off while it was copied: take it from its source again."
-    )
+    return FileError(f"{path}: not a whole .safetensors file; got {got}. {CUT}")

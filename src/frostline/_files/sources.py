@@ -9,7 +9,7 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from frostline._arrays.pieces import PIECE, Piece, Shape, pieces
+from frostline._arrays.pieces import Piece, Shape, pieces
 from frostline._errors import FileError
 
 _one_at_a_time = threading.Lock()
@@ -80,29 +80,6 @@ class Bytes:
                 )
             done += read
         return target.view(self._dtype)
-
-
-class Slices:
-    """Entries that the HDF5 library has to find: in chunks, compressed, or never written."""
-
-    piece = PIECE  # a chunk in two pieces is unpacked twice
-
-    def __init__(self, dataset: Any, name: str, dtype: np.dtype) -> None:
-        self._dataset = dataset
-        self._name = name
-        self._dtype = dtype
-
-    def read(self, piece: Piece, buffer: np.ndarray) -> np.ndarray:
-        del buffer
-        try:
-            read = np.asarray(self._dataset[piece.index])
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            raise FileError(
-                f"{self._name}: this weight cannot be read; got {error}. "
-                "Take the file from its source again."
-            ) from None
-        native = read.dtype.newbyteorder("=")
-        return np.ascontiguousarray(read, native).reshape(-1).view(self._dtype)
 
 
 def read_whole(source: Source, shape: Shape, dtype: np.dtype) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from frostline._arrays.plan import Plan, WholePlan
+from frostline._errors import visible
 from frostline._weights.tree import Found
 
 
@@ -37,7 +38,7 @@ class Changes(tuple[Change, ...]):
         if not self:
             return "nothing changed"
         return "\n".join(
-            f"{c.path}: {_entries(c.entries)} changed, {c.frozen:,} of {c.size:,} frozen"
+            f"{visible(c.path)}: {_entries(c.entries)} changed, {c.frozen:,} of {c.size:,} frozen"
             for c in self
         )
 
@@ -102,7 +103,7 @@ def size_of(weight: Found) -> int:
 
 def _trains(named: tuple[State, ...], rest: tuple[int, ...]) -> str:
     lines = [
-        f"{s.path}: {s.trainable if s.on else 0:,} of {s.size:,} entries train"
+        f"{visible(s.path)}: {s.trainable if s.on else 0:,} of {s.size:,} entries train"
         + ("" if s.on else ", trainable=False")
         for s in named
         if s.trainable

@@ -9,7 +9,7 @@ from typing import Any
 
 from frostline import _keras
 from frostline._arrays.naming import kind_of
-from frostline._arrays.plan import Plan, plan_from_config
+from frostline._arrays.plan import Plan, plan_from_config, shape_from
 from frostline._arrays.stored import StoredWeight
 from frostline._errors import RestoreError
 from frostline._weights.routes import Routes, chains
@@ -79,13 +79,19 @@ def find_described(
         if variable is None or kind_of(variable.name) != kind_of(weight["name"]):
             fault = fault or f"no {weight['path']} where it was"
             continue
-        # Unpacked once: a layer looks again each time that a weight is made.
-        plan = plan_from_config(weight["plan"])
-        if tuple(variable.shape) != plan.shape:
-            shapes = f"another shape, {tuple(variable.shape)} and not {plan.shape}"
-            fault = fault or f"{weight['path']} has {shapes}"
-        else:
-            plans.append((variable, plan))
+        try:
+            shape = shape_from(weight["plan"].get("shape"))
+            # No plan is unpacked before its shape is that of the weight.
+            if tuple(variable.shape) == shape:
+                plans.append((variable, plan_from_config(weight["plan"])))
+            else:
+                shapes = f"another shape, {tuple(variable.shape)} and not {shape}"
+                fault = fault or f"{weight['path']} has {shapes}"
+        except ValueError as error:
+            raise RestoreError(
+                f"{weight['path']}: what is frozen of this weight is malformed in the file; got "
+                f"{error}. Take the file from its source again."
+            ) from None
     made = [weight.path for weight in unique(walk(layer))]
     if fault or (paths is not None and len(made) > len(paths)):
         known = _difference(made, paths) if paths_below(layer) or not fault else ""
@@ -124,9 +130,10 @@ def _variable(layer: Layer, weight: StoredWeight, routes: Routes) -> tuple[Any, 
     on_the_way = routes.follow(layer, weight["route"])
     arrived = len(on_the_way) > len(weight["route"])
     own = originals(_keras.own_variables(on_the_way[-1])) if arrived else []
-    if weight["position"] >= len(own):
+    place = weight.get("position", len(own))
+    if place >= len(own):
         return None, all(one.built for one in on_the_way)
-    found = own[weight["position"]]
+    found = own[place]
     elsewhere = found.name != weight["name"] and any(v.name == weight["name"] for v in own)
     return None if elsewhere or _renamed(on_the_way, weight["path"]) else found, True
 

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from frostline import _keras
-from frostline._arrays.stored import CLASS, KEY, VERSION, StoredWeight
+from frostline._arrays.stored import CLASS, KEY, VERSION, StoredFreeze, StoredWeight, stored_freeze
 from frostline._errors import RestoreError
 from frostline._fast.paths import has_fast_path
 from frostline._freezing.awaited import Awaited
@@ -90,13 +90,14 @@ class PartlyFrozen:
         if base is not None:
             layer = base.from_config(config)
         elif described is not None:
-            layer = keras.saving.deserialize_keras_object({**described["layer"], "config": config})
+            freeze = _stored(described, config)
+            layer = keras.saving.deserialize_keras_object({**freeze["layer"], "config": config})
         else:
             raise RestoreError(
                 "frostline: a saved layer lost the description of its freeze; got a config without "
                 f"{KEY!r}. Save the model again with `model.save(...)`."
             )
-        if described is not None and described["weights"]:
+        if described is not None and _stored(described, config)["weights"]:
             if described["version"] not in (1, VERSION):
                 raise RestoreError(
                     f"{layer.name}: saved by another version of frostline; got "
@@ -111,6 +112,17 @@ class PartlyFrozen:
 def _beyond(layer: Any) -> Any:
     """A layer without this mixin, which it may have lost while it waited for another thread."""
     return super(PartlyFrozen, layer) if isinstance(layer, PartlyFrozen) else layer
+
+
+def _stored(described: Any, config: Any) -> StoredFreeze:
+    """What the config of a layer says is frozen in it, which others may have written."""
+    try:
+        return stored_freeze(described)
+    except ValueError as error:
+        raise RestoreError(
+            f"{config.get('name')}: what is frozen in this layer is malformed in the file; got "
+            f"{error}. Take the file from its source again."
+        ) from None
 
 
 class Waiting(PartlyFrozen):

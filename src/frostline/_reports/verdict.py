@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import html
-import re
 
+from frostline import _errors
 from frostline._console import percent
 from frostline._plots import leaks
 from frostline._reports.data import Report
@@ -92,8 +92,7 @@ def visible(text: str) -> str:
     >>> visible("<b>" + chr(0))
     '&lt;b&gt;\\x00'
     """
-    unseen = r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
-    return html.escape(re.sub(unseen, lambda found: rf"\x{ord(found[0]):02x}", text))
+    return html.escape(_errors.visible(text))
 
 
 def path(text: str) -> str:

@@ -1,0 +1,63 @@
+"""Where readers of files meet what others wrote: one kind of error, and JSON within limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from frostline._errors import FileError, FrostlineError
+
+AGAIN = "Take the file from its source again."
+CUT = f"It may have been cut off while it was copied: {AGAIN[0].lower()}{AGAIN[1:]}"
+_ROOM = 48 << 20  # bytes that plain data may take beyond the size of its file
+# About what each sign of JSON stands for, in bytes of Python objects.
+_TAKES = {b"{": 250, b"[": 100, b",": 40, b'"': 25}
+
+
+@contextmanager
+def reading(path: Path | str, fault: str, do: str = AGAIN) -> Iterator[None]:
+    """Turn whatever a library raises while it reads a file into one `FileError`.
+
+    Args:
+        path: The file, and the place in it.
+        fault: What is wrong if that fails.
+        do: What to do then.
+    """
+    try:
+        yield
+    except FrostlineError:
+        raise
+    except Exception as error:  # MemoryError and RecursionError are among them
+        said = (str(error).strip() or "no more memory").split("\n")[0][:300]
+        raise FileError(f"{path}: {fault}; got {type(error).__name__}: {said}. {do}") from None
+
+
+def parsed(text: bytes, room: int, *, strict: bool = False) -> Any:
+    """The data in JSON from a file; `ValueError` where it is none, or would take too much memory.
+
+    Args:
+        text: The JSON.
+        room: Bytes that it may take: the size of the file.
+        strict: Whether a name that is given twice is an error, and so are NaN and infinity.
+    """
+    takes = len(text) + sum(text.count(sign) * size for sign, size in _TAKES.items())
+    if takes > _ROOM + room:
+        raise ValueError(f"{len(text):,} bytes of JSON would take {takes:,} bytes of memory")
+    if strict:
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+    return json.loads(text)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(n for n in names if names.count(n) > 1)[:100]!r} is given twice")
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")

@@ -1,0 +1,395 @@
+"""Reads an HDF5 file in a process of its own: damaged files can crash the HDF5 library.
+
+`hdf5.py` starts this file as a script. It prints one line of JSON, which lists all groups and
+datasets, then answers requests for entries until its standard input ends. It imports nothing of
+this package. Every number in the file is compared with the size of the file before it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # no library is loaded that a file asks for
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import h5py
+import numpy as np
+from h5py import h5a, h5d, h5l, h5o, h5s, h5t, h5z
+
+try:
+    import resource
+except ImportError:  # Windows has no such limits
+    resource = None
+
+DEEPEST = 200  # groups in one another
+LONGEST = 4096  # characters of a place in the file
+RANK = 32
+ROOM = 64 << 20  # bytes that this process may take besides three times a weight
+SMALL = 1 << 16  # bytes of a dataset that nothing was written to
+SECONDS = 3  # for one request, and one more for each 16 MiB
+CUT = "It may have been cut off while it was copied: take it from its source again."
+OWN = b"vars"
+# By how much each filter can shrink data, which bounds what a dataset may claim to hold.
+SHRINKS = {h5z.FILTER_DEFLATE: 1032, h5z.FILTER_SHUFFLE: 1, h5z.FILTER_FLETCHER32: 1, 32000: 90}
+
+
+class Refused(Exception):
+    """The file breaks a rule. The second argument, if any, says what to do."""
+
+
+class Window(io.RawIOBase):
+    """`length` bytes of a file from `start` on, as a file of its own."""
+
+    def __init__(self, file: Any, start: int, length: int) -> None:
+        self._file, self._start, self._length, self._place = file, start, length, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._length}[whence]
+        self._place = max(0, origin + offset)
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        count = max(0, min(len(view), self._length - self._place))
+        self._file.seek(self._start + self._place)
+        read = self._file.readinto(view[:count])
+        self._place += read
+        return read
+
+
+class Listing:
+    """All that is in a file.
+
+    Each object is opened once, so that shared groups and circles end. `seen` holds the addresses of
+    those that were opened, `left` how many characters of names and bytes of data the file can hold.
+    """
+
+    def __init__(self, hdf5: Any, length: int) -> None:
+        self.groups: list[dict[str, Any]] = []
+        self.places: list[bytes] = []
+        self._length = length
+        self._plain = not hdf5.userblock_size
+        self._seen: set[int] = set()
+        self._names = self._bytes = 0
+        self.top = [self._text(name) for name in self._members(hdf5.id, b"")][:3]
+        self._walk(hdf5.id, b"", "", -1, 0)
+
+    def _walk(self, group: Any, place: bytes, path: str, above: int, depth: int) -> None:
+        if depth > DEEPEST:
+            raise Refused(f"groups lie in one another without end; got {self._text(place)[:60]}...")
+        names = self._members(group, place)
+        here = above
+        if OWN in names:
+            own = self._open(group, OWN, place)
+            if isinstance(own, h5py.h5g.GroupID):
+                # Older files of Keras hold no names: the attribute or the class has to do.
+                name = _attribute(own, b"name") or self._text(place.rpartition(b"/")[2])
+                path = (f"{path}/{name}" if path else name) if place else ""
+                self._spend(len(path) + len(place))
+                variables = self._variables(own, place)
+                here = len(self.groups)
+                self.groups.append(
+                    {
+                        "place": self._text(place),
+                        "path": path,
+                        "above": above,
+                        "variables": variables,
+                    }
+                )
+        for name in names:
+            if name != OWN:
+                member = self._open(group, name, place)
+                if isinstance(member, h5py.h5g.GroupID):
+                    inside = place + b"/" + name if place else name
+                    self._walk(member, inside, path, here, depth + 1)
+
+    def _variables(self, group: Any, place: bytes) -> list[dict[str, Any]]:
+        found = []
+        for key in self._members(group, place):
+            dataset = self._open(group, key, place)
+            if not isinstance(dataset, h5d.DatasetID):
+                continue
+            where = (place + b"/" if place else b"") + OWN + b"/" + key
+            try:
+                described = self._dataset(dataset)
+            except Refused as refused:
+                raise Refused(
+                    f"{self._text(where)}: {refused.args[0]}", *refused.args[1:]
+                ) from None
+            if described is not None:
+                found.append({"key": self._text(key), "number": len(self.places), **described})
+                self.places.append(where)
+        return found
+
+    def _members(self, group: Any, place: bytes) -> list[bytes]:
+        """The names in a group, in their order: `dense_2` before `dense_10`."""
+        if not group.get_num_objs():
+            return []
+        names: list[bytes] = []
+        refused: list[Refused] = []
+
+        def take(name: bytes, info: Any) -> bool | None:
+            try:
+                self._take(name, info, place)
+            except Refused as error:  # h5py cannot pass it on
+                refused.append(error)
+                return True
+            names.append(name)
+            return None
+
+        group.links.iterate(take, info=True)
+        if refused:
+            raise refused[0]
+        if len(place) + max(map(len, names)) > LONGEST:
+            raise Refused(f"a name of more than {LONGEST} characters")
+        return sorted(names, key=_natural)
+
+    def _take(self, name: bytes, info: Any, place: bytes) -> None:
+        self._spend(len(name) + 8)
+        if info.type != h5l.TYPE_HARD:
+            raise Refused(
+                "a weight file holds its weights itself; got a link at "
+                f"{self._text(place)}/{self._text(name)}",
+                "Save the weights again with Keras.",
+            )
+
+    def _open(self, group: Any, name: bytes, place: bytes) -> Any:
+        one = h5o.open(group, name)
+        address = h5o.get_info(one).addr
+        if address in self._seen:
+            raise Refused(
+                "groups lie in one another without end, or an object has two names; got "
+                f"{self._text(place)[:60]}/{self._text(name)[:60]}"
+            )
+        self._seen.add(address)
+        return one
+
+    def _spend(self, characters: int) -> None:
+        self._names += characters
+        if self._names > SMALL + 8 * self._length:
+            raise Refused("names that are longer than the file can hold")
+
+    def _dataset(self, dataset: Any) -> dict[str, Any] | None:
+        """What a dataset is: its offset where its bytes lie in the file as they are in memory."""
+        dtype, shape = dataset.dtype, dataset.shape
+        if dtype.kind not in "biufcV":
+            return None
+        named = _attribute(dataset, b"dtype") == "bfloat16"
+        simple = dtype.kind != "V" or (dtype.fields is None and dtype.subdtype is None and named)
+        if not simple or dtype.itemsize > 16 or (named and dtype.itemsize != 2):
+            raise Refused(f"a dtype that is not known here; got {dtype}")
+        if shape is None or len(shape) > RANK:
+            raise Refused(f"an array of no known shape; got {shape}")
+        size = math.prod(shape) * dtype.itemsize
+        offset = self._offset(dataset, dtype, shape, size)
+        native = "bfloat16" if named else dtype.newbyteorder("=").str
+        return {"shape": shape, "dtype": native, "offset": offset}
+
+    def _offset(self, dataset: Any, dtype: Any, shape: tuple[int, ...], size: int) -> int | None:
+        plist = dataset.get_create_plist()
+        layout, held = plist.get_layout(), dataset.get_storage_size()
+        if plist.get_external_count() or layout == h5d.VIRTUAL:
+            raise Refused(
+                "a weight file holds its weights itself; got a dataset that lies in another file",
+                "Save the weights again with Keras.",
+            )
+        self._bytes += held
+        if self._bytes > self._length:
+            raise Refused(
+                f"more data than the file holds; got {held} bytes of it in {self._length}"
+            )
+        shrunk = _chunks(plist, shape, dtype.itemsize) if layout == h5d.CHUNKED else 1
+        if size > max(SMALL, held * shrunk):
+            raise Refused(f"an array of shape {shape}, of which the file holds {held} bytes")
+        plain = layout == h5d.CONTIGUOUS and self._plain
+        offset = dataset.get_offset() if plain else None
+        if offset is None:
+            return None
+        if offset + size > self._length or held != size:
+            raise Refused(
+                f"lies beyond the end of the file; got bytes {offset} to "
+                f"{offset + max(size, held)} of {self._length}"
+            )
+        stored = dataset.get_type()
+        as_is = (
+            stored.get_class() == h5t.OPAQUE
+            if dtype.kind == "V"
+            else dtype.isnative and stored.equal(h5t.py_create(dtype, logical=True))
+        )
+        return offset if as_is else None
+
+    def _text(self, name: bytes) -> str:
+        return name.decode("utf-8", "surrogateescape")
+
+
+def _chunks(plist: Any, shape: tuple[int, ...], itemsize: int) -> int:
+    """How many times smaller than its entries a dataset in chunks may be; 1 without filters."""
+    chunk = plist.get_chunk()
+    larger = any(c > max(n, 1) for c, n in zip(chunk, shape, strict=True))
+    if larger and math.prod(chunk) * itemsize > SMALL:
+        raise Refused(f"chunks that are larger than the array; got {chunk} for shape {shape}")
+    filters = [plist.get_filter(place)[0] for place in range(plist.get_nfilters())]
+    if not set(filters) <= SHRINKS.keys() or len(set(filters)) < len(filters):
+        raise Refused(f"filters that are not read here; got the numbers {filters}")
+    return math.prod(SHRINKS[number] for number in filters)
+
+
+def _natural(name: bytes) -> list[tuple[int, bytes]]:
+    return [
+        (int(part), b"") if part.isdigit() else (-1, part)
+        for part in re.split(rb"(\d{1,18})", name)
+    ]
+
+
+def _attribute(one: Any, name: bytes) -> str | None:
+    """A short text that is an attribute, None where it is something else."""
+    if not h5a.exists(one, name):
+        return None
+    attribute = h5a.open(one, name)
+    kind = attribute.get_type()
+    single = attribute.get_space().get_simple_extent_type() == h5s.SCALAR
+    if not single or kind.get_class() != h5t.STRING or attribute.get_storage_size() > LONGEST:
+        return None
+    value = h5py.AttributeManager(_Owner(one))[name]
+    value = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+    return value if isinstance(value, str) and len(value) <= LONGEST else None
+
+
+class _Owner:
+    """What h5py's reader of attributes asks of an object."""
+
+    def __init__(self, one: Any) -> None:
+        self.id = one
+
+
+class Datasets:
+    """The datasets that are asked for: the last of them stays open, with its chunks."""
+
+    def __init__(self, hdf5: Any, places: list[bytes]) -> None:
+        self._hdf5, self._places = hdf5, places
+        self._open: tuple[int, Any] | None = None
+
+    def get(self, number: int) -> Any:
+        if self._open is None or self._open[0] != number:
+            place = self._places[number]
+            one = h5py.Dataset(h5d.open(self._hdf5.id, place))
+            if one.chunks:
+                # All chunks of the rows that are read together, so that each is unpacked once.
+                whole = [-(-n // c) * c for n, c in zip(one.shape, one.chunks, strict=True)]
+                size = math.prod((one.chunks[0], *whole[1:])) * one.dtype.itemsize
+                size = min(size, 2 * one.nbytes) + (1 << 20)
+                allow(2 * size + one.nbytes)
+                access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+                access.set_chunk_cache(12421, size, 1.0)
+                one = h5py.Dataset(h5d.open(self._hdf5.id, place, access))
+            self._open = number, one
+        return self._open[1]
+
+
+def answers(datasets: Datasets, requests: Any, replies: Any) -> None:
+    """Answer `[number, index, bytes]` until there are no more: entries, or these written."""
+    for line in requests:
+        number, index, count = json.loads(line)
+        dataset = datasets.get(number)
+        spend(dataset.nbytes)
+        native = dataset.dtype.newbyteorder("=")
+        if count is None:
+            at = tuple(slice(*part) if isinstance(part, list) else part for part in index)
+            read = np.ascontiguousarray(np.asarray(dataset[at]), native)
+            replies.write(b"%d\n" % read.nbytes)
+            replies.write(read.reshape(-1).view(np.uint8).data)
+        else:
+            given = requests.read(count)
+            dataset[...] = np.frombuffer(given, native).reshape(dataset.shape)
+            dataset.file.flush()
+            replies.write(b"0\n")
+        replies.flush()
+
+
+def spend(size: int) -> None:
+    """Limit this process to the time that so many bytes take, from now on."""
+    if resource is not None:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        seconds = int(used.ru_utime + used.ru_stime) + SECONDS + (size >> 24)
+        _limit(resource.RLIMIT_CPU, seconds)
+
+
+def allow(more: int) -> None:
+    """Limit this process to the memory that it has, `more` bytes and some room."""
+    if resource is not None and sys.platform == "linux":
+        with open("/proc/self/statm", encoding="ascii") as file:
+            now = int(file.read().split()[0]) * resource.getpagesize()
+        _limit(resource.RLIMIT_AS, now + ROOM + more)
+
+
+def _limit(kind: int, value: int) -> None:
+    assert resource is not None
+    _, hard = resource.getrlimit(kind)
+    with contextlib.suppress(ValueError, OSError):  # a lower limit is there already
+        resource.setrlimit(kind, (value if hard < 0 else min(value, hard), hard))
+
+
+@contextlib.contextmanager
+def opened(path: str, start: int, length: int, mode: str) -> Iterator[Any]:
+    """The HDF5 file in a part of a file; to write, it has to be the whole."""
+    if mode == "r+":
+        with h5py.File(path, "r+") as hdf5:
+            yield hdf5
+        return
+    with open(path, "rb", buffering=0) as file:
+        try:
+            hdf5 = h5py.File(Window(file, start, length), "r")
+        except (OSError, RuntimeError, ValueError) as error:
+            raise Refused(f"its weights are not a whole HDF5 file; got {error}", CUT) from None
+        yield hdf5
+
+
+def main() -> None:
+    """Read which part of which file is asked for, print its listing, and answer requests.
+
+    An error is a line of JSON too, and the last.
+    """
+    requests, replies = sys.stdin.buffer, sys.stdout.buffer
+    asked = requests.readline()
+    if not asked:
+        return
+    path, start, length, mode = json.loads(asked)
+    allow(0)
+    spend(length)
+    try:
+        with opened(path, start, length, mode) as hdf5:
+            listing = Listing(hdf5, length)
+            told = {"groups": listing.groups, "top": listing.top}
+            replies.write(json.dumps(told).encode("ascii") + b"\n")
+            replies.flush()
+            answers(Datasets(hdf5, listing.places), requests, replies)
+    except Refused as refused:
+        replies.write(json.dumps({"refused": refused.args}).encode("ascii") + b"\n")
+    except BrokenPipeError:
+        pass
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"[:300]
+        replies.write(json.dumps({"error": said}).encode("ascii") + b"\n")
+    with contextlib.suppress(BrokenPipeError):
+        replies.flush()
+
+
+if __name__ == "__main__":
+    main()
