@@ -9,14 +9,13 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from frostline._arrays.pieces import shape_from, stretch
 from frostline._arrays.plan import (
     Plan,
     Shape,
     along_from_config,
     packed_mask,
     plan_from_config,
-    shape_from,
-    stretch,
 )
 
 

@@ -1,16 +1,18 @@
-"""A large array in pieces of some megabytes. Pure NumPy."""
+"""Shapes, and a large array in pieces of some megabytes. Pure NumPy."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 PIECE = 1 << 22  # bytes at once, at most
 
 Shape = tuple[int, ...]
+_RANK = 32  # axes of an array in a file; NumPy has 64 at most
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,37 @@ def pieces(shape: Shape, itemsize: int, limit: int = PIECE) -> Iterator[Piece]:
             end = min(row + step, shape[axis])
             index = (*(int(i) for i in place), slice(row, end))
             yield Piece(before + row * inner, before + end * inner, index)
+
+
+def shape_from(given: Any) -> Shape:
+    """A shape in a file; `ValueError` for what is none."""
+    numbers = isinstance(given, list) and all(type(n) is int and 0 <= n < 2**63 for n in given)
+    if not numbers or len(given) > _RANK:
+        raise ValueError(f"no shape: {str(given)[:100]}")
+    return tuple(given)
+
+
+def stretch(along: np.ndarray, inner: int, start: int, stop: int) -> np.ndarray:
+    """Entries `start:stop` in C order of a mask that is the same along all axes but one.
+
+    Args:
+        along: `bool[n]`: the mask along that axis.
+        inner: How many entries in a row have the same position along it.
+        start: The first entry.
+        stop: The entry after the last.
+    """
+    if stop <= start:
+        return np.zeros(0, bool)
+    first, last = start // inner, -(-stop // inner)
+    if first % len(along):
+        along = np.roll(along, -(first % len(along)))
+    # Repeated from its start where the stretch goes round the axis.
+    positions = np.resize(along, last - first)
+    if inner == 1:
+        return positions
+    filled = np.empty((len(positions), inner), bool)
+    filled[...] = positions[:, None]  # `np.repeat` copies byte by byte
+    return filled.reshape(-1)[start - first * inner : stop - first * inner]
 
 
 def _unravel(place: int, shape: Shape) -> tuple[int, ...]:

@@ -31,8 +31,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-Shape = tuple[int, ...]
-_RANK = 32  # axes of an array in a file; NumPy has 64 at most
+from frostline._arrays.pieces import Shape, shape_from, stretch
 
 
 @dataclass(frozen=True)
@@ -249,29 +248,6 @@ class EntriesPlan(_Plan):
         return hash((self.shape, self.trainable.tobytes()))
 
 
-def stretch(along: np.ndarray, inner: int, start: int, stop: int) -> np.ndarray:
-    """Entries `start:stop` in C order of a mask that is the same along all axes but one.
-
-    Args:
-        along: `bool[n]`: the mask along that axis.
-        inner: How many entries in a row have the same position along it.
-        start: The first entry.
-        stop: The entry after the last.
-    """
-    if stop <= start:
-        return np.zeros(0, bool)
-    first, last = start // inner, -(-stop // inner)
-    if first % len(along):
-        along = np.roll(along, -(first % len(along)))
-    # Repeated from its start where the stretch goes round the axis.
-    positions = np.resize(along, last - first)
-    if inner == 1:
-        return positions
-    filled = np.empty((len(positions), inner), bool)
-    filled[...] = positions[:, None]  # `np.repeat` copies byte by byte
-    return filled.reshape(-1)[start - first * inner : stop - first * inner]
-
-
 Plan = WholePlan | AxisPlan | EntriesPlan
 SplitPlan = AxisPlan | EntriesPlan
 
@@ -302,14 +278,6 @@ def plan_from_mask(mask: np.ndarray) -> Plan | None:
         if np.array_equal(along, mask.any(axis=others)):
             return AxisPlan(shape, axis, tuple(np.flatnonzero(~along).tolist()))
     return EntriesPlan(shape, _flat_positions(~mask))
-
-
-def shape_from(given: Any) -> Shape:
-    """A shape in a file; `ValueError` for what is none."""
-    numbers = isinstance(given, list) and all(type(n) is int and 0 <= n < 2**63 for n in given)
-    if not numbers or len(given) > _RANK:
-        raise ValueError(f"no shape: {str(given)[:100]}")
-    return tuple(given)
 
 
 def plan_from_config(config: Mapping[str, Any]) -> Plan:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from frostline._arrays.plan import AxisPlan, EntriesPlan, Plan, WholePlan, shape_from
+from frostline._arrays.pieces import shape_from
+from frostline._arrays.plan import AxisPlan, EntriesPlan, Plan, WholePlan
 from frostline._deltas.delta import SHOWN, Delta
 from frostline._deltas.format import HELD, SUFFIX, VERSION, as_path, tensors_of
 from frostline._deltas.held import HINT, WIDE, DeltaWeight, compact_shape

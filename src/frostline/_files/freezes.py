@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from frostline._arrays.frozen import Frozen, frozen_from_config
-from frostline._arrays.plan import Shape, shape_from
+from frostline._arrays.pieces import Shape, shape_from
 from frostline._arrays.stored import VERSION, StoredWeight, stored_freeze
 from frostline._files.hdf5 import Group, Variable
 from frostline._files.names import Described

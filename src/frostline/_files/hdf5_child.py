@@ -35,6 +35,8 @@ RANK = 32
 ROOM = 64 << 20  # bytes that this process may take besides three times a weight
 SMALL = 1 << 16  # bytes of a dataset that nothing was written to
 SECONDS = 3  # for one request, and one more for each 16 MiB
+ITSELF = "a weight file holds its weights itself; got"
+AGAIN = "Save the weights again with Keras."
 CUT = "It may have been cut off while it was copied: take it from its source again."
 OWN = b"vars"
 # By how much each filter can shrink data, which bounds what a dataset may claim to hold.
@@ -51,18 +53,9 @@ class Window(io.RawIOBase):
     def __init__(self, file: Any, start: int, length: int) -> None:
         self._file, self._start, self._length, self._place = file, start, length, 0
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._length}[whence]
         self._place = max(0, origin + offset)
-        return self._place
-
-    def tell(self) -> int:
         return self._place
 
     def readinto(self, buffer: Any) -> int:
@@ -77,42 +70,36 @@ class Window(io.RawIOBase):
 class Listing:
     """All that is in a file.
 
-    Each object is opened once, so that shared groups and circles end. `seen` holds the addresses of
-    those that were opened, `left` how many characters of names and bytes of data the file can hold.
+    Each object is opened once, so that shared groups and circles end. How many characters of names
+    and bytes of data there may be is bounded by the size of the file.
     """
 
     def __init__(self, hdf5: Any, length: int) -> None:
         self.groups: list[dict[str, Any]] = []
         self.places: list[bytes] = []
-        self._length = length
+        self._length, self._room = length, SMALL + 8 * length
         self._plain = not hdf5.userblock_size
         self._seen: set[int] = set()
         self._names = self._bytes = 0
-        self.top = [self._text(name) for name in self._members(hdf5.id, b"")][:3]
+        self.top = [_text(name) for name in self._members(hdf5.id, b"")][:3]
         self._walk(hdf5.id, b"", "", -1, 0)
 
     def _walk(self, group: Any, place: bytes, path: str, above: int, depth: int) -> None:
         if depth > DEEPEST:
-            raise Refused(f"groups lie in one another without end; got {self._text(place)[:60]}...")
+            raise Refused(f"groups lie in one another without end; got {_text(place)[:60]}...")
         names = self._members(group, place)
         here = above
         if OWN in names:
             own = self._open(group, OWN, place)
             if isinstance(own, h5py.h5g.GroupID):
                 # Older files of Keras hold no names: the attribute or the class has to do.
-                name = _attribute(own, b"name") or self._text(place.rpartition(b"/")[2])
+                name = _attribute(own, b"name") or _text(place.rpartition(b"/")[2])
                 path = (f"{path}/{name}" if path else name) if place else ""
                 self._spend(len(path) + len(place))
                 variables = self._variables(own, place)
                 here = len(self.groups)
-                self.groups.append(
-                    {
-                        "place": self._text(place),
-                        "path": path,
-                        "above": above,
-                        "variables": variables,
-                    }
-                )
+                told = {"place": _text(place), "path": path, "above": above}
+                self.groups.append({**told, "variables": variables})
         for name in names:
             if name != OWN:
                 member = self._open(group, name, place)
@@ -130,11 +117,10 @@ class Listing:
             try:
                 described = self._dataset(dataset)
             except Refused as refused:
-                raise Refused(
-                    f"{self._text(where)}: {refused.args[0]}", *refused.args[1:]
-                ) from None
+                rule, *do = refused.args
+                raise Refused(f"{_text(where)}: {rule}", *do) from None
             if described is not None:
-                found.append({"key": self._text(key), "number": len(self.places), **described})
+                found.append({"key": _text(key), "number": len(self.places), **described})
                 self.places.append(where)
         return found
 
@@ -142,33 +128,21 @@ class Listing:
         """The names in a group, in their order: `dense_2` before `dense_10`."""
         if not group.get_num_objs():
             return []
-        names: list[bytes] = []
-        refused: list[Refused] = []
+        found: list[tuple[bytes, int]] = []
 
         def take(name: bytes, info: Any) -> bool | None:
-            try:
-                self._take(name, info, place)
-            except Refused as error:  # h5py cannot pass it on
-                refused.append(error)
-                return True
-            names.append(name)
-            return None
+            found.append((name, info.type))
+            self._names += len(name) + 8
+            return self._names > self._room or None  # an exception here h5py could not pass on
 
         group.links.iterate(take, info=True)
-        if refused:
-            raise refused[0]
-        if len(place) + max(map(len, names)) > LONGEST:
-            raise Refused(f"a name of more than {LONGEST} characters")
-        return sorted(names, key=_natural)
-
-    def _take(self, name: bytes, info: Any, place: bytes) -> None:
-        self._spend(len(name) + 8)
-        if info.type != h5l.TYPE_HARD:
-            raise Refused(
-                "a weight file holds its weights itself; got a link at "
-                f"{self._text(place)}/{self._text(name)}",
-                "Save the weights again with Keras.",
-            )
+        self._spend(0)
+        for name, kind in found:
+            if len(place) + len(name) > LONGEST:
+                raise Refused(f"a name of more than {LONGEST} characters")
+            if kind != h5l.TYPE_HARD:
+                raise Refused(f"{ITSELF} a link at {_text(place)}/{_text(name)}", AGAIN)
+        return sorted((name for name, _ in found), key=_natural)
 
     def _open(self, group: Any, name: bytes, place: bytes) -> Any:
         one = h5o.open(group, name)
@@ -176,14 +150,14 @@ class Listing:
         if address in self._seen:
             raise Refused(
                 "groups lie in one another without end, or an object has two names; got "
-                f"{self._text(place)[:60]}/{self._text(name)[:60]}"
+                f"{_text(place)[:60]}/{_text(name)[:60]}"
             )
         self._seen.add(address)
         return one
 
     def _spend(self, characters: int) -> None:
         self._names += characters
-        if self._names > SMALL + 8 * self._length:
+        if self._names > self._room:
             raise Refused("names that are longer than the file can hold")
 
     def _dataset(self, dataset: Any) -> dict[str, Any] | None:
@@ -206,10 +180,7 @@ class Listing:
         plist = dataset.get_create_plist()
         layout, held = plist.get_layout(), dataset.get_storage_size()
         if plist.get_external_count() or layout == h5d.VIRTUAL:
-            raise Refused(
-                "a weight file holds its weights itself; got a dataset that lies in another file",
-                "Save the weights again with Keras.",
-            )
+            raise Refused(f"{ITSELF} a dataset that lies in another file", AGAIN)
         self._bytes += held
         if self._bytes > self._length:
             raise Refused(
@@ -235,9 +206,6 @@ class Listing:
         )
         return offset if as_is else None
 
-    def _text(self, name: bytes) -> str:
-        return name.decode("utf-8", "surrogateescape")
-
 
 def _chunks(plist: Any, shape: tuple[int, ...], itemsize: int) -> int:
     """How many times smaller than its entries a dataset in chunks may be; 1 without filters."""
@@ -249,6 +217,10 @@ def _chunks(plist: Any, shape: tuple[int, ...], itemsize: int) -> int:
     if not set(filters) <= SHRINKS.keys() or len(set(filters)) < len(filters):
         raise Refused(f"filters that are not read here; got the numbers {filters}")
     return math.prod(SHRINKS[number] for number in filters)
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
 
 
 def _natural(name: bytes) -> list[tuple[int, bytes]]:
@@ -267,16 +239,10 @@ def _attribute(one: Any, name: bytes) -> str | None:
     single = attribute.get_space().get_simple_extent_type() == h5s.SCALAR
     if not single or kind.get_class() != h5t.STRING or attribute.get_storage_size() > LONGEST:
         return None
-    value = h5py.AttributeManager(_Owner(one))[name]
-    value = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+    owner = h5py.Group if isinstance(one, h5py.h5g.GroupID) else h5py.Dataset
+    value = owner(one).attrs[name.decode()]
+    value = _text(value) if isinstance(value, bytes) else value
     return value if isinstance(value, str) and len(value) <= LONGEST else None
-
-
-class _Owner:
-    """What h5py's reader of attributes asks of an object."""
-
-    def __init__(self, one: Any) -> None:
-        self.id = one
 
 
 class Datasets:
@@ -349,23 +315,17 @@ def _limit(kind: int, value: int) -> None:
 @contextlib.contextmanager
 def opened(path: str, start: int, length: int, mode: str) -> Iterator[Any]:
     """The HDF5 file in a part of a file; to write, it has to be the whole."""
-    if mode == "r+":
-        with h5py.File(path, "r+") as hdf5:
-            yield hdf5
-        return
     with open(path, "rb", buffering=0) as file:
         try:
-            hdf5 = h5py.File(Window(file, start, length), "r")
+            hdf5 = h5py.File(path if mode == "r+" else Window(file, start, length), mode)
         except (OSError, RuntimeError, ValueError) as error:
             raise Refused(f"its weights are not a whole HDF5 file; got {error}", CUT) from None
-        yield hdf5
+        with hdf5:
+            yield hdf5
 
 
 def main() -> None:
-    """Read which part of which file is asked for, print its listing, and answer requests.
-
-    An error is a line of JSON too, and the last.
-    """
+    """Read what file is asked for, print its listing or an error, and answer requests."""
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
     asked = requests.readline()
     if not asked:
@@ -380,15 +340,12 @@ def main() -> None:
             replies.write(json.dumps(told).encode("ascii") + b"\n")
             replies.flush()
             answers(Datasets(hdf5, listing.places), requests, replies)
-    except Refused as refused:
-        replies.write(json.dumps({"refused": refused.args}).encode("ascii") + b"\n")
-    except BrokenPipeError:
-        pass
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"[:300]
-        replies.write(json.dumps({"error": said}).encode("ascii") + b"\n")
-    with contextlib.suppress(BrokenPipeError):
-        replies.flush()
+        said: Any = {"error": f"{type(error).__name__}: {error}"[:300]}
+        said = {"refused": error.args} if isinstance(error, Refused) else said
+        with contextlib.suppress(BrokenPipeError):
+            replies.write(json.dumps(said).encode("ascii") + b"\n")
+            replies.flush()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 from typing import IO, Any
 
-from frostline._arrays.plan import shape_from
+from frostline._arrays.pieces import shape_from
 from frostline._errors import FileError
 from frostline._files.boundary import CUT, parsed, reading
 from frostline._files.hdf5 import Variable

@@ -9,7 +9,8 @@ from typing import Any
 
 from frostline import _keras
 from frostline._arrays.naming import kind_of
-from frostline._arrays.plan import Plan, plan_from_config, shape_from
+from frostline._arrays.pieces import shape_from
+from frostline._arrays.plan import Plan, plan_from_config
 from frostline._arrays.stored import StoredWeight
 from frostline._errors import RestoreError
 from frostline._weights.routes import Routes, chains
