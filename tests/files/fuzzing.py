@@ -19,9 +19,7 @@ import re
 import resource
 import signal
 import struct
-import subprocess
 import sys
-import time
 import traceback
 import zipfile
 import zlib
@@ -406,46 +404,6 @@ def _hashed(header, described, rest: bytes) -> str:
     return hash_of(weights, described["frostline"])
 
 
-class Forked:
-    """Stands for `subprocess.Popen`: HDF5 is read in a fork, which need not import anything."""
-
-    def __init__(self, command, **streams) -> None:
-        from frostline._files import hdf5_child
-
-        del command, streams
-        ask, mine = os.pipe(), os.pipe()
-        self.pid = os.fork()
-        if not self.pid:
-            try:
-                os.dup2(ask[0], 0)
-                os.dup2(mine[1], 1)
-                for end in (*ask, *mine):
-                    os.close(end)
-                sys.stdin, sys.stdout = os.fdopen(0, "r"), os.fdopen(1, "w")
-                hdf5_child.main()
-            finally:
-                os._exit(0)
-        os.close(ask[0])
-        os.close(mine[1])
-        self.stdin, self.stdout = os.fdopen(ask[1], "wb"), os.fdopen(mine[0], "rb")
-        self._status: int | None = None
-
-    def wait(self, timeout=None):
-        end = time.monotonic() + (timeout or SECONDS)
-        while self._status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self._status = os.waitstatus_to_exitcode(status)
-            elif time.monotonic() > end:
-                raise subprocess.TimeoutExpired("fork", timeout or SECONDS)
-            else:
-                time.sleep(0.0005)
-        return self._status
-
-    def kill(self):
-        os.kill(self.pid, signal.SIGKILL)
-
-
 def sparing(child: Any) -> type:
     """The class of the process that reads HDF5, started for bytes that were not read before."""
     from frostline import _errors as errors
@@ -572,12 +530,12 @@ def main(folder: pathlib.Path, first: int, count: int) -> int:
     sys.argv[0] = "frostline"  # so that no Keras is imported
     import warnings
 
+    from frostline._cli.ahead import Forked
     from frostline._files import hdf5
 
     warnings.simplefilter("ignore")
     hdf5.Child = sparing(hdf5.Child)  # type: ignore[misc]
-    forking: Any = type("Forking", (), {**vars(subprocess), "Popen": Forked})
-    hdf5.subprocess = forking
+    hdf5.start = Forked  # type: ignore[assignment]
     mutants = Mutants(folder)
     work = folder / f"work-{first}"
     work.mkdir(exist_ok=True)

@@ -28,6 +28,7 @@ INVARIANTS = {
     18: "a model that is copied is inside the larger one, and its masks say where",
     19: "changes of several threads come one after another, and what reads meanwhile sees all",
     20: "a file is the old one or the whole new one, and a killed process leaves nothing for long",
+    21: "a file from a stranger is read, or refused with an error of ours",
 }
 
 

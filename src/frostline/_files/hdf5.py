@@ -108,13 +108,13 @@ class Child:
         ahead: Processes that were started before they were needed.
     """
 
-    ahead: ClassVar[list[subprocess.Popen[bytes]]] = []
+    ahead: ClassVar[list[Any]] = []
 
     def __init__(self, path: Path, window: Window, mode: str = "r") -> None:
         self._path = path
         self._lock = threading.Lock()
         with reading(path, "no process to read it in", "Run Python as a program of its own."):
-            self._process = self.ahead.pop() if self.ahead else start()
+            self._process: Any = self.ahead.pop() if self.ahead else start()
         self._requests: Any = self._process.stdin
         self._replies: Any = self._process.stdout
         self._send([str(window.path), window.start, window.length, mode])
