@@ -14,6 +14,7 @@ from frostline._arrays.frozen import Frozen
 from frostline._catalogue import stock_named
 from frostline._errors import FileError, ReportError
 from frostline._files import ModelFile, Stored
+from frostline._files.boundary import reading
 from frostline._files.compare import Comparison, See
 from frostline._plots import (
     Arrangement,
@@ -78,7 +79,8 @@ class Pictures:
     @contextmanager
     def watch(self, weight: Stored, frozen: Frozen | None) -> Iterator[See]:
         """Look at a weight while it is compared."""
-        subject = subject_in_file(weight, frozen)
+        with reading(self._name, f"{weight.path} cannot be drawn"):
+            subject = subject_in_file(weight, frozen)
         seen = [(Comparing(subject, subject.grid(pixels)), take) for pixels, take in self._takers]
 
         def see(start: int, before: np.ndarray, after: np.ndarray) -> None:

@@ -163,9 +163,9 @@ def rewrite(
 
     with state_left_out() if drop_optimizer else nullcontext():
         loaded = _load(model)
-    kept = None if drop_optimizer else Kept(model, loaded)
     verb = freeze if freezing else unfreeze
     with reading(model, "its model cannot be changed", _OWN), warnings.catch_warnings():
+        kept = None if drop_optimizer else Kept(model, loaded)
         # In a program a warning, here a slip of the pen.
         warnings.simplefilter("error", EmptySelectionWarning)
         try:

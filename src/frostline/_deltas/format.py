@@ -21,6 +21,7 @@ from frostline._arrays.plan import AxisPlan, EntriesPlan, WholePlan
 from frostline._deltas.held import DeltaWeight
 from frostline._errors import FileError, TargetError
 from frostline._files import safetensors
+from frostline._files.boundary import reading
 from frostline._writing import check_target, replacing
 
 SUFFIX = ".safetensors"
@@ -46,7 +47,8 @@ def write(path: Path, weights: Sequence[DeltaWeight], version: str, fingerprint:
         name: np.ascontiguousarray(tensor).reshape(tensor.shape)
         for name, tensor in tensors_of(weights).items()
     }
-    written = save(tensors, metadata={safetensors.DELTA: described})
+    with reading(path, "a weight has a dtype that no .safetensors file holds", "Leave it out."):
+        written = save(tensors, metadata={safetensors.DELTA: described})
     with replacing(path) as unfinished:
         unfinished.write_bytes(written)
 
