@@ -173,9 +173,9 @@ class Mutants:
     def freeze(self):
         """Something in what is frozen is another thing."""
         config = json.loads(self.parts["config.json"])
-        freezes = list(_freezes(config))
+        found = list(freezes(config))
         for _ in range(self.random.choice([1, 1, 2, 4])):
-            own = self.random.choice(freezes)
+            own = self.random.choice(found)
             what = self.random.choice(["freeze", "weights", "plan", "plan", "mask"])
             weights = own.get("weights")
             weight = weights[0] if isinstance(weights, list) and weights else None
@@ -368,13 +368,14 @@ class Mutants:
         return bytes(spoiled)
 
 
-def _freezes(config):
+def freezes(config):
+    """What is frozen in the layers of a config, each to be changed in place."""
     if isinstance(config, dict):
         if isinstance(config.get("frostline"), dict):
             yield config["frostline"]
         config = list(config.values())
     for part in config if isinstance(config, list) else ():
-        yield from _freezes(part)
+        yield from freezes(part)
 
 
 def _split(data: bytes) -> tuple[bytes, bytes]:

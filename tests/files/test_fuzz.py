@@ -2,13 +2,19 @@
 
 import json
 import pathlib
+import random
 import subprocess
 import sys
+import warnings
+import zipfile
 from collections import Counter
 
+import keras
 import pytest
 
+import frostline as fl
 from files import fuzzing
+from model_files import with_config
 
 pytestmark = pytest.mark.once
 
@@ -46,14 +52,70 @@ def test_a_number_always_makes_the_same_mutant(good):
     assert len({data for _, data in made}) == 30
 
 
-def test_mutants_are_read_or_refused(good):
-    counts = fuzz(good, 0, 2000)
+@pytest.mark.parametrize("part", range(2))
+def test_mutants_are_read_or_refused(part, good):
+    counts = fuzz(good, 1000 * part, 1000)
     # The mutants reach what they are to test: each kind is refused sometimes.
     assert {name.split()[0] for name in counts if name.endswith("refused")} == {
         *("zip_fields", "zip_members", "config", "freeze", "hdf5", "hdf5_objects"),
         *("header", "delta", "any_bytes"),
     }
     assert sum(n for name, n in counts.items() if name.endswith("read")) > 100
+
+
+def forged(good, number, path):
+    """A file whose freeze is a mutant, and all that Keras reads by itself is as it was."""
+    mutants = fuzzing.Mutants(good)
+    mutants.random = random.Random(number)
+    path.write_bytes(mutants.freeze()[1])
+    with zipfile.ZipFile(good / "model.keras") as archive:
+        whole = json.loads(archive.read("config.json"))
+
+    def restore(config):
+        for kept, layer in zip(layers(whole), layers(config), strict=True):
+            freeze = layer["config"].get("frostline")
+            if isinstance(freeze, dict) and isinstance(freeze.get("layer"), dict):
+                freeze["layer"] = kept["config"]["frostline"]["layer"]
+            kept["config"]["frostline"] = freeze
+        config.clear()
+        config.update(whole)
+
+    return with_config(path, restore, path.with_name("restored.keras"))
+
+
+def layers(config):
+    """The configs of the layers that a freeze is in."""
+    names = {"first", "second", "third", "last"}
+    return [one for one in config["config"]["layers"] if one["config"].get("name") in names]
+
+
+def loaded(good, number, folder):
+    """Whether a model with a mutant for a freeze can be loaded."""
+    try:
+        path = forged(good, number, folder / "mutant.keras")
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return False  # not that config any more, which is for Keras to say
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            keras.saving.load_model(path)
+        except fl.FrostlineError:
+            return False
+        except Exception as error:
+            raise AssertionError(f"mutant {number}: {error!r}") from error
+    return True
+
+
+def test_a_malformed_freeze_is_an_error_of_ours_when_keras_loads_it(good, tmp_path):
+    counts = Counter(loaded(good, number, tmp_path) for number in range(60))
+    assert counts[False] > 20
+    assert counts[True]
+
+
+@pytest.mark.full
+def test_many_malformed_freezes(good, tmp_path):
+    for number in range(1000, 4000):
+        loaded(good, number, tmp_path)
 
 
 @pytest.mark.full

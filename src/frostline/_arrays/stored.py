@@ -78,8 +78,9 @@ def stored_freeze(given: Any) -> StoredFreeze:
         if place in seen:
             raise ValueError(f"{weight['path']} is given twice")
         seen.add(place)
-    _check_texts(given.get("paths") or [], "paths")
-    optimizers = given.get("optimizers") or {}
+    if given.get("paths") is not None:
+        _check_texts(given["paths"], "paths")
+    optimizers = given.get("optimizers", {})
     if not isinstance(optimizers, dict):
         raise ValueError(f"optimizers={str(optimizers)[:100]}")
     for name, one in optimizers.items():
