@@ -197,9 +197,12 @@ def test_a_part_that_is_given_twice(good, tmp_path):
     refused(tmp_path / "bad.keras", "more than once")
 
 
-def edited(good, out, text):
+def edited(good, out, text, method=zipfile.ZIP_DEFLATED):
     """The good archive, the text of its config changed."""
-    with zipfile.ZipFile(good / "model.keras") as archive, zipfile.ZipFile(out, "w", 8) as other:
+    with (
+        zipfile.ZipFile(good / "model.keras") as archive,
+        zipfile.ZipFile(out, "w", method) as other,
+    ):
         for name in archive.namelist():
             data = archive.read(name)
             other.writestr(name, text(data.decode()).encode() if name == "config.json" else data)
@@ -211,6 +214,7 @@ CONFIGS = {
     "no end": lambda text: text[:-5],
     "long number": lambda text: '{"a": ' + "9" * 5000 + ", " + text[1:],
     "many lists": lambda text: '{"a": [' + "[]," * 2_000_000 + "0], " + text[1:],
+    "long text": lambda text: '{"a": "' + "x" * (60 << 20) + '", ' + text[1:],
     "spaces": lambda text: text + " " * (120 << 20),
     "long paths": lambda text: (
         '{"a": '
@@ -509,6 +513,7 @@ def bombs(good, folder):
     yield "verify", changed(nothing_written)(folder / "nothing.weights.h5"), 1
     yield "verify", changed(packed)(folder / "packed.weights.h5"), 0
     yield "inspect", edited(good, folder / "spaces.keras", CONFIGS["spaces"]), 2
+    yield "inspect", edited(good, folder / "text.keras", CONFIGS["long text"], 0), 2
     yield "inspect", edited(good, folder / "lists.keras", CONFIGS["many lists"]), 2
     lists = folder / "lists.safetensors"
     lists.write_bytes(tensors(HEADERS["many"]))

@@ -42,7 +42,8 @@ def read(path: Any) -> Delta:
                 f"{path}: not a delta; got a {SUFFIX} file whose metadata tell of none. "
                 "Make one with `fl.extract_delta(model).save(path)`."
             )
-        description = parsed(described.encode(), file.seek(0, 2), strict=True)
+        size = sum(math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in held)
+        description = parsed(described.encode(), size, strict=True)
         version = description["version"]
         if type(version) is not int or version not in (1, VERSION):
             raise FileError(

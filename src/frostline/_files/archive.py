@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from frostline._errors import FileError
-from frostline._files.boundary import AGAIN, CUT, parsed, reading
+from frostline._files.boundary import AGAIN, CUT, check_room, parsed, reading
 
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
@@ -22,7 +22,6 @@ BLOCK = 1 << 20
 _LOCAL_HEADER = 30  # bytes before the name of a member
 _LOCAL_SIGN = b"PK\x03\x04"
 _DIRECTORY = 1 << 20  # bytes of names and places of members
-_CONFIG = 64 << 20  # bytes of a config beyond the size of its file
 _PACKED = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}  # by how much each can shrink data
 
 
@@ -94,10 +93,9 @@ def read_config(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
     """The config of the model, as plain data."""
     info = archive.getinfo(CONFIG)
     with reading(path, f"{CONFIG} cannot be read"):
-        room = archive.start_dir
-        if info.file_size > _CONFIG + room:
-            raise ValueError(f"{info.file_size} bytes of config in {room}")
-        config = parsed(_bytes_of(archive, info), room)
+        weights = min(archive.getinfo(WEIGHTS).file_size, archive.start_dir)
+        check_room(info.file_size, weights)
+        config = parsed(_bytes_of(archive, info), weights)
     if not isinstance(config, dict):
         raise FileError(
             f"{path}: {CONFIG} is not the config of a model; got {type(config).__name__}. "

@@ -12,9 +12,9 @@ from frostline._errors import FileError, FrostlineError
 
 AGAIN = "Take the file from its source again."
 CUT = f"It may have been cut off while it was copied: {AGAIN[0].lower()}{AGAIN[1:]}"
-_ROOM = 48 << 20  # bytes that plain data may take beyond the size of its file
+_ROOM = 48 << 20  # bytes that plain data may take beyond what the weights beside it do
 # About what each sign of JSON stands for, in bytes of Python objects.
-_TAKES = {b"{": 250, b"[": 100, b",": 40, b'"': 25}
+_TAKES = {b"{": 184, b"[": 64, b",": 32, b":": 20, b'"': 12}
 
 
 @contextmanager
@@ -35,17 +35,29 @@ def reading(path: Path | str, fault: str, do: str = AGAIN) -> Iterator[None]:
         raise FileError(f"{path}: {fault}; got {type(error).__name__}: {said}. {do}") from None
 
 
-def parsed(text: bytes, room: int, *, strict: bool = False) -> Any:
+def check_room(length: int, weights: int, objects: int = 0) -> None:
+    """Raise `ValueError` where JSON would take too much memory, as bytes, as text and as objects.
+
+    Args:
+        length: Bytes of the JSON.
+        weights: Bytes of the weights in the same file. A layer may have few of them.
+        objects: Bytes of the objects in it.
+    """
+    takes = 2 * length + objects
+    if takes > _ROOM + 4 * weights:
+        raise ValueError(f"{length:,} bytes of JSON would take {takes:,} bytes of memory")
+
+
+def parsed(text: bytes, weights: int, *, strict: bool = False) -> Any:
     """The data in JSON from a file; `ValueError` where it is none, or would take too much memory.
 
     Args:
         text: The JSON.
-        room: Bytes that it may take: the size of the file.
+        weights: Bytes of the weights in the same file.
         strict: Whether a name that is given twice is an error, and so are NaN and infinity.
     """
-    takes = len(text) + sum(text.count(sign) * size for sign, size in _TAKES.items())
-    if takes > _ROOM + room:
-        raise ValueError(f"{len(text):,} bytes of JSON would take {takes:,} bytes of memory")
+    objects = sum(text.count(sign) * size for sign, size in _TAKES.items())
+    check_room(len(text), weights, objects)
     if strict:
         return json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
     return json.loads(text)

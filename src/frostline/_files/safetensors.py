@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from frostline._arrays.pieces import shape_from
 from frostline._errors import FileError
-from frostline._files.boundary import CUT, parsed, reading
+from frostline._files.boundary import CUT, check_room, parsed, reading
 from frostline._files.hdf5 import Variable
 from frostline._files.sources import Bytes, dtype_named
 
@@ -61,7 +61,9 @@ def _header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
     if not 2 <= length <= min(_LONGEST, end - 8):
         raise _broken(path, f"a header of {length} bytes in a file of {end}")
     with reading(path, "not a whole .safetensors file: a header that is not JSON", CUT):
-        header = parsed(file.read(length), end, strict=True)
+        rest = end - 8 - length
+        check_room(length, rest)
+        header = parsed(file.read(length), rest, strict=True)
     if not isinstance(header, dict):
         raise _broken(path, f"a header that is a {type(header).__name__}")
     return header, 8 + length, end
