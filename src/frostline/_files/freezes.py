@@ -31,10 +31,9 @@ def place(layers: list[Described], groups: list[Group]) -> Placed:
     """Find the variable of each weight of which a config says that something is frozen."""
     placed = Placed()
     by_path: dict[str, list[Group]] = {}
-    by_name: dict[str, list[Group]] = {}
+    by_ending: dict[int, dict[str, list[Group]]] = {}
     for group in groups:
         by_path.setdefault(group.path if group.place else "", []).append(group)
-        by_name.setdefault(group.path.rpartition("/")[2], []).append(group)
     for layer in layers:
         if layer.freeze is None:
             continue
@@ -53,8 +52,7 @@ def place(layers: list[Described], groups: list[Group]) -> Placed:
             if not any(group.variables for group in owners):
                 # A layer that is used in two models is in the file once, below the first of them.
                 tail = f"/{layer.path.rpartition('/')[2]}/{weight['path']}".rpartition("/")[0]
-                alike = by_name.get(tail.rpartition("/")[2], [])
-                owners = [group for group in alike if f"/{group.path}".endswith(tail)]
+                owners = _ending(tail, groups, by_ending)
             try:
                 _place(path, weight, owners, placed)
             except ValueError as error:
@@ -62,6 +60,20 @@ def place(layers: list[Described], groups: list[Group]) -> Placed:
                     f"{path}: what is frozen of it is malformed; got {str(error)[:300]}"
                 )
     return placed
+
+
+def _ending(
+    tail: str, groups: list[Group], known: dict[int, dict[str, list[Group]]]
+) -> list[Group]:
+    """The groups whose path ends in some names; each number of names is looked for once."""
+    count = tail.count("/")
+    if count not in known:
+        known[count] = {}
+        for group in groups:
+            names = group.path.split("/")
+            if len(names) >= count:
+                known[count].setdefault("/".join(names[-count:]), []).append(group)
+    return known[count].get(tail[1:], [])
 
 
 def _place(path: str, weight: StoredWeight, owners: list[Group], placed: Placed) -> None:
