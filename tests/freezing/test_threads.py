@@ -309,6 +309,18 @@ def broken(made):
         raise KeyboardInterrupt
 
 
+def test_a_weight_whose_value_a_step_has_taken_is_refused(monkeypatch):
+    made = model()
+    before = read(made)
+    # As JAX does for the length of `predict`.
+    monkeypatch.setattr(change.backend, "is_alive", lambda variable: False)
+    with pytest.raises(fl.UnsupportedError, match="a/kernel: a compiled step has taken its value"):
+        fl.freeze(made, "a/kernel", fl.at[0])
+    monkeypatch.undo()
+    assert not fl.is_frozen(made.layers[0].kernel)
+    assert_same(read(made), before)
+
+
 def test_a_selection_may_change_a_model_itself():
     made, other = model(), model()
 

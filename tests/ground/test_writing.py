@@ -12,6 +12,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -32,7 +33,8 @@ SOURCE = str(Path(fl.__file__).parent)
 def writer(target, *pause):
     """A process that writes whole files to a path until it is killed."""
     command = [sys.executable, str(ROOT / "tests" / "writer.py"), SOURCE, str(target), *pause]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
+        process: Any = started
         try:
             yield process
         finally:
