@@ -158,9 +158,9 @@ class Mutants:
                     method = 8
                 if change == "name":
                     name = self.random.choice(["../" + name, "\x1b[2J", "a" * 3000, "/" + name])
-                archive.writestr(name, data, method)
+                archive.writestr(zipfile.ZipInfo(name), data, method)
                 if change == "twice":
-                    archive.writestr(name + "?", data, method)
+                    archive.writestr(zipfile.ZipInfo(name + "?"), data, method)
         data = buffer.getvalue()
         return "model.keras", data.replace(b"json?", b"json").replace(b".h5?", b".h5")
 
@@ -306,7 +306,9 @@ class Mutants:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for name, data in self.parts.items():
-                archive.writestr(name, self._text(config) if name == "config.json" else data)
+                archive.writestr(
+                    zipfile.ZipInfo(name), self._text(config) if name == "config.json" else data
+                )
         return "model.keras", buffer.getvalue()
 
     def _text(self, data) -> bytes:

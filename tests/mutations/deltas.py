@@ -143,8 +143,8 @@ MUTATIONS = [
         name="entries beside a block are looked for in the whole axis",
         invariant=12,
         file="_arrays/places.py",
-        old="rest = own.shape[own.axis] - len(own.trainable)",
-        new="rest = own.shape[own.axis]",
+        old="rest = own.shape[own.axis] if own.keeps_length else len(own.frozen)",
+        new="rest = own.shape[own.axis] if own.keeps_length else own.shape[own.axis]",
         tests=("weights/test_entries.py::test_entries_are_those_of_the_whole_weight",),
     ),
 ]

@@ -75,8 +75,8 @@ MUTATIONS = [
         name="rows of a table looked up where they lay before",
         invariant=8,
         file="_fast/embedding.py",
-        old='    if plan.kind == "block":\n',
-        new='    if plan.kind == "positions":\n',
+        old="    if not plan.keeps_length:\n",
+        new="    if plan.keeps_length:\n",
         tests=("fast/test_fast.py::test_ids_that_count_from_the_end_find_their_rows",),
     ),
 ]

@@ -174,7 +174,7 @@ MUTATIONS = [
         name="a restore leaves what is frozen",
         invariant=3,
         file="_weights/values.py",
-        old="    parts.frozen.assign(backend.from_numpy(frozen))\n",
+        old="    parts.frozen.assign(backend.from_numpy(frozen, parts.frozen))\n",
         new="    del frozen\n",
         tests=("weights/test_snapshots.py::test_every_bit_comes_back_and_the_freeze_stays",),
     ),

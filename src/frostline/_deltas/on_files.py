@@ -208,11 +208,11 @@ def _unpacked(path: Path, unfinished: Path) -> Iterator[Path]:
         open_archive(path, file) as archive,
         hidden(unfinished.parent, ".h5") as weights,
     ):
-        with reading(path, f"{WEIGHTS} cannot be unpacked"):
+        with reading(path, f"{WEIGHTS} cannot be unpacked", writes=True):
             unpack(archive, archive.getinfo(WEIGHTS), weights)
         yield weights
         with (
-            reading(path, "its parts cannot be copied"),
+            reading(path, "its parts cannot be copied", writes=True),
             zipfile.ZipFile(unfinished, "w") as packed,
         ):
             for info in archive.infolist():

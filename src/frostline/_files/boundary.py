@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,25 +13,31 @@ from frostline._errors import FileError, FrostlineError
 
 AGAIN = "Take the file from its source again."
 CUT = f"It may have been cut off while it was copied: {AGAIN[0].lower()}{AGAIN[1:]}"
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS)
 _ROOM = 48 << 20  # bytes that plain data may take beyond what the weights beside it do
 # About what each sign of JSON stands for, in bytes of Python objects.
 _TAKES = {b"{": 184, b"[": 64, b",": 32, b":": 20, b'"': 12}
 
 
 @contextmanager
-def reading(path: Path | str, fault: str, do: str = AGAIN) -> Iterator[None]:
+def reading(
+    path: Path | str, fault: str, do: str = AGAIN, *, writes: bool = False
+) -> Iterator[None]:
     """Turn whatever a library raises while it reads a file into one `FileError`.
 
     Args:
         path: The file, and the place in it.
         fault: What is wrong if that fails.
         do: What to do then.
+        writes: Whether what is read is written elsewhere, of whose errors the writer tells.
     """
     try:
         yield
     except FrostlineError:
         raise
     except Exception as error:  # MemoryError and RecursionError are among them
+        if writes and isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise
         said = (str(error).strip() or "no more memory").split("\n")[0][:300]
         raise FileError(f"{path}: {fault}; got {type(error).__name__}: {said}. {do}") from None
 
