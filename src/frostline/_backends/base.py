@@ -31,6 +31,9 @@ class Backend(Arithmetic):
     function_kinds: tuple[type, ...] = ()
     """The classes of compiled functions that keep the variables they were traced with."""
 
+    engine_errors: tuple[type[Exception], ...] = ()
+    """The errors of the framework's own engine, such as one of processes that do not answer."""
+
     view_mixin: type = object
     """A class that a full-shape view inherits from, before the variable class of Keras."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -18,6 +20,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from frostline import _keras
 from frostline._arrays.places import index_of
 from frostline._arrays.plan import EntriesPlan, Plan, SplitPlan
+from frostline._backends import jax_moves as moves
 from frostline._backends.arithmetic import Merge
 from frostline._backends.base import Backend
 from frostline._backends.jax_processes import Region, agreed, gathered, local, scattered, spans
@@ -47,7 +50,16 @@ class JaxBackend(Backend):
     def layout_with_axes(self, layout: Any, axes: list[Any]) -> Any:
         if isinstance(layout, NamedSharding):
             return NamedSharding(layout.mesh, PartitionSpec(*axes))
+        if any(isinstance(names, tuple) for names in axes):  # which a layout of Keras cannot have
+            return NamedSharding(layout.device_mesh.backend_mesh, PartitionSpec(*axes))
         return super().layout_with_axes(layout, axes)
+
+    def creating(self, variable: Any) -> AbstractContextManager[Any]:
+        # A weight that was made before there was a distribution is none of its: Keras would give
+        # what takes its place a layout for another shape, by its path.
+        if getattr(variable, "_layout", None) is None and keras.distribution.distribution():
+            return _undistributed()
+        return contextlib.nullcontext()
 
     def remember(self, frozen: Any, value: Any) -> None:
         frozen._frostline_seen = weakref.ref(value)
@@ -93,7 +105,7 @@ class JaxBackend(Backend):
         if getattr(tensor, "is_fully_addressable", True):
             return super().to_numpy(tensor, of)
         if spans(tensor):
-            return gathered(_bits(tensor), of).view(tensor.dtype)
+            return gathered(moves.bits(tensor), of).view(tensor.dtype)
         return local(tensor)[0]
 
     def local(self, tensor: Any) -> tuple[np.ndarray, tuple[Region, ...] | None]:
@@ -108,9 +120,9 @@ class JaxBackend(Backend):
     # On a CPU a copy by NumPy costs as much as one by XLA, and has nothing to compile.
     def read_at(self, variable: Any, positions: np.ndarray, axis: int | None) -> np.ndarray:
         value = _keras.storage(variable)
-        if _on_cpu(value) and value.is_fully_addressable:
+        if moves.on_cpu(value) and value.is_fully_addressable:
             return super().read_at(variable, positions, axis)
-        read = _bits(value)[index_of(value.shape, positions, axis)]
+        read = moves.bits(value)[index_of(value.shape, positions, axis)]
         return self.to_numpy(read, variable.path).view(value.dtype)
 
     def write_at(
@@ -119,9 +131,9 @@ class JaxBackend(Backend):
         # Always a copy: handing the old memory on, `donate_argnums`, would take it from whoever
         # else holds the array, and from the variable if an interrupt comes before it has the new.
         value = _keras.storage(variable)
-        if _on_cpu(value) and value.is_fully_addressable:
+        if moves.on_cpu(value) and value.is_fully_addressable:
             return super().write_at(variable, positions, axis, values)
-        bits = _bits(value)
+        bits = moves.bits(value)
         given = np.ascontiguousarray(values).view(bits.dtype)
         at = bits.at[index_of(value.shape, positions, axis)]
         new = at.set(given, unique_indices=True, mode="promise_in_bounds")
@@ -130,37 +142,13 @@ class JaxBackend(Backend):
     def join(self, pieces: Sequence[Any], axis: int) -> Any:
         if any(isinstance(piece, Tracer) for piece in pieces):
             return super().join(pieces, axis)
-        return jnp.concatenate(list(map(_bits, pieces)), axis).view(pieces[0].dtype)
+        return moves.join(pieces, axis)
 
     def put(self, base: Any, plan: SplitPlan, rows: Any) -> Any:
-        index = _stored_index(plan)
-        if _on_host(base) and _on_host(rows):
-            whole = np.array(base)
-            whole[index] = rows
-            return _as_array(whole, base)
-        if isinstance(base, Tracer) or isinstance(rows, Tracer):
-            return _set(base, index, rows)
-        # Left to itself, XLA may share the result among the devices in a way that JAX has no name
-        # for, and that is an error.
-        put = jax.jit(_set, out_shardings=_sharding_for(base, rows))
-        return put(_bits(base), index, _bits(rows)).view(base.dtype)
+        return moves.put(base, plan, rows)
 
     def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
-        index = _stored_index(plan)
-        if _on_host(tensor):
-            array = np.asarray(tensor)
-            several = len(index) > 1
-            taken = array[index] if several else np.take(array, plan.positions, axis)
-            return _as_array(taken, tensor)
-        if isinstance(tensor, Tracer):
-            return _get(tensor, index, axis)
-        sharding = tensor.sharding
-        if isinstance(sharding, NamedSharding):
-            axes = [*sharding.spec, *[None] * (tensor.ndim - len(sharding.spec))]
-            axes[axis : axis + len(index)] = [None]
-            sharding = NamedSharding(sharding.mesh, PartitionSpec(*axes))
-        get = jax.jit(_get, static_argnums=2, out_shardings=sharding)
-        return get(_bits(tensor), index, axis).view(tensor.dtype)
+        return moves.take(tensor, plan, axis)
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return jax.jit(function, donate_argnums=0)
@@ -200,7 +188,7 @@ class JaxBackend(Backend):
         # A weight for each share of the batch, on the devices that have it: the gradient of each
         # is there, and what is added up over the devices is that of the entries that train.
         plan, like = parts.plan, parts.frozen._layout
-        shares, batch = self._shares(x)
+        shares, batch = self._shares(x, like)
         axes = self.layout_axes(like, len(plan.shape)) or []
         each = keras.distribution.distribute_tensor(
             jnp.zeros((shares, *plan.shape), trainable.dtype),
@@ -208,7 +196,7 @@ class JaxBackend(Backend):
         )
         at = each.at[(slice(None), *plan.coordinates)]
         whole = at.set(trainable, unique_indices=True, mode="promise_in_bounds")
-        rows = jnp.reshape(x, (shares, -1, *x.shape[1:]))
+        rows = jnp.reshape(x, (shares, x.shape[0] // shares, *x.shape[1:]))
         rows = keras.distribution.distribute_tensor(
             rows, self.layout_with_axes(like, [batch, *[None] * (rows.ndim - 1)])
         )
@@ -216,22 +204,24 @@ class JaxBackend(Backend):
         return jnp.reshape(y, (x.shape[0], *y.shape[2:]))
 
     def adds_gradients(self, parts: Any, x: Any) -> bool:
-        shares, batch = self._shares(x)
         layout = getattr(parts.frozen, "_layout", None)
         axes = self.layout_axes(layout, len(parts.plan.shape))
+        shares, batch = self._shares(x, layout)
         # A weight that the same devices share has its gradient scattered among them.
         if shares == 1 or axes is None:
             return False
         return not any(batch in (axis if isinstance(axis, tuple) else (axis,)) for axis in axes)
 
-    def _shares(self, x: Any) -> tuple[int, Any]:
-        """Among how many devices a batch is divided evenly, and the name of their mesh axis."""
+    def _shares(self, x: Any, like: Any) -> tuple[int, Any]:
+        """Among how many devices of a layout a batch is divided evenly, and their mesh axis."""
         distribution = keras.distribution.distribution()
-        if distribution is None or not isinstance(x.shape[0], int):
+        if distribution is None or like is None or not isinstance(x.shape[0], int):
             return 1, None
         layout = distribution.get_data_layout(x.shape)
         batch = (self.layout_axes(layout, len(x.shape)) or [None])[0]
-        shares = self.mesh_sizes(layout)[batch] if isinstance(batch, str) else 1
+        if not isinstance(batch, str) or _mesh(layout) != _mesh(like):
+            return 1, None
+        shares = self.mesh_sizes(layout)[batch]
         return (shares, batch) if x.shape[0] % shares == 0 else (1, None)
 
     def _put_together(self, parts: Any, merge: Merge, trainable: Any, frozen: Any) -> Any:
@@ -276,62 +266,18 @@ class JaxBackend(Backend):
         return run(x, self.read(parts.trainable), self.read(parts.frozen))
 
 
-def _on_cpu(value: Any) -> bool:
-    return all(device.platform == "cpu" for device in value.devices())
-
-
-def _on_host(value: Any) -> bool:
-    """Whether NumPy can move the entries of a value: XLA compiles for each new number of them."""
-    concrete = isinstance(value, jax.Array) and not isinstance(value, Tracer)
-    return concrete and len(value.devices()) == 1 and _on_cpu(value)
-
-
-_EACH_ONCE: dict[str, Any] = {
-    # Without these promises the gradient finds out by itself which of several updates of an entry
-    # was the last, in memory of the size of the whole weight.
-    "unique_indices": True,
-    "indices_are_sorted": True,
-    "mode": "promise_in_bounds",
-}
-
-
-def _set(base: Any, index: Any, rows: Any) -> Any:
-    return base.at[index].set(rows, **_EACH_ONCE)
-
-
-def _sharding_for(base: Any, rows: Any) -> Any:
-    """The sharding of `base`; of one that was just made, on one device, one like that of `rows`."""
-    if base.committed or not isinstance(rows.sharding, NamedSharding):
-        return base.sharding
-    everywhere = NamedSharding(rows.sharding.mesh, PartitionSpec())
-    if rows.ndim != base.ndim:
-        return everywhere
+@contextlib.contextmanager
+def _undistributed() -> Iterator[None]:
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
     try:
-        rows.sharding.shard_shape(base.shape)
-    except ValueError:  # its axes do not divide evenly
-        return everywhere
-    return rows.sharding
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
 
 
-def _get(tensor: Any, index: Any, axis: int) -> Any:
-    return tensor.at[(slice(None),) * axis + index].get(**_EACH_ONCE)
-
-
-def _stored_index(plan: SplitPlan) -> tuple[np.ndarray, ...]:
-    """Where what trains lies in a weight, from the divided axis on."""
-    # To flatten what several devices share would gather it on each.
-    if isinstance(plan, EntriesPlan) and plan.sharded:
-        return plan.coordinates
-    return (plan.positions,)
-
-
-def _as_array(moved: np.ndarray, source: jax.Array) -> jax.Array:
-    return jax.device_put(moved, source.sharding if source.committed else None, may_alias=False)
-
-
-def _bits(value: Any) -> Any:
-    # Of numbers of 16 bits XLA may make others of 32 on the way, and one NaN of all.
-    return value.view(f"uint{8 * value.dtype.itemsize}") if value.dtype.itemsize < 4 else value
+def _mesh(layout: Any) -> Any:
+    return layout.mesh if isinstance(layout, NamedSharding) else layout.device_mesh.backend_mesh
 
 
 def _is_shared(variable: Any) -> bool:

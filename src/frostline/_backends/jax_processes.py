@@ -31,6 +31,8 @@ def spans(value: Any) -> bool:
 
 def local(value: Any) -> tuple[np.ndarray, tuple[Region, ...]]:
     """The shards that this process holds, in an array of the whole shape, and where they are."""
+    if value.is_fully_replicated:  # a new one may lie in memory that no shard tells of
+        return np.asarray(value), (tuple(slice(0, n) for n in value.shape),)
     whole = np.zeros(value.shape, value.dtype)
     regions = {str(shard.index): shard for shard in value.addressable_shards}
     for shard in regions.values():

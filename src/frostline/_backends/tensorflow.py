@@ -70,6 +70,7 @@ class TensorFlowBackend(Backend):
     """Variables that take the place of another must be where its strategy puts them."""
 
     divides_convolutions = True
+    engine_errors = (tf.errors.OpError,)
     function_kinds = (tf.types.experimental.PolymorphicFunction,)
     view_mixin = _View
 

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from frostline import _keras
+from frostline._backends.current import backend
 from frostline._errors import UnsupportedError
 
 KNOWN = "_frostline_known"
@@ -69,7 +70,7 @@ def _copied(optimizer: Any) -> Any:
             del config["inner_optimizer"]
             return type(optimizer)(copy_of(optimizer.inner_optimizer), **config)
         return type(optimizer).from_config(config)
-    except UnsupportedError:
+    except (UnsupportedError, *backend.engine_errors):
         raise
     except Exception as error:
         raise UnsupportedError(

@@ -150,3 +150,45 @@ for where, warned in ((fl.at[:, 1:], False), (fl.at[:, ::2], False), (fl.at[0, 0
     )
     assert [re.match(wanted, one) is not None for one in said] == [True] * warned, said
     fl.unfreeze(wide)
+
+# Single entries of a weight that both axes of the mesh divide.
+for trains in (8, 9, 12, 400):
+    both = layers.Dense(32, name="both")
+    both.build((None, 32))
+    fl.freeze(both, "kernel", np.arange(1024).reshape(32, 32) >= trains)
+    assert fl.frozen_mask(both.kernel).sum() == 1024 - trains
+
+# A weight that was made without a distribution has nothing to do with one that is set later, and a
+# batch on another mesh than that of a weight is none of its.
+keras.distribution.set_distribution(None)
+alone = make()
+alone.fit(np.zeros((8, 8), "int32"), np.zeros((8, 4)), verbose=0)
+keras.distribution.set_distribution(
+    keras.distribution.ModelParallel(layout_map=layout_map, batch_dim_name="batch")
+)
+meshed = make()
+for freeze in FREEZES[:2]:
+    for model in (alone, meshed):
+        fl.freeze(model, freeze)
+        fl.unfreeze(model, "*/kernel", fl.at[:3])
+    assert all(v.value.sharding.num_devices == 1 for v in alone.variables)
+fl.freeze(meshed, "single/kernel", lambda kernel: kernel > 0)
+other = keras.distribution.DeviceMesh((8,), ["data"], devices)
+keras.distribution.set_distribution(keras.distribution.DataParallel(device_mesh=other))
+x = jax.numpy.ones((8, 32))
+jax.grad(lambda x: meshed.get_layer("single")(x).sum())(x)
+
+# A derivative by an input that is an array of NumPy.
+keras.distribution.set_distribution(None)
+layer = layers.Dense(32)
+layer.build((None, 16))
+fl.freeze(layer, "kernel", fl.at[::2])
+rest = [variable.value for variable in layer.non_trainable_variables]
+
+
+def squares(trainable, x):
+    return (layer.stateless_call(trainable, rest, x)[0] ** 2).sum()
+
+
+given = [variable.value for variable in layer.trainable_variables]
+jax.grad(squares, argnums=(0, 1))(given, np.ones((64, 16), "float32"))

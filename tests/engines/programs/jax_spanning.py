@@ -43,6 +43,16 @@ def plain_keras():
         refused(lambda: model.save_weights(f"{folder}/model.weights.h5"))
 
 
+def before_the_first_step():
+    """A weight that each device has whole is made in memory that no shard tells of."""
+    model, _ = build()
+    assert fl.snapshot(model)["h/bias"].tolist() == [0] * 8
+    fl.freeze(model, "h/bias", lambda bias: bias == 0)
+    data = np.ones((4, 4)), np.ones((4, 8))
+    model.fit(*data, verbose=0, callbacks=[fl.callbacks.FreezeAudit()])
+    assert fl.snapshot(model)["h/bias"].tolist() == [0] * 8
+
+
 def every_bit():
     """NaNs with a payload, which a collective of XLA may round: whole weights, and some entries."""
     model, layer = build("bfloat16")
@@ -114,6 +124,7 @@ if __name__ == "__main__":
     world.join()
     world.distribute("model 1")
     plain_keras()
+    before_the_first_step()
     every_bit()
     audited()
     unlike()
