@@ -20,7 +20,7 @@ def measured(rows: Iterable[Row]) -> list[str]:
     lines = []
     for engine, cases in engines.items():
         told = any(row.temporaries is not None for row in cases)
-        heads = ["", "trains", "holds", "model", "least", "temporaries", "exchanges", "model"]
+        heads = ["", "trains", "holds", "formula", "least", "temporaries", "exchanges", "formula"]
         if not told:
             heads.remove("temporaries")
         lines += [
