@@ -25,9 +25,6 @@ class Backend(Arithmetic):
     native_optimizer_kinds: tuple[type, ...] = ()
     """The classes of the framework's own optimizers, where these hold variables."""
 
-    wrapper_kinds: tuple[type, ...] = ()
-    """The classes of modules around a model that reduce its gradients over processes."""
-
     function_kinds: tuple[type, ...] = ()
     """The classes of compiled functions that keep the variables they were traced with."""
 
@@ -91,6 +88,10 @@ class Backend(Arithmetic):
         """Those of all `living` objects that hold the storage of a variable: class, path."""
         del variables, living
         return []
+
+    def wrapper_kinds(self) -> tuple[type, ...]:
+        """The classes of modules around a model that reduce its gradients over processes."""
+        return ()
 
     def wrappers(self, living: Iterable[Any]) -> list[Wrapper]:
         """Those of all `living` objects that train a model in several processes."""

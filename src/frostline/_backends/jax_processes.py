@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax._src import distributed  # it has no public name for this; Orbax takes it from here too
 from jax.core import Tracer
 from jax.experimental import multihost_utils
 
@@ -79,6 +78,10 @@ def agreed(of: str, change: int) -> None:
 
 
 def _meet(of: str, rule: str) -> None:
+    # JAX has no public barrier with a time limit. Orbax takes it from here too. Late: only several
+    # processes need it, and the test of a process that asks alone tells the day that it moves.
+    from jax._src import distributed
+
     client: Any = distributed.global_state.client
     try:
         client.wait_at_barrier("frostline", PATIENCE * 1000)

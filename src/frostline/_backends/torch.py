@@ -35,7 +35,6 @@ class TorchBackend(Backend):
 
     merges_in_place = True
     native_optimizer_kinds = torch_engines.OPTIMIZERS
-    wrapper_kinds = torch_engines.WRAPPERS
 
     def seed(self, number: int) -> None:
         super().seed(number)
@@ -105,6 +104,9 @@ class TorchBackend(Backend):
             parameters = layer._modules.get("_torch_params")
             if parameters is not None and variable.path in parameters:
                 del parameters[variable.path]
+
+    def wrapper_kinds(self) -> tuple[type, ...]:
+        return torch_engines.wrapper_kinds()
 
     def native_optimizers(
         self, variables: Iterable[Any], living: Iterable[Any]

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Iterable
 from typing import Any
 
 import keras
 import torch
-from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 from torch.nn.parallel import DistributedDataParallel
 
 from frostline import _keras
 from frostline._backends.found import Wrapper
 
 OPTIMIZERS = (torch.optim.Optimizer,)
-WRAPPERS = (DistributedDataParallel, FullyShardedDataParallel, FSDPModule)
 
 # For each DistributedDataParallel and each of its parameters, by its id, whether it averages the
 # gradient of that. No public list tells; it is so for what trained when the module was made. That
 # is what the first change of the parameter finds.
 _reduced: weakref.WeakKeyDictionary[Any, dict[int, bool]] = weakref.WeakKeyDictionary()
+
+
+def wrapper_kinds() -> tuple[type, ...]:
+    """The classes of modules around a model, as far as they are imported."""
+    # To import it takes most of a second, and there is no such module before somebody has.
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    names = ("FullyShardedDataParallel", "FSDPModule")
+    return (DistributedDataParallel, *(vars(fsdp)[name] for name in names if fsdp is not None))
 
 
 def native_optimizers(variables: Iterable[Any], living: Iterable[Any]) -> list[tuple[str, str]]:
@@ -38,14 +45,14 @@ def native_optimizers(variables: Iterable[Any], living: Iterable[Any]) -> list[t
 
 def wrappers(living: Iterable[Any]) -> list[Wrapper]:
     """The modules among `living` objects that train a model in several processes."""
-    found = []
+    found, kinds = [], wrapper_kinds()
     for one in living:
-        kind = next((kind for kind in WRAPPERS if issubclass(type(one), kind)), None)
+        kind = next((kind for kind in kinds if issubclass(type(one), kind)), None)
         if kind is DistributedDataParallel:
             # One whose constructor failed may live on in a traceback.
             found += [_reducing(one)] if "reducer" in vars(one) else []
         elif kind is not None:
-            name = "fully_shard" if kind is FSDPModule else kind.__name__
+            name = "fully_shard" if kind.__name__ == "FSDPModule" else kind.__name__
             inside = (m for m in one.modules() if issubclass(type(m), keras.layers.Layer))
             found += [_sharding(layer, name) for layer in inside]
     return found

@@ -104,7 +104,7 @@ def _living() -> list[Any]:
         keras.layers.Layer,
         keras.optimizers.Optimizer,
         *backend.native_optimizer_kinds,
-        *backend.wrapper_kinds,
+        *backend.wrapper_kinds(),
         *backend.function_kinds,
     )
 
