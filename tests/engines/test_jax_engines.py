@@ -20,7 +20,12 @@ def test_eight_devices_train_as_one_does(how, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "how", ["data", "model 1", pytest.param("model 2", marks=pytest.mark.full)]
+    "how",
+    [
+        pytest.param("data", marks=pytest.mark.full),
+        "model 1",
+        pytest.param("model 2", marks=pytest.mark.full),
+    ],
 )
 def test_two_processes_train_as_one_device_does(how, tmp_path):
     for printed in run_together("jax_training", 2, tmp_path, how, folder=tmp_path, **TWO):

@@ -141,6 +141,7 @@ def test_servers(one_device, folder):
     assert kernel / 10 < pushed_frozen < kernel / 10 + overhead  # the gradient of what trains
 
 
+@pytest.mark.full
 def test_fit_goes_on_after_a_kill(tmp_path):
     with started("tf_mirrored", 1, "resume", tmp_path, 0.1, folder=tmp_path) as processes:
         processes.wait_for(0, "step 10\n")

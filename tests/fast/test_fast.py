@@ -9,7 +9,7 @@ import frostline as fl
 from frostline._arrays.plan import EntriesPlan
 from frostline._backends.current import backend
 from frostline._fast.paths import FAST_PATHS, generic, has_fast_path
-from frostline._weights.view import View, plan_of
+from frostline._weights.view import plan_of
 from helpers import (
     array,
     assert_same_bits,
@@ -233,7 +233,7 @@ TAKEN = [
 def test_a_fast_path_does_not_put_the_weight_together(name, which, axis, monkeypatch):
     layer, x, _ = built(name)
     fl.freeze(layer, divisible(layer, axis), some(axis, which))
-    monkeypatch.setattr(View, "_merged", _never)
+    monkeypatch.setattr(view, "_merged", _never)
     array(layer(x))
 
 
@@ -275,7 +275,7 @@ def test_a_subclass_keeps_its_own_call(kind, monkeypatch):
     np.testing.assert_allclose(array(layer(x)), before, rtol=1e-5, atol=1e-6)
     assert_equal_paths(layer, x, np.ones((4, 6), "float32"))
     if kind is Doubled:
-        monkeypatch.setattr(View, "_merged", _never)
+        monkeypatch.setattr(view, "_merged", _never)
         array(layer(x))
 
 

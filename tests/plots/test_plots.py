@@ -583,7 +583,7 @@ def test_an_array_that_is_the_memory_of_the_weight(monkeypatch):
     layer = dense()
     before = fl.snapshot(layer)
     arrays = {array.shape: array for array in before.values()}
-    monkeypatch.setattr(backend, "to_numpy", lambda tensor: arrays[tuple(tensor.shape)])
+    monkeypatch.setattr(backend, "to_numpy", lambda tensor, of: arrays[tuple(tensor.shape)])
     with pytest.raises(fl.PlotError, match="kernel: this array is the memory of the weight itself"):
         fl.plot_drift(before, layer)
 
