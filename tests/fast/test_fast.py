@@ -9,6 +9,7 @@ import frostline as fl
 from frostline._arrays.plan import EntriesPlan
 from frostline._backends.current import backend
 from frostline._fast.paths import FAST_PATHS, generic, has_fast_path
+from frostline._weights import view
 from frostline._weights.view import plan_of
 from helpers import (
     array,
