@@ -82,7 +82,7 @@ def test_a_weight_whose_columns_lie_together_in_memory(flat):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_on_an_accelerator_jax_moves_bits_too(dtype, monkeypatch):
     if keras.backend.backend() == "jax":
-        monkeypatch.setattr("frostline._backends.jax._on_cpu", lambda value: False)
+        monkeypatch.setattr("frostline._backends.jax_moves.on_cpu", lambda value: False)
     layer = holder((6, 4), dtype)
     plan, new = plan_of(MASKS["entries"]((6, 4))), random_bits((6, 4), dtype)
     backend.write_at(layer.w, plan.positions, None, take(plan, new))
