@@ -459,8 +459,11 @@ def test_names_that_would_break_a_page(opened, tmp_path):
     before = fl.snapshot(layer)
     layer.all[0].assign(np.ones((2, 2)))
     with opened(fl.report(layer, before, path=tmp_path / "a <b> report.html")) as page:
-        shown = [name.replace("\x00", "\\x00").replace("\x07", "\\x07") for name in HOSTILE]
-        # The text as it is, save for how white space is trimmed.
+        shown = list(HOSTILE)
+        for sign in "\x00\x07\u2028\u202e":
+            escaped = sign.encode("unicode_escape").decode()
+            shown = [name.replace(sign, escaped) for name in shown]
+        # Otherwise the text as it is, save for how white space is trimmed.
         assert names(page) == [name.strip() for name in shown]
         assert page.title().startswith("<i>model: ")
         assert page.locator("h1").inner_text() == "<i>model"
