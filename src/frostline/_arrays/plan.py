@@ -154,7 +154,7 @@ class AxisPlan(_Plan):
         return stretch(self._along, math.prod(self.shape[self.axis + 1 :]), start, stop)
 
     def to_config(self) -> dict[str, Any]:
-        blocks = [[r[0], r[-1] + 1] for r in _consecutive(np.asarray(self.trainable))]
+        blocks = [[r[0], r[-1] + 1] for r in consecutive(np.asarray(self.trainable))]
         return {
             "kind": "axis",
             "shape": list(self.shape),
@@ -342,5 +342,6 @@ def _flat_positions(mask: np.ndarray) -> np.ndarray:
     return np.flatnonzero(mask).astype(np.int32 if mask.size < 2**31 else np.int64)
 
 
-def _consecutive(positions: np.ndarray) -> list[np.ndarray]:
+def consecutive(positions: np.ndarray) -> list[np.ndarray]:
+    """Sorted, unique positions as blocks without gaps."""
     return np.split(positions, np.flatnonzero(np.diff(positions) > 1) + 1)

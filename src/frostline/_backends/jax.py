@@ -48,10 +48,10 @@ class JaxBackend(Backend):
         return super().mesh_sizes(layout)
 
     def layout_with_axes(self, layout: Any, axes: list[Any]) -> Any:
-        if isinstance(layout, NamedSharding):
-            return NamedSharding(layout.mesh, PartitionSpec(*axes))
-        if any(isinstance(names, tuple) for names in axes):  # which a layout of Keras cannot have
-            return NamedSharding(layout.device_mesh.backend_mesh, PartitionSpec(*axes))
+        # A layout of Keras has one name for each axis.
+        several = any(isinstance(names, tuple) for names in axes)
+        if several or isinstance(layout, NamedSharding):
+            return NamedSharding(_mesh(layout), PartitionSpec(*axes))
         return super().layout_with_axes(layout, axes)
 
     def creating(self, variable: Any) -> AbstractContextManager[Any]:
@@ -81,7 +81,7 @@ class JaxBackend(Backend):
         stale = False
         for variable, plan, parts in divided:
             shapes = tuple(tuple(part.shape) for part in parts)
-            told = hash((plan.kind, getattr(plan, "axis", None), _bytes(plan.trainable)))
+            told = hash(_told(plan))
             known = variable.__dict__.setdefault("_frostline_divided", {})
             stale |= known.setdefault(shapes, told) != told
             known[shapes] = told
@@ -286,8 +286,4 @@ def _is_shared(variable: Any) -> bool:
 
 def _told(plan: Plan | None) -> bytes:
     kind, axis = getattr(plan, "kind", None), getattr(plan, "axis", None)
-    return f"{kind} {axis} ".encode() + _bytes(getattr(plan, "trainable", ()))
-
-
-def _bytes(positions: Any) -> bytes:
-    return np.asarray(positions).tobytes()
+    return f"{kind} {axis} ".encode() + np.asarray(getattr(plan, "trainable", ())).tobytes()

@@ -31,8 +31,8 @@ def put(base: Any, plan: SplitPlan, rows: Any) -> Any:
         return _set(base, index, rows)
     # Left to itself, XLA may share the result among the devices in a way that JAX has no name
     # for, and that is an error.
-    put = jax.jit(_set, out_shardings=_sharding_for(base, rows))
-    return put(bits(base), index, bits(rows)).view(base.dtype)
+    moved = jax.jit(_set, out_shardings=_sharding_for(base, rows))
+    return moved(bits(base), index, bits(rows)).view(base.dtype)
 
 
 def take(tensor: Any, plan: SplitPlan, axis: int) -> Any:

@@ -30,7 +30,7 @@ def spans(value: Any) -> bool:
 
 def local(value: Any) -> tuple[np.ndarray, tuple[Region, ...]]:
     """The shards that this process holds, in an array of the whole shape, and where they are."""
-    if value.is_fully_replicated:  # a new one may lie in memory that no shard tells of
+    if value.is_fully_replicated:  # JAX cannot list the shards of a new one
         return np.asarray(value), (tuple(slice(0, n) for n in value.shape),)
     whole = np.zeros(value.shape, value.dtype)
     regions = {str(shard.index): shard for shard in value.addressable_shards}
@@ -72,8 +72,8 @@ def agreed(of: str, change: int) -> None:
     if len(set(every)) > 1:
         raise ProcessError(
             f"{of}: the processes that hold the weight do not freeze the same entries; got "
-            f"{len(set(every))} different calls in {len(every)} processes. Pass the same in each: "
-            "give the random numbers of a callable a seed, `np.random.default_rng(0)`."
+            f"{len(set(every))} different calls in {len(every)} processes. Pass the same "
+            "entries in each; seed a callable that draws, `np.random.default_rng(0)`."
         )
 
 

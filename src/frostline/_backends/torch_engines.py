@@ -24,7 +24,7 @@ _reduced: weakref.WeakKeyDictionary[Any, dict[int, bool]] = weakref.WeakKeyDicti
 
 def wrapper_kinds() -> tuple[type, ...]:
     """The classes of modules around a model, as far as they are imported."""
-    # To import it takes most of a second, and there is no such module before somebody has.
+    # Not every build of PyTorch has it, and nobody has such a module before it is imported.
     fsdp = sys.modules.get("torch.distributed.fsdp")
     names = ("FullyShardedDataParallel", "FSDPModule")
     return (DistributedDataParallel, *(vars(fsdp)[name] for name in names if fsdp is not None))

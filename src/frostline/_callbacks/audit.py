@@ -240,10 +240,12 @@ def _frozen_values(variable: Any, plan: Plan) -> tuple[np.ndarray, Held]:
 
 def _unlike_copy(variable: Any) -> tuple[tuple[int, ...], Any, Any] | None:
     """The same for the first frozen entry whose copies on two devices differ."""
-    plan, first = plan_of(variable), None
+    copies, plan = read_copies(variable), plan_of(variable)
     assert plan is not None
-    for other in read_copies(variable):
-        first = other if first is None else first
+    first = next(copies, None)
+    if first is None:
+        return None
+    for other in copies:
         differs = differ(first, other)
         if differs.any() and (differs := differs & plan.mask()).any():
             place = tuple(int(n) for n in np.argwhere(differs)[0])

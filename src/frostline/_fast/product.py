@@ -24,7 +24,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from frostline._arrays.plan import AxisPlan, EntriesPlan, Run, SplitPlan
+from frostline._arrays.plan import AxisPlan, Run, SplitPlan
 from frostline._backends.current import backend
 from frostline._weights.parts import Parts
 from frostline._weights.split import is_block, merge_stored, put_along, slice_along
@@ -173,7 +173,7 @@ def forced_generic() -> bool:
 
 def multiply(product: Product, x: Any, parts: Parts[Any]) -> Any:
     """The product with a partly frozen weight, in the form that suits its plan."""
-    if product.splits and not isinstance(parts.plan, EntriesPlan) and not parts.plan.keeps_length:
+    if product.splits and isinstance(parts.plan, AxisPlan) and not parts.plan.keeps_length:
         return _split_product(
             product, parts.plan.runs, x, backend.read(parts.trainable), backend.read(parts.frozen)
         )

@@ -86,26 +86,26 @@ class PartlyFrozen:
         """Make the layer of the inner class; each weight is frozen as soon as it exists."""
         config = dict(config)
         described = config.pop(KEY, None)
+        freeze = None if described is None else _stored(described, config)
         base = getattr(cls, "_frostline_base", None)
         if base is not None:
             layer = base.from_config(config)
-        elif described is not None:
-            freeze = _stored(described, config)
+        elif freeze is not None:
             layer = keras.saving.deserialize_keras_object({**freeze["layer"], "config": config})
         else:
             raise RestoreError(
                 "frostline: a saved layer lost the description of its freeze; got a config without "
                 f"{KEY!r}. Save the model again with `model.save(...)`."
             )
-        if described is not None and _stored(described, config)["weights"]:
-            if described["version"] not in (1, VERSION):
+        if freeze is not None and freeze["weights"]:
+            if freeze["version"] not in (1, VERSION):
                 raise RestoreError(
                     f"{layer.name}: saved by another version of frostline; got "
-                    f"version={described['version']!r} (this one reads {VERSION}). "
+                    f"version={freeze['version']!r} (this one reads {VERSION}). "
                     "Upgrade frostline, then load the file again."
                 )
-            expect_optimizers(layer, described.get("optimizers"))
-            _freeze_when_made(layer, described["weights"], described.get("paths"))
+            expect_optimizers(layer, freeze.get("optimizers"))
+            _freeze_when_made(layer, freeze["weights"], freeze.get("paths"))
         return layer
 
 

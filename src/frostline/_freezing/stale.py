@@ -30,17 +30,17 @@ _PLAIN = (types.FunctionType, types.MethodType, types.CellType, tuple, functools
 
 @dataclass(frozen=True)
 class Stale:
-    """A function that a change makes stale.
+    """A function, or a module around a model, that a change leaves behind.
 
     Attributes:
-        function: A weak reference to it: whether it is still there is asked after the change.
+        thing: A weak reference to it: whether it is still there is asked again.
         name: What its author calls it.
         path: The first weight that it is wrong about.
         effect: What it does wrong.
         count: How many weights it is wrong about.
     """
 
-    function: weakref.ref[Any]
+    thing: weakref.ref[Any]
     name: str
     path: str
     effect: str
@@ -66,15 +66,15 @@ def stale_functions(changes: Sequence[PlanChange], living: Sequence[Any]) -> lis
     for traced, effects in wrong.values():
         if id(traced.function) not in remade:
             path, effect = next(iter(effects.items()))
-            function = weakref.ref(traced.function)
-            found.append(Stale(function, traced.name, path, effect, len(effects)))
+            thing = weakref.ref(traced.function)
+            found.append(Stale(thing, traced.name, path, effect, len(effects)))
     return found
 
 
 def warn_of_stale(stale: Sequence[Stale]) -> None:
     """Warn of each function that is still there."""
     for one in stale:
-        if one.function() is not None:
+        if one.thing() is not None:
             more = f" and {one.count - 1} more" if one.count > 1 else ""
             warn(
                 f"{one.path}: a tf.function was traced before this change and {one.effect}; got "

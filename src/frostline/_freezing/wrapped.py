@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from frostline._arrays.plan import WholePlan
@@ -16,31 +15,13 @@ from frostline._backends.current import backend
 from frostline._backends.found import Wrapper
 from frostline._errors import UnsupportedError, warn
 from frostline._freezing.change import PlanChange
+from frostline._freezing.stale import Stale
 
 _NOT_AVERAGED = "the gradient of this weight would not be averaged over the processes"
 _WAITED_FOR = "the next step would wait for the gradient of this weight, which does not train now"
 
 
-@dataclass(frozen=True)
-class Outdated:
-    """A module that a change leaves behind.
-
-    Attributes:
-        module: A weak reference to it: whether it is still there is asked again.
-        name: What users call it.
-        path: The first weight that it is wrong about.
-        effect: What it does wrong.
-        count: How many weights it is wrong about.
-    """
-
-    module: weakref.ref[Any]
-    name: str
-    path: str
-    effect: str
-    count: int
-
-
-def outdated(changes: Sequence[PlanChange], living: Sequence[Any]) -> list[Outdated]:
+def outdated(changes: Sequence[PlanChange], living: Sequence[Any]) -> list[Stale]:
     """Those of all `living` objects that are wrong after changes, asked before these.
 
     Raises:
@@ -59,14 +40,14 @@ def outdated(changes: Sequence[PlanChange], living: Sequence[Any]) -> list[Outda
         wrong = [(path, effect) for path, effect in effects if effect is not None]
         if wrong:
             module = weakref.ref(wrapper.module)
-            found.append(Outdated(module, wrapper.name, *wrong[0], len(wrong)))
+            found.append(Stale(module, wrapper.name, *wrong[0], len(wrong)))
     return found
 
 
-def warn_of_outdated(found: Sequence[Outdated]) -> None:
+def warn_of_outdated(found: Sequence[Stale]) -> None:
     """Warn of each module that is still there."""
     for one in found:
-        if one.module() is not None:
+        if one.thing() is not None:
             weights = "weight" if one.count == 2 else "weights"
             more = f", and {one.count - 1} more {weights}" if one.count > 1 else ""
             warn(

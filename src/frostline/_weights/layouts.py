@@ -62,8 +62,8 @@ def undivided(variable: Any, plan: SplitPlan) -> int:
     layout = part_layout(variable, plan, "trainable")
     found = backend.layout_axes(layout, len(shape)) or []
     devices = _devices(variable, tuple(name for entry in axes for name in _names(entry)))
-    small = math.prod(shape) * devices <= SMALL * plan.size
-    return 0 if small or any(entry is not None for entry in found) else devices
+    shared = any(entry is not None for entry in found)
+    return 0 if shared or _is_small(variable, shape, devices) else devices
 
 
 def trained_shape(plan: SplitPlan) -> tuple[int, ...]:
@@ -80,7 +80,7 @@ def _shared(
     variable: Any, axes: list[Any], names: tuple[Any, ...], shape: tuple[int, ...], order: list[int]
 ) -> list[Any]:
     """The axes of a layout with as many of `names` as divide the first length that any divides."""
-    if math.prod(shape) * _devices(variable, names) <= SMALL * math.prod(variable.shape):
+    if _is_small(variable, shape, _devices(variable, names)):
         return axes
     singles = sorted(names, key=lambda name: -_devices(variable, (name,)))
     wanted = [names, *((name,) for name in singles if len(names) > 1)]
@@ -92,6 +92,10 @@ def _shared(
                 axes[axis] = some if len(some) > 1 else some[0]
                 return axes
     return axes
+
+
+def _is_small(variable: Any, shape: tuple[int, ...], devices: int) -> bool:
+    return math.prod(shape) * devices <= SMALL * math.prod(variable.shape)
 
 
 def _axes(variable: Any) -> list[Any] | None:

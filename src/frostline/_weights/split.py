@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
+from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan, consecutive
 from frostline._backends.current import backend
 
 
@@ -105,10 +105,9 @@ def slice_along(tensor: Any, axis: int, start: int, stop: int) -> Any:
 
 
 def _take(whole: Any, plan: AxisPlan, *, trainable: bool) -> Any:
-    positions = plan.trainable if trainable else plan.frozen
-    if is_block(positions):
-        return backend.own(slice_along(whole, plan.axis, positions[0], positions[-1] + 1))
-    edges = np.flatnonzero(np.diff(positions) > 1) + 1
-    blocks = [(block[0], block[-1] + 1) for block in np.split(np.asarray(positions), edges)]
-    pieces = [slice_along(whole, plan.axis, int(start), int(stop)) for start, stop in blocks]
-    return backend.join(pieces, plan.axis)
+    positions = np.asarray(plan.trainable if trainable else plan.frozen)
+    pieces = [
+        slice_along(whole, plan.axis, int(block[0]), int(block[-1]) + 1)
+        for block in consecutive(positions)
+    ]
+    return backend.own(pieces[0]) if len(pieces) == 1 else backend.join(pieces, plan.axis)
