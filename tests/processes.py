@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,23 @@ _PYTHON = (sys.executable, "-W", "ignore", "-c", _START)
 class Processes:
     """The processes of one program. Each knows its RANK and the WORLD_SIZE, as for torchrun."""
 
-    def __init__(self, program: str, count: int, arguments: tuple[str, ...], **environment: str):
-        self.folder = Path(environment.pop("folder"))
+    def __init__(
+        self,
+        program: str,
+        count: int,
+        arguments: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+    ):
+        port, *ports = map(str, free_ports(1 + count))
         together = {
             "WORLD_SIZE": str(count),
             "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(free_ports(1)[0]),
-            "PORTS": ",".join(map(str, free_ports(count))),
+            "MASTER_PORT": port,
+            "PORTS": ",".join(ports),
             "PYTHONUNBUFFERED": "1",
         }
-        self._logs = [self.folder / f"{program}-{rank}.log" for rank in range(count)]
+        self._logs = [folder / f"{program}-{rank}.log" for rank in range(count)]
         self.processes = []
         for rank, log in enumerate(self._logs):
             with log.open("w") as file:
@@ -101,9 +108,7 @@ def started(
     program: str, count: int, *arguments: Any, folder: Path, **environment: str
 ) -> Iterator[Processes]:
     """Start a program of `tests/engines/programs` in some processes; none outlives the block."""
-    processes = Processes(
-        program, count, tuple(map(str, arguments)), folder=str(folder), **environment
-    )
+    processes = Processes(program, count, list(map(str, arguments)), folder, environment)
     try:
         yield processes
     finally:

@@ -12,6 +12,7 @@ from tf_training import (
     Y,
     leave_steps_behind,
     live,
+    plain,
     replica_step,
     resume,
     save,
@@ -95,17 +96,6 @@ def at_once(engine):
     assert (fl.snapshot(model)["tokens/embeddings"] == before["tokens/embeddings"])[:36].all()
     assert (fl.snapshot(model)["hidden/kernel"] == before["hidden/kernel"])[0].all()
     assert (fl.snapshot(model)["hidden/kernel"] != before["hidden/kernel"])[1:].any()
-
-
-def plain(engine):
-    """What Keras itself can not do."""
-    model, errors = engine.make(), {}
-    for call in (model.fit, model.evaluate):
-        try:
-            call(X, Y, verbose=0)
-        except ValueError as error:
-            errors[call.__name__] = str(error)
-    tell(plain=errors)
 
 
 def wire(engine, folder):

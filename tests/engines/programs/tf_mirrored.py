@@ -20,7 +20,7 @@ from tf_training import (
     tf,
     ticking,
 )
-from tf_wire import collective_bytes
+from tf_wire import wire
 
 import frostline as fl
 
@@ -73,7 +73,7 @@ def life(folder):
     refusals()
     leak()
     follow_optimizers()
-    wire()
+    wire(STRATEGY, 2)
 
 
 def refusals():
@@ -133,22 +133,6 @@ def follow_optimizers():
         Mirrored().check(models[0])
         for path, value in fl.snapshot(models[1]).items():
             np.testing.assert_allclose(fl.snapshot(models[0])[path], value, atol=1e-5)
-
-
-def wire():
-    """What the devices reduce in a step, before a freeze and with 10 % of the rows left."""
-    with STRATEGY.scope():
-        model = keras.Sequential([keras.Input((100,)), keras.layers.Dense(50, name="out")])
-        model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=False)
-        model.optimizer.build(model.trainable_variables)
-    counts = []
-    for change in (lambda: None, lambda: fl.freeze(model, "out/kernel", fl.at[:90])):
-        change()
-        step = replica_step(model, 2)
-        run = tf.function(lambda x, y, step=step: STRATEGY.run(step, args=(x, y)))
-        signature = tf.ones((4, 100)), tf.ones((4, 50))
-        counts.append(collective_bytes(run.get_concrete_function(*signature)))
-    tell(wire=counts)
 
 
 def resume(folder, seconds):

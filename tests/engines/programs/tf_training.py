@@ -220,6 +220,17 @@ def digest(model: Any) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def plain(engine: Engine) -> None:
+    """Tell what Keras itself can not do."""
+    model, errors = engine.make(), {}
+    for call in (model.fit, model.evaluate):
+        try:
+            call(X, Y, verbose=0)
+        except ValueError as error:
+            errors[call.__name__] = str(error)
+    tell(plain=errors)
+
+
 def save(model: Any, folder: Path, name: str) -> None:
     """All kinds of files of a model, and its values."""
     model.save(folder / f"{name}.keras")

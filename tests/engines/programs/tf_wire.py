@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import tensorflow
+import keras
+from tf_training import replica_step, tell, tf
 
-tf: Any = tensorflow
+import frostline as fl
 
 
 def collective_bytes(function: Any) -> int:
@@ -27,3 +28,19 @@ def collective_bytes(function: Any) -> int:
             for shape in node.attr["_output_shapes"].list.shape:
                 given[node.device] += tf.TensorShape(shape).num_elements() * size
     return max(given.values(), default=0)
+
+
+def wire(strategy: Any, replicas: int) -> None:
+    """Tell what a step reduces, before a freeze and with 10 % of the rows left."""
+    with strategy.scope():
+        model: Any = keras.Sequential([keras.Input((100,)), keras.layers.Dense(50, name="out")])
+        model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
+    counts = []
+    for change in (lambda: None, lambda: fl.freeze(model, "out/kernel", fl.at[:90])):
+        change()
+        step = replica_step(model, replicas)
+        run = tf.function(lambda x, y, step=step: strategy.run(step, args=(x, y)))
+        signature = tf.ones((4, 100)), tf.ones((4, 50))
+        counts.append(collective_bytes(run.get_concrete_function(*signature)))
+    tell(wire=counts)

@@ -5,7 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-import keras
 from tf_training import (
     Engine,
     X,
@@ -13,6 +12,7 @@ from tf_training import (
     digest,
     leave_steps_behind,
     live,
+    plain,
     replica_step,
     resume,
     save,
@@ -20,7 +20,7 @@ from tf_training import (
     tf,
     ticking,
 )
-from tf_wire import collective_bytes
+from tf_wire import wire
 
 import frostline as fl
 
@@ -64,35 +64,8 @@ def life(folder):
     save(applied, mine, "applied")
     tell(back=digest(model))
     leave_steps_behind(engine)
-    wire()
-    plain()
-
-
-def wire():
-    """What the processes reduce in a step, before a freeze and with 10 % of the rows left."""
-    with STRATEGY.scope():
-        model = keras.Sequential([keras.Input((100,)), keras.layers.Dense(50, name="out")])
-        model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=False)
-        model.optimizer.build(model.trainable_variables)
-    counts = []
-    for change in (lambda: None, lambda: fl.freeze(model, "out/kernel", fl.at[:90])):
-        change()
-        step = replica_step(model, COUNT)
-        run = tf.function(lambda x, y, step=step: STRATEGY.run(step, args=(x, y)))
-        signature = tf.ones((4, 100)), tf.ones((4, 50))
-        counts.append(collective_bytes(run.get_concrete_function(*signature)))
-    tell(wire=counts)
-
-
-def plain():
-    """What Keras itself can not do."""
-    model, errors = Workers().make(), {}
-    for call in (model.fit, model.evaluate):
-        try:
-            call(X, Y, verbose=0)
-        except ValueError as error:
-            errors[call.__name__] = str(error)
-    tell(plain=errors)
+    wire(STRATEGY, COUNT)
+    plain(Workers())
 
 
 if __name__ == "__main__":
