@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from frostline._arrays.packed import pack
 from frostline._arrays.plan import (
+    EDGES,
     AxisPlan,
     EntriesPlan,
     WholePlan,
@@ -82,16 +84,31 @@ def test_each_way_that_entries_lie_has_its_kind(frozen, kind):
 
 def test_cheapest_plan_is_chosen():
     assert plan_from_mask(np.ones((2, 2), bool)) == WholePlan((2, 2))
-    assert plan_from_mask(np.array([[True, False]] * 2)) == AxisPlan((2, 2), 1, (1,))
+    assert plan_from_mask(np.array([[True, False]] * 2)) == AxisPlan((2, 2), 1, np.array([1]))
     entries = plan_from_mask(np.array([[True, False], [False, True]]))
     assert entries == EntriesPlan((2, 2), np.array([1, 2]))
 
 
-def test_entries_config_takes_a_bit_an_entry_at_most():
-    mask = np.random.default_rng(0).random((512, 512)) < 0.5
+@pytest.mark.parametrize("shape", [(512, 512), (1 << 18,), (1 << 18, 1)])
+def test_a_config_takes_a_bit_and_a_half_an_entry_at_most(shape):
+    mask = np.random.default_rng(0).random(shape) < 0.5
     plan = plan_from_mask(mask)
     assert plan is not None
     assert len(json.dumps(plan.to_config())) < 1.5 * mask.size / 8
+
+
+def test_positions_are_read_as_blocks_and_as_a_mask():
+    """Few blocks are written as their edges, as frostline 0.1 wrote all."""
+    config = {"kind": "axis", "shape": [2, 4096], "axis": 1}
+    blocks = {**config, "trainable": [n for k in range(0, 4096, 4) for n in (k + 1, k + 3)]}
+    along = np.tile([True, False, False, True], 1024)
+    plan = plan_from_mask(np.stack([along, along]))
+    assert plan is not None
+    assert plan == plan_from_config(blocks)
+    assert plan.to_config() == {**config, "frozen": pack(along)}
+    few = plan_from_mask(np.stack([along, along])[:, : 2 * EDGES])
+    assert few is not None
+    assert few.to_config()["trainable"] == blocks["trainable"][:EDGES]
 
 
 @pytest.mark.parametrize(
@@ -102,8 +119,14 @@ def test_entries_config_takes_a_bit_an_entry_at_most():
         ({"kind": "axis", "shape": [2], "axis": 0, "trainable": [0, 2]}, "leave some positions"),
         ({"kind": "axis", "shape": [2], "axis": 0, "trainable": []}, "leave some positions"),
         ({"kind": "entries", "shape": [99], "frozen": "eJxjAAAAAQAB"}, "1 bytes of mask do not"),
+        ({"kind": "axis", "shape": [99], "axis": 0, "frozen": "eJxjAAAAAQAB"}, "1 bytes of mask"),
+        ({"kind": "axis", "shape": [9], "axis": 0, "frozen": pack(np.ones(9, bool))}, "leave some"),
+        ({"kind": "axis", "shape": [9], "axis": 0, "frozen": None}, "no mask of 9 entries"),
     ],
-    ids=["unknown", "outside", "all-train", "none-train", "short"],
+    ids=[
+        *("unknown", "outside", "all-train", "none-train", "short"),
+        *("short-positions", "packed-all-frozen", "packed-none"),
+    ],
 )
 def test_a_malformed_config_is_refused(config, message):
     with pytest.raises(ValueError, match=message):

@@ -85,5 +85,5 @@ def test_on_an_accelerator_jax_moves_bits_too(dtype, monkeypatch):
         monkeypatch.setattr("frostline._backends.jax_moves.on_cpu", lambda value: False)
     layer = holder((6, 4), dtype)
     plan, new = plan_of(MASKS["entries"]((6, 4))), random_bits((6, 4), dtype)
-    backend.write_at(layer.w, plan.positions, None, take(plan, new))
-    assert_same_bits(backend.read_at(layer.w, plan.positions, None), take(plan, new))
+    backend.write_at(layer.w, plan.trainable, None, take(plan, new))
+    assert_same_bits(backend.read_at(layer.w, plan.trainable, None), take(plan, new))

@@ -51,10 +51,10 @@ def _ordered(weight, plan):
 
 
 PLANS = {
-    "block": AxisPlan((6, 4), 0, (2, 3)),
-    "columns": AxisPlan((6, 4), 1, (0, 3)),
-    "many-runs-rows": AxisPlan((40, 3), 0, tuple(range(0, 40, 2))),
-    "many-runs-columns": AxisPlan((3, 40), 1, tuple(range(1, 40, 2))),
+    "block": AxisPlan((6, 4), 0, np.array([2, 3])),
+    "columns": AxisPlan((6, 4), 1, np.array([0, 3])),
+    "many-runs-rows": AxisPlan((40, 3), 0, np.arange(0, 40, 2)),
+    "many-runs-columns": AxisPlan((3, 40), 1, np.arange(1, 40, 2)),
     "entries": EntriesPlan((6, 4), np.array([0, 5, 23])),
 }
 

@@ -9,14 +9,9 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from frostline._arrays.pieces import shape_from, stretch
-from frostline._arrays.plan import (
-    Plan,
-    Shape,
-    along_from_config,
-    packed_mask,
-    plan_from_config,
-)
+from frostline._arrays.packed import unpack
+from frostline._arrays.pieces import Shape, shape_from, stretch
+from frostline._arrays.plan import Plan, along_from_config, plan_from_config
 
 
 def frozen_from_config(config: Mapping[str, Any]) -> Frozen:
@@ -26,7 +21,7 @@ def frozen_from_config(config: Mapping[str, Any]) -> Frozen:
     """
     kind, shape = config.get("kind"), shape_from(config.get("shape"))
     if kind == "entries":
-        return _Packed(shape, packed_mask(config))
+        return _Packed(shape, unpack(config.get("frozen"), math.prod(shape)))
     return _Along(shape, *along_from_config(config)) if kind == "axis" else plan_from_config(config)
 
 
@@ -71,7 +66,7 @@ class _Packed(_Entries):
 
 
 class _Along:
-    """Positions along an axis; each position of an `AxisPlan` takes as much as an object."""
+    """Positions along an axis; each position of an `AxisPlan` takes four or eight bytes."""
 
     def __init__(self, shape: Shape, axis: int, along: np.ndarray) -> None:
         self.shape = shape

@@ -65,9 +65,9 @@ def in_parts(own: SplitPlan, plan: SplitPlan) -> tuple[Places, Places]:
         Those in the trainable part, and those in the frozen one.
     """
     if isinstance(own, AxisPlan) and along_one_axis(own, plan):
-        chosen, trains, frozen = _along(own, plan.positions)
+        chosen, trains, frozen = _along(own, plan.trainable)
         return Places(chosen, trains, own.stored_axis), Places(~chosen, frozen, own.stored_axis)
-    flat = flat_positions(plan.shape, plan.positions, axis_of(plan))
+    flat = flat_positions(plan.shape, plan.trainable, axis_of(plan))
     if isinstance(own, AxisPlan):
         chosen, trains, frozen = _along(own, flat // _around(own.shape, own.axis)[2])
         trains = _flat_in_part(own, flat[chosen], trains, len(own.trainable))

@@ -20,7 +20,6 @@ on to share it evenly, and entries are found by their coordinates in place of th
 
 from __future__ import annotations
 
-import base64
 import math
 import zlib
 from collections.abc import Mapping
@@ -31,7 +30,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from frostline._arrays.packed import pack, unpack
 from frostline._arrays.pieces import Shape, shape_from, stretch
+
+EDGES = 1024
+"""A config lists the edges of at most so many blocks of positions: a packed mask is shorter."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,36 @@ class Run:
     stop: int
 
 
-@dataclass(frozen=True)
-class AxisPlan(_Plan):
-    """The positions `trainable` along `axis` train: sorted, neither none nor all."""
+class _SplitPlan(_Plan):
+    """Some of the weight trains: `trainable` is a sorted `int[k]`, neither none nor all of it."""
+
+    trainable: np.ndarray
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other._key == self._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        return self.shape, self.trainable.tobytes()
+
+
+@dataclass(frozen=True, eq=False)
+class AxisPlan(_SplitPlan):
+    """The positions `trainable` along `axis` train."""
 
     axis: int
-    trainable: tuple[int, ...]
-    sharded: bool = field(default=False, kw_only=True, compare=False, repr=False)
+    trainable: np.ndarray
+    sharded: bool = field(default=False, kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        _set_trainable(self, self.shape[self.axis])
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        return self.axis, *super()._key
 
     @property
     def frozen_count(self) -> int:
@@ -88,7 +114,7 @@ class AxisPlan(_Plan):
     @cached_property
     def kind(self) -> str:
         # Without an array of the axis, whose length may be a claim of a file.
-        positions = self.positions
+        positions = self.trainable
         trainable = 1 + int(np.count_nonzero(positions[1:] - positions[:-1] > 1))
         ends = [positions[0] == 0, positions[-1] == self.shape[self.axis] - 1].count(True)
         return "block" if min(trainable, trainable + 1 - ends) == 1 else "positions"
@@ -104,15 +130,15 @@ class AxisPlan(_Plan):
         return self.sharded or self.kind == "positions"
 
     @cached_property
-    def frozen(self) -> tuple[int, ...]:
-        """The positions along `axis` that are frozen, sorted."""
-        return tuple(np.flatnonzero(self._along).tolist())
+    def frozen(self) -> np.ndarray:
+        """`int[n - k]`: the positions along `axis` that are frozen, sorted."""
+        return np.flatnonzero(self._along).astype(self.trainable.dtype)
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
         """The whole axis as alternating blocks of the two parts, each in its part's positions."""
         along = self._along
-        edges = [0, *(np.flatnonzero(np.diff(along)) + 1).tolist(), len(along)]
+        edges = [0, *_edges(along).tolist(), len(along)]
         taken = {True: 0, False: 0}
         runs = []
         for begin, end in pairwise(edges):
@@ -123,25 +149,20 @@ class AxisPlan(_Plan):
         return tuple(runs)
 
     @cached_property
-    def positions(self) -> np.ndarray:
-        """`int32[k]`: `trainable` as an array."""
-        return np.asarray(self.trainable, dtype=np.int32)
-
-    @cached_property
     def places(self) -> np.ndarray:
         """`int32[n]`: one more than where each position lies in the trainable part, 0 if frozen.
 
         TensorFlow reads 0 out of bounds on a GPU, and what is out of bounds does not train.
         """
         places = np.zeros(self.shape[self.axis], dtype=np.int32)
-        places[self.positions] = 1 + np.arange(len(self.positions))
+        places[self.trainable] = 1 + np.arange(len(self.trainable))
         return places
 
     @cached_property
     def frozen_places(self) -> np.ndarray:
         """`int32[n]`: where each position of the axis lies among `frozen`, 0 if it trains."""
         places = np.zeros(self.shape[self.axis], dtype=np.int32)
-        places[list(self.frozen)] = np.arange(len(self.frozen))
+        places[self.frozen] = np.arange(len(self.frozen))
         return places
 
     def mask(self) -> np.ndarray:
@@ -154,38 +175,34 @@ class AxisPlan(_Plan):
         return stretch(self._along, math.prod(self.shape[self.axis + 1 :]), start, stop)
 
     def to_config(self) -> dict[str, Any]:
-        blocks = [[r[0], r[-1] + 1] for r in consecutive(np.asarray(self.trainable))]
-        return {
-            "kind": "axis",
-            "shape": list(self.shape),
-            "axis": self.axis,
-            "trainable": [int(edge) for block in blocks for edge in block],
-        }
+        edges = (_edges(np.pad(self._along, 1, constant_values=True)) - 1).tolist()
+        described = {"kind": "axis", "shape": list(self.shape), "axis": self.axis}
+        if len(edges) <= EDGES:
+            return {**described, "trainable": edges}
+        return {**described, "frozen": pack(self._along)}
 
     @cached_property
     def _along(self) -> np.ndarray:
         """`bool[n]`: which positions along the axis are frozen."""
         along = np.ones(self.shape[self.axis], dtype=bool)
-        along[list(self.trainable)] = False
+        along[self.trainable] = False
         return along
 
 
 @dataclass(frozen=True, eq=False)
-class EntriesPlan(_Plan):
-    """The entries at the flat positions `trainable` train: `int[k]`, sorted."""
+class EntriesPlan(_SplitPlan):
+    """The entries at the flat positions `trainable` train."""
 
     trainable: np.ndarray
-    sharded: bool = field(default=False, kw_only=True)
+    sharded: bool = field(default=False, kw_only=True, repr=False)
     kind: ClassVar[str] = "entries"
+
+    def __post_init__(self) -> None:
+        _set_trainable(self, self.size)
 
     @property
     def frozen_count(self) -> int:
         return self.size - len(self.trainable)
-
-    @property
-    def positions(self) -> np.ndarray:
-        """`int[k]`: `trainable`, by the name that it has in an `AxisPlan`."""
-        return self.trainable
 
     def mask(self) -> np.ndarray:
         """The boolean array of `shape`, True where frozen."""
@@ -230,22 +247,7 @@ class EntriesPlan(_Plan):
         return padded // self.shape[1], padded % self.shape[1]
 
     def to_config(self) -> dict[str, Any]:
-        packed = zlib.compress(np.packbits(self.mask()).tobytes(), 9)
-        return {
-            "kind": "entries",
-            "shape": list(self.shape),
-            "frozen": base64.b64encode(packed).decode("ascii"),
-        }
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, EntriesPlan)
-            and self.shape == other.shape
-            and np.array_equal(self.trainable, other.trainable)
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.shape, self.trainable.tobytes()))
+        return {"kind": "entries", "shape": list(self.shape), "frozen": pack(self.mask())}
 
 
 Plan = WholePlan | AxisPlan | EntriesPlan
@@ -265,7 +267,7 @@ def plan_from_mask(mask: np.ndarray) -> Plan | None:
 
     >>> import numpy as np
     >>> plan_from_mask(np.array([[True, True], [False, False]]))
-    AxisPlan(shape=(2, 2), axis=0, trainable=(1,))
+    AxisPlan(shape=(2, 2), axis=0, trainable=array([1], dtype=int32))
     """
     shape = tuple(int(n) for n in mask.shape)
     if not mask.any():
@@ -276,8 +278,8 @@ def plan_from_mask(mask: np.ndarray) -> Plan | None:
         others = tuple(a for a in range(mask.ndim) if a != axis)
         along = mask.all(axis=others)
         if np.array_equal(along, mask.any(axis=others)):
-            return AxisPlan(shape, axis, tuple(np.flatnonzero(~along).tolist()))
-    return EntriesPlan(shape, _flat_positions(~mask))
+            return AxisPlan(shape, axis, np.flatnonzero(~along))
+    return EntriesPlan(shape, np.flatnonzero(~mask))
 
 
 def plan_from_config(config: Mapping[str, Any]) -> Plan:
@@ -290,58 +292,46 @@ def plan_from_config(config: Mapping[str, Any]) -> Plan:
         return WholePlan(shape)
     if kind == "axis":
         axis, along = along_from_config(config)
-        return AxisPlan(shape, axis, tuple(np.flatnonzero(~along).tolist()))
+        return AxisPlan(shape, axis, np.flatnonzero(~along))
     if kind == "entries":
-        frozen = np.unpackbits(packed_mask(config), count=math.prod(shape)).astype(bool)
-        return EntriesPlan(shape, _flat_positions(~frozen))
+        size = math.prod(shape)
+        frozen = np.unpackbits(unpack(config.get("frozen"), size), count=size).view(bool)
+        return EntriesPlan(shape, np.flatnonzero(~frozen))
     raise ValueError(f"unknown kind of plan {str(kind)[:100]!r}")
 
 
 def along_from_config(config: Mapping[str, Any]) -> tuple[int, np.ndarray]:
     """The axis of an `AxisPlan` in its config, and which positions along it are frozen."""
-    shape, axis, edges = (
-        shape_from(config.get("shape")),
-        config.get("axis"),
-        config.get("trainable"),
-    )
+    shape, axis = shape_from(config.get("shape")), config.get("axis")
     if type(axis) is not int or not 0 <= axis < len(shape):
         raise ValueError(f"no axis of a shape {shape}: {str(axis)[:100]}")
-    if not isinstance(edges, list) or any(type(edge) is not int for edge in edges):
-        raise ValueError(f"no blocks of positions: {str(edges)[:100]}")
-    along = np.ones(shape[axis], dtype=bool)
-    for start, stop in zip(edges[::2], edges[1::2], strict=True):
-        if not 0 <= start < stop <= len(along):
-            raise ValueError(f"a block {start}:{stop} lies outside an axis of {len(along)}")
-        along[start:stop] = False
+    if "frozen" in config:
+        packed = unpack(config["frozen"], shape[axis])
+        along = np.unpackbits(packed, count=shape[axis]).view(bool)
+    else:
+        along = _along_blocks(config.get("trainable"), shape[axis])
     if along.all() or not along.any():
         raise ValueError("an axis plan must leave some positions frozen and some trainable")
     return axis, along
 
 
-def packed_mask(config: Mapping[str, Any]) -> np.ndarray:
-    """The mask of an `EntriesPlan` in its config: `uint8[n]`, eight entries a byte."""
-    shape, text = shape_from(config.get("shape")), config.get("frozen")
-    wanted = -(-math.prod(shape) // 8)
-    # zlib makes what it cannot compress longer by less than this.
-    longest = 4 * (wanted + wanted // 1000 + 64) // 3 + 4
-    if not isinstance(text, str) or len(text) > longest:
-        raise ValueError(f"no mask of a weight of shape {shape}")
-    # Bounded: a damaged or hostile text must not unpack to more than the shape allows.
-    inflate = zlib.decompressobj()
-    try:
-        packed = inflate.decompress(base64.b64decode(text), wanted + 1)
-    except zlib.error as error:
-        raise ValueError(str(error)) from None
-    if len(packed) != wanted or not inflate.eof:
-        raise ValueError(f"{len(packed)} bytes of mask do not fit a weight of shape {shape}")
-    return np.frombuffer(packed, dtype=np.uint8)
+def _along_blocks(edges: Any, length: int) -> np.ndarray:
+    if not isinstance(edges, list) or any(type(edge) is not int for edge in edges):
+        raise ValueError(f"no blocks of positions: {str(edges)[:100]}")
+    along = np.ones(length, dtype=bool)
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        if not 0 <= start < stop <= length:
+            raise ValueError(f"a block {start}:{stop} lies outside an axis of {length}")
+        along[start:stop] = False
+    return along
 
 
-def _flat_positions(mask: np.ndarray) -> np.ndarray:
+def _set_trainable(plan: _SplitPlan, below: int) -> None:
     # JAX has no 64-bit integers unless asked, and half the bytes are half the traffic elsewhere.
-    return np.flatnonzero(mask).astype(np.int32 if mask.size < 2**31 else np.int64)
+    dtype = np.int32 if below < 2**31 else np.int64
+    object.__setattr__(plan, "trainable", np.asarray(plan.trainable, dtype=dtype))
 
 
-def consecutive(positions: np.ndarray) -> list[np.ndarray]:
-    """Sorted, unique positions as blocks without gaps."""
-    return np.split(positions, np.flatnonzero(np.diff(positions) > 1) + 1)
+def _edges(along: np.ndarray) -> np.ndarray:
+    """Where a mask is not what it is one place before."""
+    return 1 + np.flatnonzero(along[1:] != along[:-1])

@@ -43,11 +43,11 @@ class Arithmetic:
 
         The positions of a plan are sorted, unique and in bounds, here and in `take`.
         """
-        return ops.scatter_update(base, plan.positions[:, None], rows)
+        return ops.scatter_update(base, plan.trainable[:, None], rows)
 
     def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
         """What of `tensor` lies at the positions that train along an axis."""
-        return ops.take(tensor, plan.positions, axis=axis)
+        return ops.take(tensor, plan.trainable, axis=axis)
 
     def columns(self, table: Any, indices: Any) -> Any:
         """The columns of `table` (`k, n`) at integers of any shape, which the result has last."""

@@ -42,7 +42,7 @@ def take(tensor: Any, plan: SplitPlan, axis: int) -> Any:
     if _on_host(tensor):
         array = np.asarray(tensor)
         several = len(index) > 1
-        taken = array[index] if several else np.take(array, plan.positions, axis)
+        taken = array[index] if several else np.take(array, plan.trainable, axis)
         return _as_array(taken, tensor)
     if isinstance(tensor, Tracer):
         return _get(tensor, index, axis)
@@ -102,7 +102,7 @@ def _stored_index(plan: SplitPlan) -> tuple[np.ndarray, ...]:
     # To flatten what several devices share would gather it on each.
     if isinstance(plan, EntriesPlan) and plan.sharded:
         return plan.coordinates
-    return (plan.positions,)
+    return (plan.trainable,)
 
 
 def _array(value: Any) -> Any:

@@ -191,10 +191,10 @@ class TensorFlowBackend(Backend):
         return tf.reshape(tensor, tensor.shape)
 
     def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
-        return tf.gather(tensor, plan.positions, axis=axis)
+        return tf.gather(tensor, plan.trainable, axis=axis)
 
     def put(self, base: Any, plan: SplitPlan, rows: Any) -> Any:
-        return tf.tensor_scatter_nd_update(base, plan.positions[:, None], rows)
+        return tf.tensor_scatter_nd_update(base, plan.trainable[:, None], rows)
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         traces: dict[Any, Any] = {}

@@ -242,7 +242,7 @@ def _expect_beta() -> None:
 
 def _positions(plan: SplitPlan, beside: torch.Tensor) -> torch.Tensor:
     # `index_copy` takes 64 bits only.
-    return _constant(plan, "positions", beside, torch.int64)
+    return _constant(plan, "trainable", beside, torch.int64)
 
 
 def _constant(

@@ -81,9 +81,7 @@ class DeltaWeight:
     @property
     def positions(self) -> np.ndarray | None:
         """The index: positions along an axis or flat ones; None where none is needed."""
-        if isinstance(self.plan, AxisPlan):
-            return self.plan.positions
-        return self.plan.trainable if isinstance(self.plan, EntriesPlan) else None
+        return self.plan.trainable if isinstance(self.plan, AxisPlan | EntriesPlan) else None
 
     @property
     def rounded_to(self) -> str | None:
@@ -136,7 +134,7 @@ def take(plan: Plan | None, whole: np.ndarray) -> np.ndarray:
     if plan is None:
         return whole.copy()
     if isinstance(plan, AxisPlan):
-        return whole.take(plan.positions, axis=plan.axis)
+        return whole.take(plan.trainable, axis=plan.axis)
     return whole.reshape(-1)[plan.trainable if isinstance(plan, EntriesPlan) else slice(0)]
 
 
@@ -145,7 +143,7 @@ def put(plan: Plan | None, whole: np.ndarray, values: np.ndarray) -> None:
     if plan is None:
         whole[...] = values
     elif isinstance(plan, AxisPlan):
-        whole[(slice(None),) * plan.axis + (plan.positions,)] = values
+        whole[(slice(None),) * plan.axis + (plan.trainable,)] = values
     elif isinstance(plan, EntriesPlan):
         whole.reshape(-1)[plan.trainable] = values
 

@@ -136,5 +136,5 @@ def _plan(entry: Mapping[str, Any], shape: tuple[int, ...], positions: Any) -> P
     ):
         raise ValueError(f"positions of {entry['path']!r} outside its shape {shape}")
     if held == "axis":
-        return AxisPlan(shape, axis, tuple(positions.tolist()))
+        return AxisPlan(shape, axis, positions)
     return EntriesPlan(shape, positions)

@@ -106,7 +106,7 @@ class Product:
     def _take(self, tensor: Any, axis: int) -> Any:
         positions = self.plan.trainable
         if is_block(positions):
-            return slice_along(tensor, axis, positions[0], positions[-1] + 1)
+            return slice_along(tensor, axis, int(positions[0]), int(positions[-1]) + 1)
         return backend.take(tensor, self.plan, axis)
 
 

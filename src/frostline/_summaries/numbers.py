@@ -145,9 +145,7 @@ def described(row: Row) -> dict[str, Any]:
 
 def index_bytes(plan: Plan | None) -> int:
     """Bytes of the index that a file with what trains alone needs."""
-    if isinstance(plan, AxisPlan):
-        return 4 * len(plan.trainable)
-    return plan.trainable.nbytes if isinstance(plan, EntriesPlan) else 0
+    return plan.trainable.nbytes if isinstance(plan, AxisPlan | EntriesPlan) else 0
 
 
 def itemsize(dtype: str) -> int:

@@ -25,7 +25,7 @@ def read(variable: Any, plan: SplitPlan | None) -> np.ndarray:
         return np.array(values.read(variable), order="C")
     parts = parts_of(variable)
     if parts is None:
-        return np.array(backend.read_at(variable, plan.positions, axis_of(plan)), order="C")
+        return np.array(backend.read_at(variable, plan.trainable, axis_of(plan)), order="C")
     taken = [
         (places.chosen, np.moveaxis(_read_at(part, places), places.axis or 0, 0))
         for part, places in _shares(parts, plan)
@@ -48,7 +48,7 @@ def write(variable: Any, plan: SplitPlan | None, given: np.ndarray) -> None:
     if plan is None:
         values.write(variable, given)
     elif parts is None:
-        backend.write_at(variable, plan.positions, axis_of(plan), given)
+        backend.write_at(variable, plan.trainable, axis_of(plan), given)
     else:
         rows = given.reshape(-1)
         if isinstance(plan, AxisPlan) and along_one_axis(parts.plan, plan):

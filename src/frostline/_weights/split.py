@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from keras import ops
 
-from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan, consecutive
+from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
 from frostline._backends.current import backend
 
 
@@ -105,9 +104,10 @@ def slice_along(tensor: Any, axis: int, start: int, stop: int) -> Any:
 
 
 def _take(whole: Any, plan: AxisPlan, *, trainable: bool) -> Any:
-    positions = np.asarray(plan.trainable if trainable else plan.frozen)
-    pieces = [
-        slice_along(whole, plan.axis, int(block[0]), int(block[-1]) + 1)
-        for block in consecutive(positions)
-    ]
+    pieces, start = [], 0
+    for run in plan.runs:
+        stop = start + run.stop - run.start
+        if run.trainable is trainable:
+            pieces.append(slice_along(whole, plan.axis, start, stop))
+        start = stop
     return backend.own(pieces[0]) if len(pieces) == 1 else backend.join(pieces, plan.axis)

@@ -117,29 +117,29 @@ def _put_back(variable: Any, old: np.ndarray) -> None:
 def _merged(plan: SplitPlan, trainable: np.ndarray, frozen: np.ndarray) -> np.ndarray:
     if isinstance(plan, EntriesPlan):
         whole = np.array(frozen, order="C")
-        whole.reshape(-1)[plan.positions] = trainable
+        whole.reshape(-1)[plan.trainable] = trainable
         return whole
     if plan.keeps_length:
         whole = np.moveaxis(frozen, plan.stored_axis, plan.axis).copy()
         rows = np.moveaxis(whole, plan.axis, 0)
-        rows[plan.positions] = np.moveaxis(trainable, plan.stored_axis, 0)
+        rows[plan.trainable] = np.moveaxis(trainable, plan.stored_axis, 0)
         return whole
     whole = np.empty(plan.shape, frozen.dtype)
     rows = np.moveaxis(whole, plan.axis, 0)
-    rows[plan.positions] = np.moveaxis(trainable, plan.axis, 0)
-    rows[list(plan.frozen)] = np.moveaxis(frozen, plan.axis, 0)
+    rows[plan.trainable] = np.moveaxis(trainable, plan.axis, 0)
+    rows[plan.frozen] = np.moveaxis(frozen, plan.axis, 0)
     return whole
 
 
 def _divided(plan: SplitPlan, whole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The trainable and the frozen part, as `split` makes them of tensors."""
     if isinstance(plan, EntriesPlan):
-        return whole.reshape(-1)[plan.positions], whole
-    trainable = np.moveaxis(whole.take(plan.positions, plan.axis), plan.axis, plan.stored_axis)
+        return whole.reshape(-1)[plan.trainable], whole
+    trainable = np.moveaxis(whole.take(plan.trainable, plan.axis), plan.axis, plan.stored_axis)
     if not plan.keeps_length:
-        return trainable, whole.take(list(plan.frozen), plan.axis)
+        return trainable, whole.take(plan.frozen, plan.axis)
     frozen = np.moveaxis(whole, plan.axis, plan.stored_axis).copy()
     if not backend.merges_in_place:
         # what a product may meet and is not meant
-        np.moveaxis(frozen, plan.stored_axis, 0)[plan.positions] = 0
+        np.moveaxis(frozen, plan.stored_axis, 0)[plan.trainable] = 0
     return trainable, frozen

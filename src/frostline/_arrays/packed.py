@@ -1,0 +1,35 @@
+"""A mask as text in a config: eight entries a byte, compressed. Pure NumPy."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from typing import Any
+
+import numpy as np
+
+
+def pack(mask: np.ndarray) -> str:
+    """The text of a boolean array; a random one takes a bit and a third for each entry."""
+    return base64.b64encode(zlib.compress(np.packbits(mask).tobytes(), 9)).decode("ascii")
+
+
+def unpack(text: Any, count: int) -> np.ndarray:
+    """`uint8[n]`: the bits of the text of a mask of `count` entries.
+
+    Raises:
+        ValueError: It is no text of such a mask. At most `count` bits are unpacked to find out.
+    """
+    wanted = -(-count // 8)
+    # zlib makes what it cannot compress longer by less than this.
+    longest = 4 * (wanted + wanted // 1000 + 64) // 3 + 4
+    if not isinstance(text, str) or len(text) > longest:
+        raise ValueError(f"no mask of {count:,} entries")
+    inflate = zlib.decompressobj()
+    try:
+        packed = inflate.decompress(base64.b64decode(text), wanted + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if len(packed) != wanted or not inflate.eof:
+        raise ValueError(f"{len(packed)} bytes of mask do not fit {count:,} entries")
+    return np.frombuffer(packed, dtype=np.uint8)
