@@ -92,3 +92,37 @@ def test_code_blocks_run_and_print_what_the_page_says(page, capsys, caplog, tmp_
 def test_readme_shows_an_example_early():
     lines = (ROOT / "README.md").read_text().splitlines()
     assert "```python" in lines[:15]
+
+
+ERRORS = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+OURS = ERRORS.partition("## From Keras and the backends")[0]
+CELLS = re.findall(r"^\| (`.*?) \| ", OURS[OURS.index("## Naming weights") :], re.MULTILINE)
+QUOTED = [text for cell in CELLS for _, text in re.findall(r"(`+) ?(.+?) ?\1(?!`)", cell)]
+
+
+def said_in_source():
+    """Every string of the source, without the values that are put into it."""
+    for file in (ROOT / "src" / "frostline").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [getattr(part, "value", "") for part in node.values]
+                yield "\0".join(part if isinstance(part, str) else "" for part in parts)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+@pytest.mark.once
+def test_the_page_of_errors_quotes_messages_that_there_are():
+    said = list(said_in_source())
+    for quoted in QUOTED:
+        pieces = [piece.strip() for piece in quoted.split("…")]
+        assert any(all(piece in text for piece in pieces) for text in said), quoted
+    assert len(QUOTED) > 100
+
+
+@pytest.mark.once
+def test_the_page_of_errors_has_every_class():
+    public = {name: getattr(frostline, name) for name in frostline.__all__}
+    kinds = [n for n, it in public.items() if inspect.isclass(it) and issubclass(it, Exception)]
+    assert [name for name in kinds if f"`{name}`" not in ERRORS] == []
+    assert len(kinds) > 10
