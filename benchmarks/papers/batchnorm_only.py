@@ -106,8 +106,8 @@ PAPER = Paper(
     ),
     claim=(
         "A ResNet of random weights learns a lot if only the scale and the shift of its "
-        "BatchNorm layers are trained: less than when all of it trains, far more than when as "
-        "many other weights, drawn at random, do."
+        "BatchNorm layers train: less than if everything trains, but far more than if the same "
+        "number of random weights trains."
     ),
     theirs=(
         "According to the abstract, sufficiently deep ResNets reach 82 % on CIFAR-10 and 32 % "
@@ -115,8 +115,8 @@ PAPER = Paper(
     ),
     setup=(
         "A ResNet of nine convolutions and a shortcut (16 and 32 filters) on scikit-learn's "
-        'digits. `fl.train_only(model, ["*/gamma", "*/beta"])` against two random entries of '
-        "each kernel for each of its filters, which is the same number in each layer; in both, "
+        'digits. `fl.train_only(model, ["*/gamma", "*/beta"])` is compared with two random '
+        "entries of each kernel for each of its filters, the same number in each layer. In both, "
         "the output layer stays at its random initial values. Adam, 25 epochs; the learning "
         "rate of each condition is the best of five on validation data."
     ),

@@ -135,15 +135,15 @@ PAPER = Paper(
     ),
     claim=(
         "With small to medium training data, fine-tuning only the biases (and a new head) of a "
-        "pre-trained BERT is competitive with fine-tuning all of it, and sometimes better. As "
-        "many parameters drawn at random do worse."
+        "pre-trained BERT is competitive with fine-tuning all of it, and sometimes better. The "
+        "same number of random parameters does worse."
     ),
-    theirs="That is the order in its tables on GLUE.",
+    theirs="This is the order in its tables on GLUE.",
     setup=(
         "A transformer of two blocks, 48 wide, reads the eight rows of an image as tokens. It "
         "first learns scikit-learn's digits 0 to 4. Then it learns 5 to 9 from 100 images, with "
         'a new head. `fl.train_only(model, ["*/bias", "*/beta", "head/*"])` trains the biases. '
-        "As many random entries are drawn from all weights but the head, which trains in every "
+        "The random entries are drawn from all weights except the head, which trains in every "
         "condition. Adam, 30 epochs; the learning rate of each condition is the best of five on "
         "validation data. The first task is trained once, and all seeds start from it."
     ),

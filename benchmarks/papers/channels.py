@@ -229,8 +229,8 @@ def verdict(found: dict[str, np.ndarray]) -> str:
     return (
         f"Accuracy: heads and channels are {accurate(HEADS)}; random entries are "
         f"{accurate(ENTRIES)}. Time of a step: heads and channels take {cheaper(milliseconds)}. "
-        f"Memory at the peak of a step: heads and channels take {cheaper(memory)}. The state of "
-        "the optimizer is the same for the three."
+        f"Memory at the peak of a step: heads and channels take {cheaper(memory)}. The optimizer "
+        "state is the same for the three."
     )
 
 
@@ -244,26 +244,26 @@ PAPER = Paper(
         "Fine-tuning by Structured Sparsity*, NeurIPS 2024, arXiv:2412.06289."
     ),
     claim=(
-        "Training one or two percent of the weights themselves is more accurate than LoRA. SHiRA "
-        "trains single entries, nearly as fast as LoRA and in less memory; S2FT trains whole heads "
-        "and channels, faster and in less memory than LoRA and than full fine-tuning."
+        "Training 1 or 2 % of the weights themselves is more accurate than LoRA. SHiRA trains "
+        "single entries, nearly as fast as LoRA and in less memory. S2FT trains whole heads and "
+        "channels, faster and in less memory than LoRA and than full fine-tuning."
     ),
     theirs=(
-        "According to the abstracts SHiRA takes up to 16 % less memory than LoRA. S2FT is 4.6 % "
+        "According to the abstracts, SHiRA takes up to 16 % less memory than LoRA. S2FT is 4.6 % "
         "more accurate than LoRA on commonsense reasoning and takes about 10 % less time and "
-        "memory; against full fine-tuning it saves up to a factor of 3 of memory and of 1.5 to 2.7 "
-        "of time."
+        "memory; compared with full fine-tuning it saves up to a factor of 3 in memory and of 1.5 "
+        "to 2.7 in time."
     ),
     setup=(
-        f"A transformer of two blocks guesses each next byte; {NARROW} wide, it learns Python's "
+        f"A transformer of two blocks, {NARROW} wide, guesses each next byte. It learns Python's "
         f"standard library, and is then tuned on {TRAINED:,} excerpts of {CONTEXT} bytes of "
-        f"Python's manual. LoRA of rank {RANK} in the last layer of each attention and each "
-        "feed-forward part, and as many numbers of the same layers themselves: "
-        '`fl.smallest(n, by="random", scope="model")`, or rows by `fl.heads([head])` and '
-        f"`fl.at[channels, :]`. Adam, {EPOCHS} epochs; the learning rate of each is the best of "
-        "four on validation data. A seed draws the training data and what trains. Steps are timed "
-        f"{WIDE} wide, a batch of {BATCH}, interleaved in random order; memory is what a step "
-        "takes at its peak beyond what is there between steps."
+        f"Python's manual. LoRA of rank {RANK} is in the last layer of each attention and each "
+        "feed-forward part. It is compared with the same number of entries of these layers: random "
+        'ones, `fl.smallest(n, by="random", scope="model")`, or whole rows, `fl.heads([head])` and '
+        f"`fl.at[channels, :]`. Adam, {EPOCHS} epochs; the learning rate of each condition is the "
+        "best of four on validation data. A seed draws the training data and what trains. Steps "
+        f"are timed {WIDE} wide with a batch of {BATCH}, interleaved in random order. Memory is "
+        "the peak of a step beyond what is in memory between steps."
     ),
     measures=(
         f"next byte right, % ({NARROW} wide)",

@@ -110,13 +110,12 @@ def verdict(found: dict[str, np.ndarray]) -> str:
         said.append(
             f"With {0.8**rounds:.1%} of the hidden weights left, "
             f"{compared('zero', zero, 'the initial value', initial)}; "
-            f"{compared('zero for what moved towards it', moved, 'zero for all', zero)} and "
+            f"{compared('zero for what moved towards zero', moved, 'zero for all', zero)} and "
             f"{compared('it', moved, 'the initial value', initial)}; "
             f"{compared('the mask of large weights', zero, 'a random mask', random)}. "
-            f"Before training, it reads {before[0].mean():.1f} % of the digits with zeros, "
-            f"{before[2].mean():.1f} % with zeros for what moved towards it, and "
-            f"{before[1].mean():.1f} % with its initial values, which is the network that was not "
-            "pruned."
+            f"Before training, the network reads {before[0].mean():.1f} % of the digits with "
+            f"zeros, {before[2].mean():.1f} % with zeros for what moved towards zero, and "
+            f"{before[1].mean():.1f} % with its initial values, where nothing is pruned."
         )
     holds = "holds" if all(shows) else "holds in part" if any(shows) else "does not hold"
     first = (
@@ -135,17 +134,16 @@ PAPER = Paper(
     ),
     claim=(
         "A lottery ticket keeps the weights that are largest after training, rewinds them and "
-        "trains them again. It matters that the others are frozen at zero: frozen at their "
-        "initial values, the network does worse. It does better if only those that moved "
-        "towards zero are set to zero and the others stay at their initial values. Masking is "
-        "itself training: a masked network is far better than chance before any of its weights "
-        "is trained."
+        "trains them again. The other weights have to be frozen at zero: frozen at their initial "
+        "values, the network does worse. It does better if only weights that moved towards zero "
+        "are set to zero and the rest stay at their initial values. Masking is itself training: a "
+        "masked network is far better than chance before any of its weights is trained."
     ),
-    theirs="For the last point the abstract names 86 % on MNIST and 41 % on CIFAR-10.",
+    theirs="For the last point the abstract gives 86 % on MNIST and 41 % on CIFAR-10.",
     setup=(
         "The fully connected network of the paper (300 and 100 units) on scikit-learn's digits. "
-        "Each kernel keeps the share that 10 or 16 rounds of pruning by 20 % would leave (the "
-        "output layer: by 10 %), as the paper prunes, but in one step. `fl.freeze(model, ..., "
+        "Each kernel keeps the share that the paper's 10 or 16 rounds of pruning by 20 % would "
+        "leave (the output layer: by 10 %), but is pruned in one step. `fl.freeze(model, ..., "
         "fl.smallest(share, by=final))` freezes the others, and `fl.restore` rewinds. Adam, 30 "
         "epochs; the learning rate of each condition is the best of three on validation data."
     ),

@@ -155,8 +155,8 @@ PAPER = Paper(
         "Masks*, NeurIPS 2021, arXiv:2111.09839."
     ),
     claim=(
-        "A small share of the parameters, those of the largest Fisher information, is enough to "
-        "fine-tune a model, and does better than as many parameters at random."
+        "The small share of the parameters with the largest Fisher information is enough to "
+        "fine-tune a model, and does better than the same number of random parameters."
     ),
     theirs=(
         "With 0.5 % of BERT-large's parameters it matches full fine-tuning on GLUE (introduction)."
@@ -164,11 +164,12 @@ PAPER = Paper(
     setup=(
         "A network that guesses the next byte from sixteen (two hidden layers of 256) learns "
         "Python's standard library, and is then tuned on "
-        f"{TRAINED:,} bytes of Python's manual with what comes before them. `fl.train_only(model, "
-        '"*", fl.largest(0.005, by=fisher, scope="model"))` with `fisher = fl.scores(model, x, y, '
-        f'by="fisher")` of {SCORED:,} examples, against as many entries at random. Adam, {EPOCHS} '
-        "epochs; the learning rate of each condition is the best of four on validation data. A "
-        "seed draws the training data and the random entries."
+        f"{TRAINED:,} bytes of Python's manual, each with the sixteen before it. "
+        '`fl.train_only(model, "*", fl.largest(0.005, by=fisher, scope="model"))` with '
+        f'`fisher = fl.scores(model, x, y, by="fisher")` of {SCORED:,} examples is compared with '
+        f"the same number of random entries. Adam, {EPOCHS} epochs; the learning rate of each "
+        "condition is the best of four on validation data. A seed draws the training data and the "
+        "random entries."
     ),
     measures=("next byte right, %", "bits per byte"),
     measure=measure,

@@ -164,9 +164,9 @@ PAPER = Paper(
         "ICLR 2023, arXiv:2210.11466."
     ),
     claim=(
-        "Which layers to tune on a little data of a changed kind depends on the change: the first "
-        "ones if the images changed, the last one if the labels did. Either matches or outperforms "
-        "tuning all layers."
+        "With a little data of a changed kind, which layers to tune depends on the change: the "
+        "first ones if the images changed, the last one if the labels changed. Either matches or "
+        "outperforms tuning all layers."
     ),
     theirs=(
         "In Figure 2 the first block is best for corrupted images (CIFAR-C), and the last layer "
@@ -174,8 +174,8 @@ PAPER = Paper(
     ),
     setup=(
         "A network of three blocks of convolutions and an output layer learns 897 of "
-        f"scikit-learn's digits, and is tuned on {TUNED} others that are changed: noise, blur, a "
-        "fifth of the contrast, or labels `9 - y`. "
+        f"scikit-learn's digits, and is then tuned on {TUNED} others that are changed: noise, "
+        "blur, a fifth of the contrast, or labels `9 - y`. "
         '`fl.train_only(model, "block1/*")` tunes the first block. '
         f"Adam, {EPOCHS} epochs; the learning rate of each condition and change is the best of "
         "four on validation data."
