@@ -79,8 +79,8 @@ def _verbs_and_files() -> str:
             for title, (backend, jit) in BACKENDS.items()
             if not (backend == "tensorflow" and jit)
         }
-        head = (HERE / f"{name}.md").read_text()
-        sections.append("\n".join([head, *module.table(found), ""]))
+        head = (HERE / f"{name}.md").read_text().rstrip()
+        sections.append("\n".join(["", head, "", *module.table(found), ""]))
     return "".join(sections)
 
 
