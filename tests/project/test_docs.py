@@ -62,7 +62,7 @@ def test_the_package_shows_what_is_public_and_nothing_else():
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Where a page trains in ways of its own. The others repeat, and PyTorch or `make docs` runs them.
-ON_EACH_BACKEND = {"README.md", "tutorial.md", "training.md", "loops.md", "limits.md"}
+ON_EACH_BACKEND = {"README.md", "tutorial.md", "training.md", "loops.md"}
 
 
 @pytest.mark.parametrize(
