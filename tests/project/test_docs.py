@@ -49,6 +49,15 @@ def test_public_functions_have_an_example(name):
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("name", frostline.__all__)
+def test_public_names_have_an_entry_in_the_reference(name):
+    text = "".join((ROOT / "docs" / page).read_text() for page in ("api.md", "errors.md"))
+    headings = re.findall(r"^##+ (.*)$", text, re.M)  # of selections and of modules
+    entries = re.findall(r"^::: frostline\.(\w+)$", text, re.M)
+    assert name in {*entries, *", ".join(headings).lower().split(", ")}
+
+
+@pytest.mark.once
 def test_all_is_sorted():
     assert frostline.__all__ == sorted(frostline.__all__)
 
