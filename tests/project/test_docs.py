@@ -8,6 +8,7 @@ import pkgutil
 import re
 
 import keras
+import numpy as np
 import pytest
 
 import frostline
@@ -135,3 +136,40 @@ def test_the_page_of_errors_has_every_class():
     kinds = [n for n, it in public.items() if inspect.isclass(it) and issubclass(it, Exception)]
     assert [name for name in kinds if f"::: frostline.{name}\n" not in ERRORS] == []
     assert len(kinds) > 10
+
+
+def test_each_line_of_the_readme_s_table_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = (ROOT / "README.md").read_text().partition("| you want to |")[2].partition("\n\n")[0]
+    lines = re.findall(r"^\|[^|]*\| `(fl\..*?)` \|", table, re.M)
+    assert len(lines) >= 10
+    with pytest.warns(frostline.EmptySelectionWarning):  # nothing is zero in a new kernel
+        for line in lines:
+            model, larger = _with_tokens(1000), _with_tokens(1010)
+            array = np.ones((8, 4), bool)
+            scores = {path: abs(value) for path, value in frostline.snapshot(model).items()}
+            names = {"model": model, "larger": larger, "array": array, "scores": scores}
+            eval(line, {"fl": frostline, **names})
+
+
+def _with_tokens(vocabulary):
+    """A small model that has each of the layers that the README's table names."""
+    tokens = keras.Input((4,), dtype="int32")
+    y = keras.layers.Embedding(vocabulary, 8, name="tokens")(tokens)
+    y = keras.layers.MultiHeadAttention(2, 4, name="attention")(y, y)
+    y = keras.layers.Dense(4, name="hidden")(y)
+    return keras.Model(tokens, keras.layers.Dense(10, name="head")(y))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_of_pages_outside_the_site_lead_somewhere(name):
+    # A strict build of the site checks all others.
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", (ROOT / name).read_text())
+    assert links
+    for target, anchor in links:
+        page = ROOT / target if target else ROOT / name
+        assert page.exists(), target
+        headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M) if anchor else []
+        slugs = {re.sub(r"[^\w-]+", "", one.lower().replace(" ", "-")) for one in headings}
+        assert not anchor or anchor in slugs, f"{target}#{anchor}"
