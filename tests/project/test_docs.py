@@ -71,6 +71,7 @@ def test_the_package_shows_what_is_public_and_nothing_else():
 
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TASKS = {*(ROOT / "docs" / "howto").glob("*.md"), ROOT / "docs/training.md", ROOT / "docs/stock.md"}
 # Where a page trains in ways of its own. The others repeat, and PyTorch or `make docs` runs them.
 ON_EACH_BACKEND = {"README.md", "tutorial.md", "training.md", "loops.md"}
 
@@ -90,12 +91,22 @@ def test_code_blocks_run_and_print_what_the_page_says(page, capsys, caplog, tmp_
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     namespace = {}
-    blocks = re.findall(r"```python\n(.*?)```(?:\n+```text\n(.*?)```)?", page.read_text(), re.S)
+    text = page.read_text()
+    blocks = re.findall(r"```python\n(.*?)```(?:\n+```text\n(.*?)```)?", text, re.S)
     for code, printed in blocks:
         exec(compile(ast.parse(code), page.name, "exec"), namespace)
         shown = capsys.readouterr().out
         if printed:
             assert shown.split() == printed.split()
+    if page in TASKS:  # the lines to copy, at its head, with the names of its script
+        exec(compile(_lines_to_copy(text), page.name, "exec"), namespace)
+
+
+def _lines_to_copy(text):
+    first = re.search(r"^```(\w*)\n(.*?)^```", text, re.S | re.M)
+    assert first
+    assert first[1] == "py", "a how-to begins with the lines to copy; its script is `python`"
+    return first[2]
 
 
 @pytest.mark.once
@@ -143,13 +154,12 @@ def test_each_line_of_the_readme_s_table_runs(tmp_path, monkeypatch):
     table = (ROOT / "README.md").read_text().partition("| you want to |")[2].partition("\n\n")[0]
     lines = re.findall(r"^\|[^|]*\| `(fl\..*?)` \|", table, re.M)
     assert len(lines) >= 10
-    with pytest.warns(frostline.EmptySelectionWarning):  # nothing is zero in a new kernel
-        for line in lines:
-            model, larger = _with_tokens(1000), _with_tokens(1010)
-            array = np.ones((8, 4), bool)
-            scores = {path: abs(value) for path, value in frostline.snapshot(model).items()}
-            names = {"model": model, "larger": larger, "array": array, "scores": scores}
-            eval(line, {"fl": frostline, **names})
+    for line in lines:
+        model, larger = _with_tokens(1000), _with_tokens(1010)
+        array = np.ones((8, 4), bool)
+        scores = {path: abs(value) for path, value in frostline.snapshot(model).items()}
+        names = {"model": model, "larger": larger, "array": array, "scores": scores}
+        eval(line, {"fl": frostline, **names})
 
 
 def _with_tokens(vocabulary):
@@ -157,7 +167,7 @@ def _with_tokens(vocabulary):
     tokens = keras.Input((4,), dtype="int32")
     y = keras.layers.Embedding(vocabulary, 8, name="tokens")(tokens)
     y = keras.layers.MultiHeadAttention(2, 4, name="attention")(y, y)
-    y = keras.layers.Dense(4, name="hidden")(y)
+    y = keras.layers.Dense(4, kernel_initializer="zeros", name="hidden")(y)
     return keras.Model(tokens, keras.layers.Dense(10, name="head")(y))
 
 
