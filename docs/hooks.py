@@ -11,6 +11,7 @@ from mkdocs.utils import get_relative_url
 
 LOG = logging.getLogger("mkdocs.hooks.names")  # below `mkdocs`: a strict build counts its warnings
 REFERENCE = ("api.md", "errors.md")
+CHANGES = "changelog.md"  # it writes names without `fl.`
 # An entry has a directive of mkdocstrings, or for selections, which are objects, a heading.
 DIRECTIVE = re.compile(r"^::: frostline\.([\w.]+)$", re.M)
 HEADING = re.compile(r"^### ([a-z]+(?:, [a-z]+)*)$", re.M)
@@ -58,6 +59,9 @@ def on_page_content(html, page, config, files):
     def in_text(found):
         if not found["code"]:
             return found[0]
+        bare = found[0][len("<code>") : -len("</code>")]
+        if page.file.src_uri == CHANGES and bare in _places:
+            return f"<code>{link(bare, bare)}</code>"
         return NAME.sub(lambda one: link(one[1], one[0]), found[0])
 
     def in_block(found):
