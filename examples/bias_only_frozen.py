@@ -1,7 +1,7 @@
-"""A kernel that trains while its bias stays, in the loop one writes by hand on each backend.
+"""Freeze a bias and train its kernel, in a training loop written by hand for each backend.
 
-`layer.trainable = False` holds a whole layer. Here are two ways to hold only the bias: a custom
-layer, and one line of frostline on a stock layer. They give the same numbers.
+`layer.trainable = False` freezes a whole layer. There are two ways to freeze only the bias: a
+custom layer, and one line of frostline on a stock layer. They give the same numbers.
 Run it: `python examples/bias_only_frozen.py` (KERAS_BACKEND picks the backend).
 """
 
@@ -87,7 +87,7 @@ def main():
     y = x @ np.array([[2.0], [-3.0]], "float32") + 1  # the best bias is 1; ours stays 0.25
     stock = keras.layers.Dense(1)
     stock.build((None, 2))
-    fl.freeze(stock, "bias")  # this is all: model and loop are what they always were
+    fl.freeze(stock, "bias")  # that is all: model and loop do not change
     frozen = train("stock Dense layer, bias frozen:", stock, x, y)
     custom = train("custom layer, bias made with trainable=False:", FixedBiasDense(), x, y)
     difference = float(np.abs(frozen - custom).max())

@@ -1,7 +1,7 @@
 """Add two tokens to a language model, and train only what belongs to them.
 
-A small GPT-2 and a small Llama of KerasHub, from random weights, learn Python from the source of
-the standard library. Then the new tokens learn to begin an import and a function.
+A small GPT-2 and a small Llama of KerasHub start from random weights and learn Python from the
+source of the standard library. Then the new tokens learn to begin an import and a function.
 
 Run it: `python examples/new_tokens_language_model.py` (it needs keras-hub and tokenizers).
 """
@@ -106,13 +106,13 @@ def grow(make, tokenizer, texts, folder):
     newline = tokenizer.token_to_id("Ċ")
     old.fit(**lesson(*encoded(tokenizer, texts, [newline] * len(texts))), epochs=4)
 
-    # A larger model. What is new in it starts at the mean of the old tokens.
+    # A larger model. The new tokens start at the mean of the old ones.
     model = make(VOCABULARY + len(NEW))
     copied = fl.copy_weights(old, model, fill="mean")
     model.save(folder / "base.keras")
     base = fl.snapshot(model)
 
-    # Of the embedding, and of the output where it has its own table, only the new tokens train.
+    # Only the new tokens train: of the embedding, and of the output if it has a table of its own.
     fl.train_only(model, "*token_embedding/*", fl.tokens(NEW))
     pairs = [
         (token, text)
@@ -135,7 +135,7 @@ def grow(make, tokenizer, texts, folder):
     with np.load(folder / "resumed.npz") as file:
         resumed = dict(file)
 
-    # The same with a mask on the gradient. All but the tables is off.
+    # The same with a mask on the gradient. Every layer but the tables has `trainable=False`.
     masked = keras.saving.load_model(folder / "base.keras", compile=False)
     for variable in masked.weights:
         variable.trainable = "token_embedding" in variable.path

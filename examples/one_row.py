@@ -32,12 +32,12 @@ def main():
 
     print("frozen entries of the kernel (True = frozen):")
     print(fl.frozen_mask(hidden.kernel))
-    # What trains is four entries of the kernel, not eight: the optimizer never sees the others.
+    # Four entries of the kernel train, not eight: the optimizer never sees the others.
     print("what the optimizer sees:", [tuple(v.shape) for v in model.trainable_variables])
 
     before = np.array(keras.ops.convert_to_numpy(hidden.kernel))
     points, targets = make_data()
-    # Weight decay would pull at every entry of an ordinary variable, also at a masked one.
+    # Weight decay moves every entry of an ordinary variable, even where the gradient is masked.
     model.compile(keras.optimizers.AdamW(0.01, weight_decay=0.1), "mse")
     history = model.fit(points, targets, epochs=20, verbose=0)
     after = np.array(keras.ops.convert_to_numpy(hidden.kernel))
@@ -50,7 +50,7 @@ def main():
     w2_moved = float(np.abs(after[1] - before[1]).max())
     print(f"W1 has the same bits: {w1_same_bits}; W2 moved by up to {w2_moved:.4f}")
 
-    # Given back, the kernel is an ordinary variable again, with the values it has now.
+    # After `unfreeze` the kernel is an ordinary variable again, and keeps its values.
     fl.unfreeze(hidden)
     print("after unfreezing:", [tuple(v.shape) for v in model.trainable_variables])
     return {

@@ -1,11 +1,11 @@
-"""Three tasks in one network (PackNet, arXiv 1711.05769): the later ones do not spoil the earlier.
+"""Three tasks in one network (PackNet, arXiv 1711.05769): later tasks do not spoil earlier ones.
 
-Each task trains the entries that are still free, keeps the largest of them, a quarter of each
-kernel, sets the rest of them back to zero and trains once more. The next task reads what was kept
-and cannot change it. The head and the biases are small, and each task has its own. Beside it, the
-same network is fine-tuned on one task after another, and forgets.
+Each task trains the entries that are still free, keeps the largest of them (a quarter of each
+kernel), sets the others to zero and trains once more. The next task uses the kept entries and
+cannot change them. The head and the biases are small, so each task has its own. To compare, the
+same network is fine-tuned on one task after another, and forgets the earlier tasks.
 Run it: `python examples/packnet.py` (KERAS_BACKEND picks the backend). With a file name,
-`python examples/packnet.py packnet.png`, it draws the result as well (with matplotlib).
+`python examples/packnet.py packnet.png`, it also draws the result (with matplotlib).
 """
 
 import sys

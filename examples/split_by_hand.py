@@ -1,10 +1,10 @@
-"""The usual answer, two layers and a concatenation, beside the layer frozen in place.
+"""The usual answer, two layers and a concatenation, compared with a layer frozen in place.
 
-The first two units of a hidden layer shall stay, the other four shall train. Splitting the layer by
-hand does that, in a model of another architecture. Freezing in place gives the same numbers in the
-model that one had. `fl.to_stock` writes the split model by machine, for where frostline is not
-installed, and `fl.find_splits` finds one that was written by hand, so that it can move over. And
-`trainable = False` on a layer's *output*, often tried, freezes nothing.
+Two units of a hidden layer are frozen, the other four train. Splitting the layer by hand does this,
+but the model gets another architecture. Freezing in place gives the same numbers, and the model
+stays as it is. `fl.to_stock` makes the split model in one line, for programs without frostline.
+`fl.find_splits` finds layers that were split by hand and turns each pair into one layer.
+`trainable = False` on a layer's *output*, which people often try, freezes nothing.
 
 Run it: `python examples/split_by_hand.py` (KERAS_BACKEND picks the backend).
 """
@@ -35,12 +35,12 @@ def largest_difference(some, others):
 def stock_model(*, output_trainable=True):
     inputs = keras.Input((INPUTS,))
     hidden = keras.layers.Dense(UNITS, activation="tanh", name="hidden")(inputs)
-    hidden.trainable = output_trainable  # does nothing: it lands on a tensor, which nobody asks
+    hidden.trainable = output_trainable  # does nothing: `hidden` is a tensor
     return keras.Model(inputs, keras.layers.Dense(1, name="output")(hidden))
 
 
 def split_model():
-    """Two layers for one: files of the stock model no longer load, nor does code that names it."""
+    """Two layers in place of one: files of the stock model no longer load."""
     inputs = keras.Input((INPUTS,))
     kept = keras.layers.Dense(KEPT, activation="tanh", name="kept", trainable=False)
     trained = keras.layers.Dense(UNITS - KEPT, activation="tanh", name="trained")
@@ -49,7 +49,7 @@ def split_model():
 
 
 def train(model):
-    """The same data in the same order for every model."""
+    """Train on the same data in the same order."""
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).normal(size=(256, INPUTS)).astype("float32")
     y = np.sin(x.sum(axis=1, keepdims=True))
@@ -65,11 +65,11 @@ def main():
     by_hand = split_model()
     by_hand.set_weights([kernel[:, :KEPT], bias[:KEPT], kernel[:, KEPT:], bias[KEPT:], *output])
     train(by_hand)
-    (found,) = fl.find_splits(by_hand)  # old code moves over: one layer again
+    (found,) = fl.find_splits(by_hand)  # one layer again
     split = weights(fl.from_stock(by_hand, [dataclasses.replace(found, name="hidden")]))
 
-    fl.freeze(stock, "hidden/*", fl.at[..., :KEPT])  # the same, in the model one had
-    by_machine = fl.to_stock(stock)  # and in stock layers again, made in one line
+    fl.freeze(stock, "hidden/*", fl.at[..., :KEPT])  # the same, in the stock model
+    by_machine = fl.to_stock(stock)  # and split, in one line
     for model in (stock, by_machine):
         train(model)
     in_place, back = weights(stock), weights(fl.from_stock(by_machine))
