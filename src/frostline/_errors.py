@@ -14,14 +14,14 @@ from pathlib import Path
 _OURS = (str(Path(__file__).parent), contextlib.__file__)
 
 
-# Control characters, what turns the direction of text, ends of lines, and halves of characters.
+# Control characters, direction marks, line separators and lone surrogates.
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def visible(text: str) -> str:
-    r"""Text that others wrote, for a terminal or a page: what cannot be seen shows its number.
+    r"""Escape invisible characters in text that others wrote, for a terminal or a page.
 
     >>> visible("a" + chr(27) + "[2J" + chr(0x202E))
     'a\\x1b[2J\\u202e'
@@ -37,29 +37,29 @@ class FrostlineError(Exception):
 
 
 class SelectionError(FrostlineError, ValueError):
-    """A selection is malformed, or does not fit the weight it is asked about."""
+    """A selection is malformed, or does not fit the weight."""
 
     def __str__(self) -> str:
-        # It shows the place in the text that was typed, in lines of their own.
+        # The message may have several lines: it marks a place in the text of the selection.
         return "\n".join(map(visible, str(self.args[0] if self.args else "").split("\n")))
 
 
 class PathError(FrostlineError, LookupError):
-    """A path matches no weight of the model, or more than it may."""
+    """A path matches no weight of the model, or several where only one is allowed."""
 
     # `LookupError` rather than `KeyError`: a `KeyError` prints its message as a quoted string.
 
 
 class NotBuiltError(FrostlineError, ValueError):
-    """A layer or a model has no weights yet, because it was not built."""
+    """A layer or model has no weights yet, because it is not built."""
 
 
 class TargetError(FrostlineError, TypeError):
-    """The object given is not of the kind asked for: a layer, a model, a variable, ..."""
+    """An argument has the wrong type: it is not a layer, a model, a variable, ..."""
 
 
 class UnsupportedError(FrostlineError, TypeError):
-    """The layer, the variable or the backend does not allow what was asked."""
+    """The layer, the variable or the backend does not support this operation."""
 
 
 class RestoreError(FrostlineError, ValueError):
@@ -67,51 +67,51 @@ class RestoreError(FrostlineError, ValueError):
 
 
 class ScheduleError(FrostlineError, ValueError):
-    """A schedule or an audit can not do what it is asked for."""
+    """The arguments of a schedule or an audit are invalid, or do not fit the model."""
 
 
 class ScoreError(FrostlineError, ValueError):
-    """There is nothing to score by, or a score is not a number."""
+    """Scores cannot be computed, or a score is NaN."""
 
 
 class AuditError(FrostlineError, RuntimeError):
-    """A frozen entry of a weight is not what it was."""
+    """A frozen entry of a weight has changed."""
 
 
 class ProcessError(FrostlineError, RuntimeError):
-    """Several processes hold a weight together, and not all of them ask for it."""
+    """A weight is spread over several processes, and not all of them make this call."""
 
 
 class PlotError(FrostlineError, ValueError):
-    """What is to be drawn does not fit together."""
+    """The arguments of a plot are invalid, or do not fit together."""
 
 
 class SummaryError(FrostlineError, ValueError):
-    """A summary can not be shown as asked."""
+    """A summary cannot be shown in the form asked for."""
 
 
 class ReportError(FrostlineError, OSError):
-    """A report can not be written to where it is asked for."""
+    """A report cannot be written to the path given."""
 
 
 class DependencyError(FrostlineError, ImportError):
-    """A package that frostline does not bring by itself is not installed."""
+    """An optional package that this call needs is not installed."""
 
 
 class FileError(FrostlineError, ValueError):
-    """A file is not what it should be: damaged, of another format, or of another model."""
+    """A file is damaged, has another format, or belongs to another model."""
 
 
 class EmptySelectionWarning(UserWarning):
-    """A selection holds no entry of the weights that it was given for."""
+    """A selection contains no entry of the weights that it was given for."""
 
 
 class RestoreWarning(UserWarning):
-    """A saved model comes back without the state of its optimizer."""
+    """A saved model is loaded without the state of its optimizer."""
 
 
 def warn(message: str, kind: type[Warning] = UserWarning) -> None:
-    """Warn of a line of the user's, whichever function of the package it is that notices."""
+    """Issue a warning that points at the user's line, from any depth inside the package."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
         level, frame = level + 1, frame.f_back

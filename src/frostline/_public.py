@@ -1,4 +1,4 @@
-"""All that `import frostline` gives; with it come Keras, and what loading a frozen model needs."""
+"""The public names of `frostline`; this imports Keras and registers the loader of frozen models."""
 
 from frostline import callbacks
 from frostline._errors import (

@@ -1,8 +1,8 @@
 """Files that are written whole or not at all, and the check that a path can be written to.
 
-A file is written under a hidden name beside its target, and takes the target's place in one step.
-A process that is killed leaves the hidden file. Its name says who wrote it, so that the next write
-to that folder removes it, and never that of a process that still writes.
+A file is written under a hidden name beside its target, then replaces the target in one step. A
+process that is killed leaves the hidden file behind. Its name contains the process id, so the next
+write to that folder removes it, but never the file of a process that is still writing.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from pathlib import Path
 from frostline._errors import FileError, FrostlineError
 
 Refusal = Callable[[str], FrostlineError]
-"""The class of the error that says why a file cannot be written."""
+"""The class of the error for a file that cannot be written."""
 
 _HIDDEN = re.compile(r"\.frostline-([0-9a-f]{8})-([1-9]\d{0,6})-[0-9a-f]{8}(\..*)?")
-_OLD = 24 * 60 * 60  # seconds after which nobody is taken to write a file of another machine
+_OLD = 24 * 60 * 60  # seconds after which a hidden file of another machine counts as abandoned
 _ours: set[str] = set()
 
 
 @contextmanager
 def replacing(out: Path, refusal: Refusal = FileError) -> Iterator[Path]:
-    """Write a file so that `out` is the old one or the whole new one, whatever happens.
+    """Write a file so that `out` is either the old file or the complete new one, never in between.
 
     Args:
         out: The file to write, which may exist.
-        refusal: The class of the error where the system does not let it be written.
+        refusal: The class of the error if the system refuses the write.
 
     Yields:
-        The path to write to, with the suffix of `out`. It takes its place at the end of the block,
-        with the permissions of what was there; an error leaves that as it was.
+        The path to write to, with the suffix of `out`. At the end of the block it replaces `out`
+        and takes over its permissions. After an error `out` is unchanged.
     """
     _refuse_special(out, refusal)
-    # A link stays one, and what it leads to is replaced.
+    # A link stays a link: the file that it points to is replaced.
     target = Path(os.path.realpath(out))
     try:
         if target.is_symlink():
@@ -53,7 +53,7 @@ def replacing(out: Path, refusal: Refusal = FileError) -> Iterator[Path]:
             if mode is not None:
                 os.chmod(unfinished, mode)
             with open(unfinished, "rb+") as file:
-                os.fsync(file.fileno())  # or a power cut may leave the name of an empty file
+                os.fsync(file.fileno())  # otherwise a power cut may leave an empty file
             os.replace(unfinished, target)
     except OSError as error:
         link = f", a link to {target}" if out.is_symlink() else ""
@@ -65,14 +65,14 @@ def replacing(out: Path, refusal: Refusal = FileError) -> Iterator[Path]:
 
 @contextmanager
 def hidden(folder: Path, suffix: str, *, private: bool = True) -> Iterator[Path]:
-    """An empty file in a folder, removed at the end of the block unless it has been moved.
+    """Make an empty file in a folder, and remove it at the end of the block unless it was moved.
 
-    Removes what killed processes have left there.
+    Also removes files that killed processes left there.
 
     Args:
         folder: The folder.
-        suffix: What the name ends in.
-        private: Whether only the user may read it, or all that new files are open to.
+        suffix: How the name ends.
+        private: Whether only the user may read it. Otherwise it gets the default permissions.
     """
     _sweep(folder)
     name = f".frostline-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}"
@@ -94,14 +94,14 @@ def check_target(
     refusal: Refusal = FileError,
     read: Iterable[Path | None] = (),
 ) -> None:
-    """Raise where a file cannot be written, before any work is done for it.
+    """Raise an error if a file cannot be written, before any work is done for it.
 
     Args:
         out: The file to write.
-        suffixes: What its name may end in; anything by default.
-        force: Whether it may replace a file.
+        suffixes: The suffixes that its name may have; any by default.
+        force: Whether it may replace an existing file.
         refusal: The class of the error.
-        read: Files that are read for it and that it must not replace.
+        read: Input files, which it must not replace.
     """
     if not out.parent.is_dir():
         raise refusal(
@@ -113,13 +113,13 @@ def check_target(
     _refuse_special(out, refusal)
     if suffixes and out.suffix.lower() not in suffixes:
         raise refusal(
-            f"{out}: not the name of such a file; got suffix={out.suffix!r}. "
+            f"{out}: the name must end in {' or '.join(suffixes)}; got suffix={out.suffix!r}. "
             f"Call it {out.with_suffix(suffixes[0]).name}."
         )
     for path in read:
         if path is not None and path.exists() and out.exists() and path.samefile(out):
             raise refusal(
-                f"{out}: would replace a file that is read for it; got {path} as input and as "
+                f"{out}: the output would replace an input file; got {path} as input and as "
                 "output. Name another file with -o."
             )
     if out.exists() and not force:
@@ -130,13 +130,12 @@ def check_target(
     folder = os.path.dirname(os.path.realpath(out))
     if os.path.isdir(folder) and not os.access(folder, os.W_OK):
         raise refusal(
-            f"{out}: no file can be made in its folder; got folder={folder!r}, which is "
-            "read-only. Name a file in another folder."
+            f"{out}: its folder is read-only; got folder={folder!r}. Name a file in another folder."
         )
 
 
 def _refuse_special(out: Path, refusal: Refusal) -> None:
-    # Replacing `/dev/null` would take it from every program.
+    # Replacing `/dev/null` would break every program that uses it.
     if out.exists() and not out.is_file() and not out.is_dir():
         raise refusal(
             f"{out}: not an ordinary file; got a device, a pipe or a socket. Name a file."
@@ -144,7 +143,7 @@ def _refuse_special(out: Path, refusal: Refusal) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed processes have left in a folder, as far as that can be told."""
+    """Remove the files in a folder that are known to be left by killed processes."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(OSError):
@@ -159,7 +158,7 @@ def _is_left(entry: os.DirEntry[str]) -> bool:
     pid = int(found[2])
     if os.name != "posix" or found[1] != _machine():
         return time.time() - entry.stat(follow_symlinks=False).st_mtime > _OLD
-    # An earlier process may have had this one's number, as the first one of a container has.
+    # An earlier process may have had the same id as this one: in a container, often 1.
     return entry.name not in _ours if pid == os.getpid() else not _is_alive(pid)
 
 
@@ -169,13 +168,13 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        pass  # there, and of another user
+        pass  # it is alive and belongs to another user
     return True
 
 
 @functools.cache
 def _machine() -> str:
-    """A name for all processes whose numbers this one can tell apart: of a host, of a container."""
+    """A name for the host or container, inside which process ids are unique."""
     space = ""
     with suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")

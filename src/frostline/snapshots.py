@@ -1,4 +1,4 @@
-"""Weights by their paths: the variables, copies of their values, and these written back or over."""
+"""Weights by path: list them, snapshot and restore their values, copy them to another model."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from frostline._weights.tree import Found, read_value, select, unique, walk, wei
 
 @dataclass(frozen=True)
 class RestoredWeight:
-    """What `restore` changed of one weight.
+    """What `restore` changed in one weight.
 
     Attributes:
         path: The path of the weight below the model.
-        entries: How many of its entries had other bits before.
-        size: How many entries it has.
+        entries: The number of entries whose bits changed.
+        size: The number of entries of the weight.
     """
 
     path: str
@@ -36,10 +36,10 @@ class RestoredWeight:
 
 
 class Restored(tuple[RestoredWeight, ...]):
-    """What `restore` changed, one `RestoredWeight` a weight that changed, in the model's order.
+    """What `restore` changed: a `RestoredWeight` for each weight that changed, in model order.
 
     Attributes:
-        weights: How many weights the snapshot holds, changed or not.
+        weights: The number of weights in the snapshot, changed or not.
     """
 
     weights: int = 0
@@ -53,10 +53,11 @@ class Restored(tuple[RestoredWeight, ...]):
 
 
 def weights(model: Any, weights: Any = "*") -> dict[str, Any]:
-    """The weights of a layer or model by the paths that every function here uses.
+    """List the weights of a layer or model by path.
 
-    These are the paths that `freeze` prints, the keys of `snapshot`, and the names that `freeze`
-    takes. They are the names of the layers below `model` and the name of the variable.
+    All functions of frostline use these paths: `freeze` accepts and prints them, and they are the
+    keys of `snapshot`. A path is the names of the layers below `model` and the name of the
+    variable.
 
     Args:
         model: A built layer or model.
@@ -64,17 +65,17 @@ def weights(model: Any, weights: Any = "*") -> dict[str, Any]:
 
     Returns:
         A dictionary from the path of each weight to its variable, the object that the layer holds
-        (`layer.kernel`), in the order of the model. A weight that several layers share is in it
-        once, under the first of its paths.
+        (`layer.kernel`), in the order of the model. A weight that several layers share appears
+        once, under its first path.
 
     Raises:
         TargetError: `model` is not a layer or model.
         NotBuiltError: `model` has no weights yet.
-        PathError: No weight is named by `weights`, or two different ones have one path.
+        PathError: `weights` matches no weight, or two weights have the same path.
 
     Note:
-        State that a layer updates by itself is not in it: the moving statistics of a
-        `BatchNormalization`, the seeds of a `Dropout`, the variables of metrics and optimizers.
+        State is not listed: the moving statistics of a `BatchNormalization`, the seeds of a
+        `Dropout`, the variables of metrics and optimizers.
 
     Examples:
         >>> import keras, frostline as fl
@@ -97,22 +98,22 @@ def snapshot(model: Any, weights: Any = "*") -> dict[str, np.ndarray]:
         weights: Which weights, as in `freeze`.
 
     Returns:
-        A dictionary from the path of each weight to an array of its shape and dtype, whatever is
-        frozen of it. `numpy.savez(file, **snapshot)` keeps it, and `numpy.load(file)` gives a
-        mapping that can be used in its place.
+        A dictionary from the path of each weight to an array of its shape and dtype, with frozen
+        and trainable entries. `numpy.savez(file, **snapshot)` saves it, and `numpy.load(file)`
+        gives a mapping that can be used in its place.
 
     Raises:
         TargetError: `model` is not a layer or model.
         NotBuiltError: `model` has no weights yet.
-        PathError: No weight is named by `weights`, or two different ones have one path.
-        ProcessError: Weights span processes, and the others do not make this call.
+        PathError: `weights` matches no weight, or two weights have the same path.
+        ProcessError: Weights are spread over processes, and not all of them make this call.
 
     Note:
-        Weights that span processes (`ModelParallel` with `jax.distributed`) are gathered one by
-        one: call this in every process.
+        Weights that are spread over processes (`ModelParallel` with `jax.distributed`) are gathered
+        one by one: call this in every process.
 
-        State is not in a snapshot: moving statistics, seeds, and what metrics and optimizers keep.
-        For the statistics of `BatchNormalization`, copy them beside it:
+        State is not in a snapshot: moving statistics, seeds, the variables of metrics and
+        optimizers. To also copy the statistics of `BatchNormalization`:
         `{v.path: np.array(v.numpy()) for v in model.variables if v.name.startswith("moving_")}`.
 
     Examples:
@@ -130,33 +131,34 @@ def snapshot(model: Any, weights: Any = "*") -> dict[str, np.ndarray]:
 def restore(model: Any, snapshot: Mapping[str, Any]) -> Restored:
     """Write the values of a snapshot back into a layer or model, bit for bit.
 
-    Frozen entries are written too. What is frozen, and every variable object, stays as it is.
+    Frozen entries are written too. What is frozen does not change, and neither does any variable
+    object.
 
     Args:
         model: A built layer or model.
-        snapshot: What `snapshot` gave, or any mapping from paths to arrays of the shapes and dtypes
-            of the weights, such as `numpy.load("weights.npz")` or the `weights` of another model.
-            It may lack weights: they are left alone. A key is a path as in `weights`, with or
+        snapshot: The result of `snapshot`, or any mapping from paths to arrays of the shapes and
+            dtypes of the weights, such as `numpy.load("weights.npz")` or the `weights` of another
+            model. Weights that it lacks do not change. A key is a path as in `weights`, with or
             without the name of the model before it, or the `variable.path` of Keras.
 
     Returns:
         A sequence with a `RestoredWeight` for each weight that changed. It is empty if all values
-        were there already.
+        were the same already.
 
     Raises:
         TargetError: `model` is not a layer or model, or `snapshot` is not a mapping.
         NotBuiltError: `model` has no weights yet.
-        PathError: A key names no weight or several, or two keys name one weight.
-        RestoreError: An array has another shape or dtype than its weight, or the call comes from
-            inside the call of a layer.
+        PathError: A key names no weight or several, or two keys name the same weight.
+        RestoreError: An array has another shape or dtype than its weight, or `restore` is called
+            while a layer runs.
 
-    After any of these, and after an interrupt, the model is as it was.
+    After any of these errors, and after an interrupt, the model is unchanged.
 
     Note:
-        Only weights are written. State is not: moving statistics, seeds, and what metrics and
-        optimizers keep, such as momentum. To bring the statistics back that `snapshot` says how to
-        copy: `for v in model.variables: v.assign(statistics.get(v.path, v))`.
-        The old values of the weights that change are kept in memory until the end.
+        State is not restored: moving statistics, seeds, the variables of metrics and optimizers,
+        such as momentum. If you copied the statistics as shown for `snapshot`, write them back
+        with `for v in model.variables: v.assign(statistics.get(v.path, v))`.
+        The old values of the weights that change stay in memory until the call ends.
 
     Examples:
         >>> import keras, frostline as fl
@@ -196,51 +198,54 @@ def copy_weights(
     missing: str = "error",
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Copy the weights of a model into a larger one, bit for bit, to be frozen there or trained on.
+    """Copy the weights of a model into a larger one, bit for bit.
 
-    Each weight goes to the weight of the same path, into the block that begins at 0 along each
-    axis. The rest of a weight keeps its values or starts as `fill` says. In a recurrent layer each
-    gate has such a block, in grouped-query attention each group of query heads. Paths that differ
-    only in automatic numbers, `dense` and `dense_3`, are matched by place among their kind. Moving
-    statistics and other state are copied too. A weight that several layers share is copied once.
+    Each weight is copied to the weight with the same path, into the block that begins at 0 along
+    each axis. The other entries keep their values, or start as `fill` says. In a recurrent layer
+    each gate has such a block, in grouped-query attention each group of query heads. If paths
+    differ only in automatic numbers, such as `dense` and `dense_3`, the weights are matched by
+    their order. Moving statistics and other state are copied too. A weight that several layers
+    share is copied once.
 
     Args:
         old: A built layer or model.
         new: A built layer or model whose weights are at least as large.
-        at: Where other blocks are, by weights of `new` as in `freeze`: a path, a glob, a variable.
-            A value is a NumPy index, such as `np.s_[:, 3:]`, `fl.at[:, 3:]` or a list of positions
-            along the first axis, and must name a region of exactly the shape of the old weight.
-            `None` leaves the weight out. The last key that matches a weight counts.
-        fill: What the new entries of a weight start with: `None`, as initialised; `"zeros"`;
-            `"mean"`, the mean of the old weight along the axes that grew, taken over all of them at
-            once; `"noise"`, normal noise with the mean and the standard deviation along these; or a
-            function of the old array and the new shape that gives an array of that shape. For
-            single weights, a mapping as `at`. State keeps its values.
-        missing: `"error"`, or `"skip"` to leave out weights of `old` that have no counterpart in
-            `new`, and to leave alone weights of `new` that have none in `old`.
-        seed: Of the noise.
+        at: Other blocks to copy to: a mapping whose keys name weights of `new` as in `freeze` (a
+            path, a glob, a variable). A value is a NumPy index, such as `np.s_[:, 3:]`,
+            `fl.at[:, 3:]` or a list of positions along the first axis. It must select a region of
+            exactly the shape of the old weight. `None` skips the weight. If several keys match a
+            weight, the last one counts.
+        fill: The value of the other entries of a weight: `None` keeps the initial values;
+            `"zeros"`; `"mean"` is the mean of the old weight over the axes that grew; `"noise"` is
+            normal noise with that mean and the standard deviation over the same axes; or a function
+            of the old array and the new shape that returns an array of that shape. For single
+            weights, pass a mapping as for `at`. State keeps its values.
+        missing: `"error"`, or `"skip"` to skip weights of either model that have no counterpart in
+            the other.
+        seed: The seed of the noise.
 
     Returns:
-        A dictionary from the path of each weight of `new` that was copied to a boolean array of its
-        shape: `True` where the value came from `old`. `fl.freeze(new, copied)` freezes these.
+        A dictionary from the path of each copied weight of `new` to a boolean array of its shape:
+        `True` for entries that came from `old`. `fl.freeze(new, copied)` freezes these.
 
     Raises:
         TargetError: `old` or `new` is not a layer or model.
         NotBuiltError: `old` or `new` has no weights yet.
-        PathError: A weight has no counterpart, a key names no weight, or two have one path.
+        PathError: A weight has no counterpart, a key names no weight, or two weights have the same
+            path.
         SelectionError: An argument is malformed, or an index is out of range.
-        RestoreError: A weight of `new` is smaller, has another number of axes, or a dtype that does
-            not hold every value of the old one (float16 goes into float32, not the reverse); or the
-            call comes from inside the call of a layer.
+        RestoreError: A weight of `new` is smaller, has another number of axes, or has a dtype that
+            cannot hold every value of the old one (float16 fits into float32, not the reverse); or
+            `copy_weights` is called while a layer runs.
 
-    After any of these, and after an interrupt, `new` is as it was.
+    After any of these errors, and after an interrupt, `new` is unchanged.
 
     Note:
         Old units also read the new inputs. To keep their outputs, start those entries at zero and
-        freeze them too. Where the new inputs are not behind the old ones, as after a `Flatten`, a
-        `Concatenate` or a `Bidirectional` layer, name the old ones in `at`. What a normalization or
-        a softmax computes over an axis that grew, and the scale of attention whose `key_dim` grew,
-        changes with its size. The seeds of random layers are not copied.
+        freeze them too. If the new inputs do not come after the old ones, as behind a `Flatten`, a
+        `Concatenate` or a `Bidirectional` layer, give the positions of the old ones in `at`. Three
+        things change with size: a normalization or a softmax over an axis that grew, and the scale
+        of attention whose `key_dim` grew. The seeds of random layers are not copied.
 
     Examples:
         >>> import keras, frostline as fl
@@ -265,8 +270,8 @@ def copy_weights(
 def _refuse_in_call(model: Any, name: str) -> None:
     if _keras.in_call():
         raise RestoreError(
-            f"{model.name}: frozen entries cannot be written from inside the call of a layer; got "
-            f"a call of `fl.{name}` there. Call it between the steps."
+            f"{model.name}: frozen entries cannot be written while a layer runs; got a call of "
+            f"`fl.{name}` inside a layer's `call`. Call it between training steps."
         )
 
 
@@ -277,7 +282,7 @@ def _named(model: Any, chosen: Any) -> list[Found]:
 
 
 def _arrays_of(model: Any, found: Sequence[Found], given: Any) -> dict[str, np.ndarray]:
-    """The array for each weight that is named, by its path, when all of them fit."""
+    """The array for the path of each weight that the snapshot names; all of them fit."""
     if not isinstance(given, Mapping):
         kind = type(given).__name__
         do = "Take `snapshot = fl.snapshot(model)`, or load one with `np.load(file)`."
@@ -306,11 +311,11 @@ def _refuse_unknown(
     state = [weight for weight in walk(model, state=True) if weight.state]
     if any(key in weight.names for weight in state):
         raise PathError(
-            f"{key}: not a weight that an optimizer trains, its layer updates it by itself; {got}. "
-            "Assign it yourself: `variable.assign(array)`."
+            f"{key}: this is state, which its layer updates itself and `fl.restore` does not "
+            f"write; {got}. Assign it yourself: `variable.assign(array)`."
         )
     near = nearest(key, [weight.path for weight in found])
-    do = f"Nearest: {', '.join(map(repr, near))}." if near else "`fl.weights(model)` has the paths."
+    do = f"Nearest: {', '.join(map(repr, near))}." if near else "`fl.weights(model)` lists all."
     raise PathError(f"{model.name}: no weight has this path; {got}. {do}")
 
 
@@ -325,5 +330,5 @@ def _fitting(weight: Found, given: Any) -> np.ndarray:
                 f"{dtype}). Take `fl.snapshot(model)` from a model like this one, or convert "
                 "the array."
             )
-    # It may be the memory of another weight, which is written before this one.
+    # A view may share the memory of another weight, which may be written before this one.
     return array if array.flags.owndata else np.array(array)

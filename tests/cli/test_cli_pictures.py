@@ -169,7 +169,7 @@ def test_no_model_is_replaced_by_a_page(files, option):
     before = names[1].read_bytes()
     result = invoke("diff", *names, option, names[1])
     assert result.exit_code == 2
-    assert "not the name of such a file; got suffix='.keras'. Call it after." in result.stderr
+    assert "; got suffix='.keras'. Call it after." in result.stderr
     assert names[1].read_bytes() == before
 
 

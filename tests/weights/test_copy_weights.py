@@ -490,7 +490,7 @@ def test_a_copy_inside_a_call_is_refused():
 
     layer = Copying(3, name="copying")
     layer.build((None, 4))
-    with pytest.raises(fl.RestoreError, match="from inside the call of a layer"):
+    with pytest.raises(fl.RestoreError, match="cannot be written while a layer runs"):
         layer(np.ones((1, 4), "float32"))
 
 
