@@ -1,7 +1,7 @@
-"""Callbacks for `fit`: what is frozen changes by the epoch, and is proven not to move.
+"""Callbacks for `fit`: change what is frozen at given epochs, and check that it does not move.
 
-They are stock Keras callbacks. They work on every backend, in `fit` and wherever else a
-`keras.callbacks.CallbackList` is driven.
+They are ordinary Keras callbacks. They work on every backend, in `fit` and in any loop that calls
+a `keras.callbacks.CallbackList`.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ Action = Callable[[keras.Model], Any]
 
 
 class FreezeSchedule(keras.callbacks.Callback):
-    """Changes what is frozen at the beginning of given epochs, inside one `fit`.
+    """Change what is frozen at the beginning of given epochs, inside one `fit`.
 
-    The optimizer stays the same object: the slots of what still trains are kept, thawed entries
-    start as in a new one, and the count of steps and the learning rate's schedule go on.
+    The optimizer stays the same object. Entries that still train keep their slots, unfrozen entries
+    start with new ones, and the step count and the learning rate schedule continue.
 
-    With `keras.callbacks.BackupAndRestore` in the same `fit`, in either order, what is frozen is
-    noted beside the backup. A run that was killed and is started again takes the freeze up as it
-    was when the backup was made, before the backup's weights and slots are read.
+    With `keras.callbacks.BackupAndRestore` in the same `fit`, in either order, the freeze is saved
+    beside the backup. If the run is killed and started again, the freeze of the backup is restored
+    first, then its weights and slots are read.
 
     Args:
-        actions: For an epoch, counted from 0, a callable that is given the model, or a list of
-            them to call in turn: `fl.freeze`, `fl.unfreeze` and `fl.train_only` of the model, with
-            all that these take. The results are ignored.
+        actions: A mapping from an epoch, counted from 0, to a callable that takes the model, or to
+            a list of these, which are called in order. They may call `fl.freeze`, `fl.unfreeze` and
+            `fl.train_only` on the model. Their results are ignored.
 
     Raises:
-        ScheduleError: `actions` is not of that form.
+        ScheduleError: `actions` does not have that form.
 
     Examples:
         >>> import keras, numpy as np, frostline as fl
@@ -71,7 +71,7 @@ class FreezeSchedule(keras.callbacks.Callback):
         self._backups: list[Backup] = []
 
     def set_params(self, params: Any) -> None:
-        """Called by Keras when every callback has its model, and before training begins."""
+        """Called by Keras after every callback has its model and before training begins."""
         super().set_params(params)
         if not params or "epochs" not in params:
             return
@@ -87,14 +87,14 @@ class FreezeSchedule(keras.callbacks.Callback):
         self._done = done
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Note what is frozen before the first epoch, and warn of epochs that never come."""
+        """Save what is frozen before the first epoch, and warn of actions that never run."""
         del logs
-        epochs = (self.params or {}).get("epochs")  # None in a loop by hand that sets no params
+        epochs = (self.params or {}).get("epochs")  # None in a custom loop that sets no params
         late = [epoch for epoch in self.actions if epochs is not None and epoch >= epochs]
         if late:
             warnings.warn(
                 f"FreezeSchedule: `fit` ends before some actions; got epochs={epochs}, "
-                f"actions at {late}. Train longer, or take them out.",
+                f"actions at {late}. Train for more epochs, or remove these actions.",
                 stacklevel=2,
             )
         if not self._done:
@@ -125,27 +125,27 @@ def gradual_unfreezing(
     order: str = "top_down",
     groups: Sequence[Any] | None = None,
 ) -> FreezeSchedule:
-    """A schedule that trains one group of weights first and another one more every few epochs.
+    """Make a schedule that trains one group of weights first, then one more every few epochs.
 
-    From epoch 0 on all groups are frozen but the first; at epoch `every` the second trains too, at
-    `2 * every` the third. A group gets back the freeze that it had before: what you froze
+    At epoch 0 all groups but the first are frozen. At epoch `every` the second group trains too, at
+    `2 * every` the third. Each group returns to the freeze that it had before: what you froze
     yourself stays frozen.
 
     Args:
         model: The built model that will be trained.
         every: Epochs between one group and the next.
         order: `"top_down"` begins with the last group, `"bottom_up"` with the first.
-        groups: For each group the weights in it, as the second argument of `freeze` (but no
-            mapping: a group is made of whole weights), from the input to the output. One group for
-            each layer by default, a nested model taken apart. Weights in no group are left as they
-            are.
+        groups: A list with the weights of each group, from the input to the output. Name them as in
+            the second argument of `freeze`, but without a mapping: a group is made of whole
+            weights. By default each layer is a group, also inside nested models. Weights in no
+            group do not change.
 
     Returns:
         A `FreezeSchedule`, for `fit(..., callbacks=[schedule])`.
 
     Raises:
         ScheduleError: `every` or `order` is not one of the above.
-        FrostlineError: As for `freeze`, of `model` and `groups`.
+        FrostlineError: As for `freeze`, for `model` and `groups`.
 
     References:
         `order="top_down"`, from the output to the input, is the gradual unfreezing of Howard and
@@ -161,17 +161,17 @@ def gradual_unfreezing(
     """
     if not isinstance(every, int) or isinstance(every, bool) or every < 1:
         raise ScheduleError(
-            f"every: a positive integer, in epochs; got every={every!r}. Write `every=1` or more."
+            f"every: must be a positive number of epochs; got every={every!r}. Write `every=1`."
         )
     if order not in ("top_down", "bottom_up"):
         raise ScheduleError(
-            f"order: 'top_down' or 'bottom_up'; got order={order!r}. "
-            "The first begins at the output."
+            f"order: must be 'top_down' or 'bottom_up'; got order={order!r}. "
+            "Write 'top_down' to begin at the output."
         )
     found = weights_of(model)
     if isinstance(groups, str):
         raise ScheduleError(
-            f"groups: a list with one entry for each group; got groups={groups!r}. "
+            f"groups: must be a list with one entry for each group; got groups={groups!r}. "
             f"Write `groups=[{groups!r}, ...]`."
         )
     if groups is None:
@@ -180,13 +180,14 @@ def gradual_unfreezing(
         chosen = [[w.variable for w in select(model, found, group)] for group in groups]
     if not chosen:
         raise ScheduleError(
-            "groups: no group to train; got groups=[]. Leave it out for one a layer."
+            "groups: there is no group to train; got groups=[]. Leave it out: then each layer is "
+            "a group."
         )
     return _GradualUnfreezing(chosen if order == "bottom_up" else chosen[::-1], every)
 
 
 class _GradualUnfreezing(FreezeSchedule):
-    """Thawing a group gives it back the freeze that it had when the schedule began."""
+    """A schedule that returns each group to the freeze that it had at the beginning."""
 
     def __init__(self, groups: list[list[Any]], every: int) -> None:
         self._groups = groups
@@ -209,8 +210,9 @@ class _GradualUnfreezing(FreezeSchedule):
         strange = [v for group in self._groups for v in group if id(v) not in below]
         if strange:
             raise ScheduleError(
-                f"{strange[0].path}: this schedule was made for another model than the one trained "
-                f"here; got model={model.name!r}. Call `gradual_unfreezing(model)` with this one."
+                f"{strange[0].path}: this schedule was made for another model; got "
+                f"model={model.name!r}. Call `gradual_unfreezing(model)` with the model that you "
+                "train."
             )
         self._remember()
         first = {id(variable) for variable in self._groups[0]}
@@ -220,9 +222,9 @@ class _GradualUnfreezing(FreezeSchedule):
     def _thaw(self, model: keras.Model, place: int) -> None:
         if not self._before:
             raise ScheduleError(
-                f"{self._groups[place][0].path}: this schedule has frozen nothing that it could "
-                f"unfreeze; got a `fit` that begins after epoch 0, groups[{place}]. Begin at "
-                "epoch 0, go on with the same schedule object, or use BackupAndRestore."
+                f"{self._groups[place][0].path}: this schedule did not see epoch 0, so it has "
+                f"frozen nothing to unfreeze; got a `fit` that begins later, groups[{place}]. "
+                "Begin at epoch 0, keep the same schedule object, or use BackupAndRestore."
             )
         plans = [(v, self._before[id(v)]) for v in self._groups[place]]
         apply_plans(model, plans, restoring=True)
@@ -231,7 +233,7 @@ class _GradualUnfreezing(FreezeSchedule):
 def _checked(actions: Any) -> dict[int, list[Action]]:
     if not isinstance(actions, Mapping):
         raise ScheduleError(
-            f"actions: a mapping of epochs to callables; got actions={type(actions).__name__}. "
+            f"actions: must map epochs to callables; got actions={type(actions).__name__}. "
             "Write `FreezeSchedule({0: lambda model: fl.freeze(model, 'hidden/*')})`."
         )
     checked = {}
@@ -240,20 +242,20 @@ def _checked(actions: Any) -> dict[int, list[Action]]:
         whole = isinstance(epoch, (int, np.integer)) and not isinstance(epoch, bool)
         if not whole or epoch < 0:
             raise ScheduleError(
-                f"actions: epochs are integers from 0; got epoch={epoch!r}. "
-                "The first epoch of `fit` is 0."
+                f"actions: an epoch must be an integer from 0; got epoch={epoch!r}. "
+                "Write 0 for the first epoch of `fit`."
             )
         if not listed or not all(map(callable, listed)):
             raise ScheduleError(
-                f"actions: epoch {epoch} has something that can not be called; got "
-                f"action={action!r}. Write `lambda model: fl.freeze(model, ...)`."
+                f"actions: the action of epoch {epoch} cannot be called; got action={action!r}. "
+                "Write `lambda model: fl.freeze(model, ...)`."
             )
         checked[int(epoch)] = listed
     return dict(sorted(checked.items()))
 
 
 def _by_layer(found: Sequence[Found]) -> list[list[Any]]:
-    """The weights of each layer that is no model itself, from the input to the output."""
+    """The weights of each layer that is not itself a model, from the input to the output."""
     groups: dict[int, list[Any]] = {}
     for weight in found:
         inside = [layer for layer in weight.layers if not isinstance(layer, keras.Model)]

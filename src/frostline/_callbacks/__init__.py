@@ -1,1 +1,1 @@
-"""What the callbacks are made of."""
+"""The parts of the callbacks."""

@@ -1,4 +1,4 @@
-"""The proof that nothing frozen moved: checksums, and copies that are read where one differs."""
+"""The audit: check by checksums that no frozen entry changes, and find the entry if one does."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from frostline._weights.view import View, plan_of
 
 
 class FreezeAudit(keras.callbacks.Callback):
-    """Proves while training goes on that no frozen entry moves, to the bit.
+    """Check during training that no bit of a frozen entry changes.
 
     The frozen entries of the model are read and compared by checksum. Their values are kept in a
-    temporary file, and read again only where a checksum differs, to say which entry it is. A
-    freeze that changes meanwhile is followed: what is frozen before and after must still agree.
-    Of weights that span processes each process compares the shards that it holds.
+    temporary file, which is read only if a checksum differs, to find the entry. The freeze may
+    change during training: entries that are frozen before and after the change are compared. If
+    weights are spread over processes, each process compares its own shards.
 
     Args:
         every: `"epoch"`, or a number of batches. On JAX the weights are fetched from the training
             step for each comparison, so a small number slows training down.
-        on_leak: `"raise"` or `"warn"`.
+        on_leak: What to do if a frozen entry changes: `"raise"` or `"warn"`.
 
     Raises:
         ScheduleError: An argument is not one of the above.
-        AuditError: While training, where an entry differs.
+        AuditError: A frozen entry has changed; raised during training.
 
     Examples:
         >>> import keras, numpy as np, frostline as fl
@@ -58,12 +58,12 @@ class FreezeAudit(keras.callbacks.Callback):
         batches = isinstance(every, int) and not isinstance(every, bool) and every > 0
         if every != "epoch" and not batches:
             raise ScheduleError(
-                f"every: 'epoch' or a positive number of batches; got every={every!r}. "
+                f"every: must be 'epoch' or a positive number of batches; got every={every!r}. "
                 "Write `FreezeAudit(every=100)`."
             )
         if on_leak not in ("raise", "warn"):
             raise ScheduleError(
-                f"on_leak: 'raise' or 'warn'; got on_leak={on_leak!r}. "
+                f"on_leak: must be 'raise' or 'warn'; got on_leak={on_leak!r}. "
                 "Write `FreezeAudit(on_leak='warn')`."
             )
         self.every = every
@@ -74,33 +74,33 @@ class FreezeAudit(keras.callbacks.Callback):
         self._drop_folder: Callable[[], Any] = lambda: None
         self._seen = 0
         if batches:
-            # Keras may run callbacks beside the training step if none asks for batches.
+            # Keras may run callbacks asynchronously if none of them has this method.
             self.on_train_batch_end = self._count_batches
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Note the values that must stay."""
+        """Record the frozen values."""
         del logs
         self.comparisons, self._seen, self._records = 0, 0, {}
         self._drop_folder()
         self._folder = tempfile.mkdtemp(prefix="frostline-")
-        # Dropped with this object at the latest: `fit` may end in an error of any kind.
+        # Removed with this object at the latest: `fit` may end with any error.
         self._drop_folder = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._compare(changed_only=True)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Follow a freeze that a schedule has changed."""
+        """Record the new values if a schedule has changed the freeze."""
         del epoch, logs
         self._seen = 0
         self._compare(changed_only=True)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Compare, if that is asked for once an epoch."""
+        """Compare, if `every` is `"epoch"`."""
         del epoch, logs
         if self.every == "epoch":
             self.audit()
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Compare a last time, and let the copies go."""
+        """Compare a last time, and delete the recorded values."""
         del logs
         if self.every != "epoch":
             self.audit()
@@ -125,8 +125,8 @@ class FreezeAudit(keras.callbacks.Callback):
     def _compare(self, *, changed_only: bool) -> None:
         if not self._folder:
             raise ScheduleError(
-                f"FreezeAudit: nothing to compare with; got every={self.every!r} before training. "
-                "It notes the values when `fit` begins."
+                f"FreezeAudit: no values to compare with; got every={self.every!r} before "
+                "training. Call `audit()` while `fit` runs, which records the values first."
             )
         found = unique(walk(self.model))
         now = {id(w.variable): w for w in found if plan_of(w.variable) is not None}
@@ -155,7 +155,7 @@ class FreezeAudit(keras.callbacks.Callback):
 
 
 class Record:
-    """What a frozen variable holds now: of one that spans processes, what is in this one."""
+    """The frozen entries of a variable now, as far as they are in this process."""
 
     def __init__(self, variable: Any, folder: str) -> None:
         plan = plan_of(variable)
@@ -164,17 +164,17 @@ class Record:
         values, self.held = _frozen_values(variable, plan)
         self.dtype = values.dtype
         self.checksum = _checksum(values)
-        # A disk has room for a second copy of a large model where memory has not.
+        # On disk: memory may not have room for a second copy of a large model.
         self._path = pathlib.Path(folder) / f"{id(variable)}.bin"
         values.view(np.uint8).tofile(self._path)
 
     def values(self) -> np.ndarray:
-        """The frozen entries as they were, in the order of the weight."""
+        """The recorded entries, in the order of the weight."""
         return np.fromfile(self._path, dtype=np.uint8).view(self.dtype)
 
 
 def first_change(record: Record, variable: Any) -> tuple[tuple[int, ...], Any, Any] | None:
-    """The first entry frozen then and now whose bits differ: place, value then, value now."""
+    """The first entry, frozen before and now, whose bits differ: index, old value, new value."""
     plan = plan_of(variable)
     assert plan is not None
     now, held = _frozen_values(variable, plan)
@@ -194,12 +194,12 @@ def first_change(record: Record, variable: Any) -> tuple[tuple[int, ...], Any, A
 
 @dataclass(frozen=True)
 class Held:
-    """Which of the frozen entries this process has.
+    """Which of the frozen entries of a weight this process has.
 
     Attributes:
-        divided: Whether they are in a part of their own.
-        shape: The shape of what they are in.
-        regions: The regions of that which are here, None for all of it.
+        divided: Whether the weight is divided into two parts.
+        shape: The shape of the variable that stores the frozen entries.
+        regions: The regions of it in this process, None for all of it.
     """
 
     divided: bool
@@ -207,14 +207,14 @@ class Held:
     regions: tuple[tuple[slice, ...], ...] | None
 
     def mask(self, plan: Plan) -> np.ndarray:
-        """`bool[plan.shape]`: the entries that are frozen and here."""
+        """`bool[plan.shape]`: the frozen entries in this process."""
         mask = plan.mask()
         if self.regions is not None:
             mask[mask] = self.among_frozen(plan)
         return mask
 
     def among_frozen(self, plan: Plan) -> np.ndarray:
-        """Which of the frozen entries, in the order of the weight, are here."""
+        """Which of the frozen entries, in the order of the weight, are in this process."""
         here = np.zeros(self.shape, bool)
         for region in self.regions or ():
             here[region] = True
@@ -231,7 +231,7 @@ class Held:
 
 
 def _frozen_values(variable: Any, plan: Plan) -> tuple[np.ndarray, Held]:
-    """The frozen entries of a variable that are in this process, in the order of the weight."""
+    """The frozen entries of a variable in this process, in the order of the weight."""
     stored, regions = read_frozen_part(variable)
     held = Held(isinstance(variable, View), stored.shape, regions)
     values = held.in_order(plan, stored)
@@ -239,7 +239,7 @@ def _frozen_values(variable: Any, plan: Plan) -> tuple[np.ndarray, Held]:
 
 
 def _unlike_copy(variable: Any) -> tuple[tuple[int, ...], Any, Any] | None:
-    """The same for the first frozen entry whose copies on two devices differ."""
+    """The first frozen entry whose copies on two devices differ: index and both values."""
     copies, plan = read_copies(variable), plan_of(variable)
     assert plan is not None
     first = next(copies, None)

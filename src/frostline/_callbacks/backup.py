@@ -1,4 +1,4 @@
-"""What was frozen, noted beside the backup of `keras.callbacks.BackupAndRestore`."""
+"""Save the freeze beside the backup of `keras.callbacks.BackupAndRestore`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VERSION = 2
 
 
 class Backup:
-    """The notes in the folder of one backup callback: for an epoch, what is frozen from it on."""
+    """The notes in the folder of a backup callback: what is frozen from each epoch on."""
 
     def __init__(self, callback: keras.callbacks.BackupAndRestore) -> None:
         self._callback = callback
@@ -31,19 +31,19 @@ class Backup:
         self._notes: dict[int, list[StoredWeight]] = {}
 
     def note(self, epoch: int, described: list[StoredWeight]) -> None:
-        """Write down what is frozen from this epoch on, -1 for before the first."""
+        """Save what is frozen from this epoch on; -1 means before the first."""
         self._notes = {known: note for known, note in self._notes.items() if known < epoch}
         self._notes[epoch] = described
         self._path.parent.mkdir(parents=True, exist_ok=True)
         notes = {str(known): note for known, note in self._notes.items()}
-        # A run may be killed at any time.
+        # The run may be killed at any time.
         with replacing(self._path) as unfinished:
             unfinished.write_text(
                 json.dumps({"version": _VERSION, "notes": notes}), encoding="utf-8"
             )
 
     def resumed(self, model: Any) -> tuple[frozenset[int], list[StoredWeight]] | None:
-        """The epochs whose actions the backup has behind it, and what is frozen in it."""
+        """The epochs whose actions ran before the backup, and what is frozen in it."""
         reached = _keras.backed_up_epoch(self._callback)
         if reached is None:
             return None
@@ -56,16 +56,16 @@ class Backup:
         self._notes = {epoch: note for epoch, note in notes.items() if epoch <= reached}
         if not known or not self._notes:
             raise RestoreError(
-                f"{model.name}: a backup without a note of what was frozen in it; got "
-                f"backup_dir={str(self._path.parent)!r}. It is of a run without this schedule: "
-                "delete the folder to begin anew, or leave the schedule out."
+                f"{model.name}: the backup does not say what was frozen, because it was made "
+                f"without this schedule; got backup_dir={str(self._path.parent)!r}. Delete the "
+                "folder to start again, or leave the schedule out."
             )
         return frozenset(self._notes), self._notes[max(self._notes)]
 
 
 @alone
 def restore_description(model: Any, described: list[StoredWeight]) -> None:
-    """Freeze in a model what is described, and nothing else."""
+    """Freeze exactly what is described in a model."""
     wanted = {id(variable): plan for variable, plan in plans_described(model, described)}
     plans = [(w.variable, wanted.get(id(w.variable))) for w in unique(walk(model))]
     apply_plans(model, plans, restoring=True)
