@@ -1,4 +1,4 @@
-"""The trained entries of a model as a small file: taken out, kept, put on the base again."""
+"""Deltas: the trained entries of a model, saved in a small file and applied to the base model."""
 
 from __future__ import annotations
 
@@ -41,33 +41,34 @@ __all__ = [
 
 @alone
 def extract_delta(model: Any, base: Any = None) -> Delta:
-    """Take what trains out of a model: its values, and which entries they are.
+    """Extract the entries of a model that train: their values and their positions.
 
-    Holds every entry that is not frozen, of layers that are on, and what such layers update by
-    themselves, as the moving statistics of a `BatchNormalization`. On the base, which is all else,
-    `apply_delta` makes the same model of it, bit for bit.
+    A delta holds the entries that are not frozen, of layers with `trainable=True`, and the state
+    that such layers update themselves, such as the moving statistics of a `BatchNormalization`.
+    `apply_delta` turns the base, the model before training, into this model, bit for bit.
 
     Args:
         model: A built layer or model.
-        base: What `snapshot` gave before training, a mapping from paths to arrays, or a model of
-            the same paths. Only what has other bits than there is taken then, and a frozen entry
-            that has is an error. State that a mapping does not have is taken whole.
+        base: The model before training: the result of `snapshot`, a mapping from paths to arrays,
+            or a model with the same paths. Then only entries that differ from it are taken, and a
+            frozen entry that differs is an error. State that a mapping lacks is taken whole.
 
     Returns:
         A `Delta`; `.save("tuned.safetensors")` writes it to a file.
 
     Raises:
-        TargetError: `model` is not a layer or model, or `base` neither that nor a mapping.
+        TargetError: `model` is not a layer or model, or `base` is none of the above.
         NotBuiltError: `model` has no weights yet.
-        PathError: Two weights have one path, or `base` lacks one.
-        RestoreError: A weight has another shape or dtype in `base`, or is what `base` holds itself.
+        PathError: Two weights have the same path, or `base` lacks one.
+        RestoreError: A weight has another shape or dtype in `base`, or `base` contains the weight
+            itself instead of a copy.
         AuditError: A frozen entry has other bits in `base`.
-        ProcessError: Weights span processes, and the others do not make this call.
+        ProcessError: Weights are spread over processes, and not all of them make this call.
 
     Note:
-        Weights that span processes are gathered: call this in every process, and `save` in one.
-        The state of an optimizer is not in it, and neither is that of random seeds and metrics.
-        On PyTorch Keras reads bfloat16 through float32, in which all NaNs of a sign are one.
+        Weights that are spread over processes are gathered: call this in every process, and `save`
+        in one. The state of optimizers, random seeds and metrics is not in a delta. On PyTorch,
+        Keras reads bfloat16 through float32, which makes all NaNs of one sign the same.
 
     Examples:
         >>> import keras, frostline as fl
@@ -95,13 +96,12 @@ def load_delta(path: Any) -> Delta:
         The `Delta`, equal to the one that was saved.
 
     Raises:
-        TargetError: `path` is no path.
-        FileError: The file cannot be read, is not a delta, is cut off, or is not as it was
-            written.
+        TargetError: `path` is not a path.
+        FileError: The file cannot be read, is not a delta, or is damaged.
 
     Note:
-        Nothing in a file is run. A hash tells what was damaged, not who wrote it: whoever changes a
-        file on purpose can write the hash too.
+        Nothing in a file is run. A hash detects damage, but does not prove who wrote the file:
+        whoever changes it on purpose can also change the hash.
 
     Examples:
         >>> import keras, frostline as fl, os, tempfile
@@ -127,22 +127,23 @@ def apply_delta(
 ) -> Delta:
     """Write the entries of a delta into the model it was trained from.
 
-    Every entry that is not in it stays bit-identical, and must be as it was when the delta was
-    trained: then all weights are those of the model that was trained, to the bit. What is
-    overwritten is kept for `remove_delta`. Several deltas may lie on one model. One that does
-    already is left as it is, unless `overlap` says where it is to lie.
+    All other entries stay bit-identical. They must be equal to those of the base that the delta was
+    trained on; then all weights are those of the trained model, bit for bit. The overwritten values
+    are kept for `remove_delta`. Several deltas can be applied to one model. Applying the same delta
+    again changes nothing, unless `overlap` gives it another place.
 
     Args:
         model: The base, a built layer or model. What is frozen in it does not matter.
         delta: A `Delta`, or the path of its file.
-        overlap: Whose value an entry gets that two deltas have other values for: of this one
-            (`"last"`), of those before it (`"first"`), or none, an error.
-        freeze: Freeze all that is not in the delta as well as what is frozen already, and turn
-            layers off that were off and would update moving statistics: training goes on as it did
-            where nothing else was frozen. `remove_delta` leaves that as it is.
-        check: Compare the base with that of the delta. Where it is known to be the same,
-            `check=False` saves reading all of the model: only entries of the delta are read and
-            written, unless another one lies on the same weight.
+        overlap: Which value an entry gets if two deltas have different values for it: that of this
+            delta (`"last"`), that of the deltas applied before (`"first"`), or `"error"`.
+        freeze: Also freeze every entry that is not in the delta, and set `trainable=False` on
+            layers that had it when the delta was made and would update their moving statistics.
+            You can then continue training. What was frozen stays frozen. `remove_delta` does not
+            undo this.
+        check: Compare the base with that of the delta. If you know that it is the same,
+            `check=False` saves reading the whole model: only entries of the delta are read and
+            written, unless another delta is applied to the same weight.
 
     Returns:
         The `Delta` that was applied.
@@ -150,17 +151,18 @@ def apply_delta(
     Raises:
         TargetError: `model` is not a layer or model, or `delta` is not a delta.
         NotBuiltError: `model` has no weights yet.
-        PathError: Two weights have one path.
-        FileError: The file cannot be read, or is not a whole delta.
-        RestoreError: The base is another one (both fingerprints are told), or of another
-            architecture, shape or dtype; an entry has two values; `overlap` is none of these; or
-            weights have changed since another delta was applied.
+        PathError: Two weights have the same path.
+        FileError: The file cannot be read, is not a delta, or is damaged.
+        RestoreError: The model is not the base of the delta (the message shows both fingerprints)
+            or has another architecture, shape or dtype; two deltas have different values for an
+            entry; `overlap` is none of these; or weights have changed since another delta was
+            applied.
 
-    After any of these the model is as it was.
+    After any of these errors the model is unchanged.
 
     Note:
-        Layers without a name of your own are called `dense_7` in the order in which Python makes
-        them. Where paths differ in such numbers alone, weights are matched by their places.
+        Keras numbers layers that you do not name in the order in which they are made: `dense_7`.
+        If paths differ only in such numbers, weights are matched by their order.
 
     Examples:
         >>> import keras, numpy as np, frostline as fl
@@ -189,25 +191,25 @@ def apply_delta(
 
 @alone
 def remove_delta(model: Any, delta: Any, *, force: bool = False) -> Delta:
-    """Take a delta off a model: its entries are again what they were, bit for bit.
+    """Remove a delta from a model: its entries get back the values of the base, bit for bit.
 
-    In any order where there are several. An entry that another delta has a value for too gets that
-    one.
+    Several deltas can be removed in any order. If another applied delta also has a value for an
+    entry, the entry gets that value.
 
     Args:
-        model: The layer or model it was applied to, the same object.
+        model: The layer or model that it was applied to, the same object.
         delta: The `Delta`, or the path of its file.
-        force: Take it off even if its entries have changed since, and lose that.
+        force: Remove it even if its entries have changed since. These changes are lost.
 
     Returns:
         The `Delta` that was removed.
 
     Raises:
         TargetError, NotBuiltError, PathError, FileError: As for `apply_delta`.
-        RestoreError: It is not applied to this model, or no longer to all of it, or weights have
-            changed since.
+        RestoreError: It is not applied to this model, or no longer to all of its weights; or
+            weights have changed since.
 
-    After any of these the model is as it was.
+    After any of these errors the model is unchanged.
 
     Examples:
         >>> import keras, numpy as np, frostline as fl
@@ -232,8 +234,8 @@ def remove_delta(model: Any, delta: Any, *, force: bool = False) -> Delta:
         lies = ", ".join(d.fingerprint[:SHOWN] for d in lying_on(found)) or "none"
         raise RestoreError(
             f"{model.name}: this delta is not applied to this model; got delta "
-            f"{delta.fingerprint[:SHOWN]}, applied are {lies}. A copy of a model, or one loaded "
-            "from a file, does not know its deltas: load the base to be without them."
+            f"{delta.fingerprint[:SHOWN]}, applied: {lies}. A copied or reloaded model no longer "
+            "knows its deltas; load the base instead."
         )
     with all_or_none() as write:
         take_off(write, wanted, delta, force=force)
@@ -241,15 +243,15 @@ def remove_delta(model: Any, delta: Any, *, force: bool = False) -> Delta:
 
 
 def applied_deltas(model: Any) -> tuple[Delta, ...]:
-    """The deltas that lie on a model, in the order in which they win, the last one last.
+    """The deltas that are applied to a model; where several have an entry, the last one wins.
 
     Args:
         model: A built layer or model.
 
     Returns:
-        A tuple of `Delta`: those that were applied to these objects and not removed. A model that
-        was saved and loaded has their values and knows of none; what wrote other weights into the
-        model, as `load_weights`, does not count as removing.
+        A tuple of the `Delta` objects that were applied to this model object and not removed. A
+        model that was saved and loaded has their values, but no longer knows the deltas. Writing
+        other weights, with `load_weights` for example, does not remove a delta.
 
     Raises:
         TargetError, NotBuiltError, PathError: As for `extract_delta`.

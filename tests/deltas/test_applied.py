@@ -133,7 +133,7 @@ def test_several_that_hold_what_the_base_has_too(overlap):
 
 def test_of_several_that_do_not_go_together_none_is_applied(tuned):
     base, (one, _, third), before = tuned
-    refused = pytest.raises(fl.RestoreError, match="two deltas write other values")
+    refused = pytest.raises(fl.RestoreError, match="two deltas write different values")
     with refused, fl.applied(base, [one, third]):
         raise AssertionError("not reached")
     assert_all_same_bits(everything_in(base), before)
@@ -154,7 +154,7 @@ def test_a_delta_that_is_applied_already_is_refused(tuned):
     base, (delta, *_), _ = tuned
     fl.apply_delta(base, delta)
     before = everything_in(base)
-    refused = pytest.raises(fl.RestoreError, match=r"already applied, .* Leave the block out, or")
+    refused = pytest.raises(fl.RestoreError, match=r"already applied, .* Call .* before the block")
     with refused, fl.applied(base, delta):
         raise AssertionError("not reached")
     assert_all_same_bits(everything_in(base), before)
@@ -247,7 +247,9 @@ def test_what_a_delta_wrote_and_training_moved_is_not_lost(tuned):
     kernel = base.get_layer("out").kernel
     kernel.assign(kernel + 1)
     before = everything_in(base)
-    with pytest.raises(fl.RestoreError, match=r"out/kernel: it has changed .* got 2 of 12 entries"):
+    with pytest.raises(
+        fl.RestoreError, match=r"out/kernel: this weight has changed .* got 2 of 12 entries"
+    ):
         fl.switch_delta(base, other, check=False)
     assert_all_same_bits(everything_in(base), before)
     assert fl.applied_deltas(base) == (one,)
@@ -259,7 +261,7 @@ def test_another_base_is_refused_and_the_old_delta_stays(tuned):
     bias = base.get_layer("out").bias
     bias.assign(bias + 1)
     before = everything_in(base)
-    with pytest.raises(fl.RestoreError, match=r"out/bias: what is not in the delta has other bits"):
+    with pytest.raises(fl.RestoreError, match=r"out/bias: this is not the base that"):
         fl.switch_delta(base, other)
     assert_all_same_bits(everything_in(base), before)
     assert fl.applied_deltas(base) == (one,)
@@ -269,7 +271,7 @@ def test_with_several_applied_there_is_no_one_to_exchange(tuned):
     base, (one, other, third), _ = tuned
     fl.apply_delta(base, one)
     fl.apply_delta(base, other)
-    with pytest.raises(fl.RestoreError, match=r"several .* got 2: .* Remove those that should not"):
+    with pytest.raises(fl.RestoreError, match=r"several .* got 2: .* Remove the old one"):
         fl.switch_delta(base, third)
     assert fl.applied_deltas(base) == (one, other)
 
@@ -277,11 +279,11 @@ def test_with_several_applied_there_is_no_one_to_exchange(tuned):
 def test_of_another_model_is_refused(tuned):
     base, (one, other, _), _ = tuned
     fl.apply_delta(base, one)
-    with pytest.raises(fl.RestoreError, match="of another architecture"):
+    with pytest.raises(fl.RestoreError, match="has another architecture"):
         fl.switch_delta(dense_layers(first=2), other)
-    with pytest.raises(fl.RestoreError, match=r"not all that .* is here; got 1 of 2 weights"):
+    with pytest.raises(fl.RestoreError, match=r"some weights .* are missing; got 1 of 2 weights"):
         fl.switch_delta(base.get_layer("out"), other)
-    with pytest.raises(fl.TargetError, match="delta: neither a Delta nor"):
+    with pytest.raises(fl.TargetError, match="delta: must be a Delta or"):
         fl.switch_delta(base, 3)
 
 
@@ -387,7 +389,7 @@ def test_a_rounded_file_is_for_its_base_alone(tuned, tmp_path):
     delta.save(tmp_path / "half.safetensors", dtype="bfloat16")
     bias = base.get_layer("out").bias
     bias.assign(bias + 1)
-    with pytest.raises(fl.RestoreError, match=r"out/bias: what is not in the delta has other bits"):
+    with pytest.raises(fl.RestoreError, match=r"out/bias: this is not the base that"):
         fl.apply_delta(base, tmp_path / "half.safetensors")
 
 
@@ -423,7 +425,7 @@ def test_a_rounded_file_that_says_another_dtype_is_refused(tuned, tmp_path, said
     header["__metadata__"]["frostline_delta"] = json.dumps(description)
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
-    with pytest.raises(fl.FileError, match=r"malformed|not as it was written"):
+    with pytest.raises(fl.FileError, match=r"malformed|damaged"):
         fl.load_delta(path)
 
 

@@ -1,4 +1,4 @@
-"""Deltas: what of a model trains, as a file; for the command, without Keras."""
+"""Deltas: the trained entries of a model as a file. The command uses these names, without Keras."""
 
 from frostline._deltas.delta import Delta
 from frostline._deltas.load import read

@@ -1,7 +1,7 @@
-"""What applying a delta to a model and removing it take: the base compared, entries written.
+"""Apply a delta to a model and remove it: compare the base, write the entries.
 
-Where no other delta lies on a weight, only the entries of this one are read and written. Where
-several do, the whole weight is read, to find out which of them wins.
+If no other delta is applied to a weight, only the entries of this delta are read and written. If
+several are, the whole weight is read to find out which of them wins.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from frostline._weights.view import plan_of
 
 Pairs = Sequence[tuple[DeltaWeight, ModelWeight]]
 Write = Callable[..., None]
-"""What `all_or_none` gives."""
+"""The function that `all_or_none` yields."""
 
 
 def check_base(delta: Delta, pairs: Pairs, name: str) -> None:
-    """The error for a base that is not the one of a delta."""
+    """Raise an error if the model is not the base of the delta."""
     other = None
     with _console.meter("comparing", size_of(t for _, t in pairs), unit="entries") as advance:
         for weight, target in pairs:
@@ -62,16 +62,16 @@ def check_base(delta: Delta, pairs: Pairs, name: str) -> None:
 
 
 def check_overlap(overlap: str) -> None:
-    """The error for a word that says of no delta that it wins."""
+    """Raise an error if `overlap` is not one of the allowed words."""
     if overlap not in OVERLAPS:
         raise RestoreError(
-            f"overlap: one of {', '.join(map(repr, OVERLAPS))}; got overlap={overlap!r}. "
-            "Leave it out to refuse two values for one entry."
+            f"overlap: must be one of {', '.join(map(repr, OVERLAPS))}; got overlap={overlap!r}. "
+            "Leave it out to get an error for two values of one entry."
         )
 
 
 def pairs_of(delta: Delta, found: Sequence[ModelWeight], name: str, *, check: bool) -> Pairs:
-    """Each weight of a delta with that of a model, whose base is compared where asked."""
+    """Pair each weight of a delta with that of the model; with `check`, compare the base too."""
     pairs = list(zip(delta.weights, match(delta.weights, found, name), strict=True))
     if check:
         check_base(delta, pairs, name)
@@ -96,7 +96,7 @@ def put_on(write: Write, pairs: Pairs, delta: Delta, overlap: str) -> None:
 
 
 def take_off(write: Write, targets: Sequence[ModelWeight], delta: Delta, *, force: bool) -> None:
-    """Write what the base has in the place of a delta, or what others on it have."""
+    """Write the values of the base, or of the other deltas applied, over those of a delta."""
     for target in targets:
         patch = patch_of(target, delta)
         weight = patch.weight
@@ -113,9 +113,9 @@ def take_off(write: Write, targets: Sequence[ModelWeight], delta: Delta, *, forc
 
 
 def base_again(targets: Sequence[ModelWeight]) -> bool:
-    """Whether all that deltas changed has the values of the base again, by other means.
+    """Whether all entries of the deltas have the values of the base again, for example reloaded.
 
-    A weight alone does not say that: what a delta wrote may be what the base has.
+    One weight is not enough to decide this: a delta may write the value that the base has.
     """
     patches = [(target, patch) for target in targets for patch in target.patches]
     return any(differ(patch.values, patch.replaced).any() for _, patch in patches) and not any(
@@ -124,9 +124,9 @@ def base_again(targets: Sequence[ModelWeight]) -> bool:
 
 
 def unmoved(target: ModelWeight) -> np.ndarray:
-    """The entries of the one delta on a weight, or the error where they are of something else.
+    """The current entries of the only delta on a weight; an error if they have changed.
 
-    They are what it wrote, or those of the base, if these were loaded again.
+    They must be what the delta wrote, or those of the base, if the base was loaded again.
     """
     (patch,) = target.patches
     now = target.take(patch.weight)
@@ -139,20 +139,20 @@ def unmoved(target: ModelWeight) -> np.ndarray:
 def carrying(
     found: Sequence[ModelWeight], delta: Delta, name: str, *, force: bool = False
 ) -> list[ModelWeight]:
-    """The weights that a delta lies on, or the error where some of them are not there."""
+    """The weights that a delta is applied to; an error if some of them are missing."""
     wanted = [w for w in found if any(patch.delta == delta for patch in w.patches)]
     held = sum(weight.held > 0 for weight in delta.weights)
     if wanted and len(wanted) < held and not force:
         raise RestoreError(
-            f"{name}: not all that this delta was written to is here; got {len(wanted)} of "
-            f"{held} weights. Pass the model that it was applied to; where layers have got other "
-            "weights since, as `quantize` gives them, load the base again."
+            f"{name}: some weights that this delta was applied to are missing; got {len(wanted)} "
+            f"of {held} weights. Pass the model that it was applied to; if its layers have new "
+            "weights since then, for example after `quantize`, load the base again."
         )
     return wanted
 
 
 def lying_on(found: Sequence[ModelWeight]) -> tuple[Delta, ...]:
-    """The deltas that lie on weights, in the order in which they win."""
+    """The deltas that are applied to weights, in order of precedence: the last one wins."""
     order: TopologicalSorter[Delta] = TopologicalSorter()
     for weight in found:
         below: list[Delta] = []
@@ -163,12 +163,12 @@ def lying_on(found: Sequence[ModelWeight]) -> tuple[Delta, ...]:
 
 
 def patch_of(target: ModelWeight, delta: Delta) -> Patch:
-    """A delta on a weight that it lies on."""
+    """The patch of a delta that is applied to a weight."""
     return next(patch for patch in target.patches if patch.delta == delta)
 
 
 def plans_of(pairs: Pairs) -> list[tuple[Any, Plan | None]]:
-    """What freezes all that is not in the delta, and nothing less than is frozen."""
+    """The plans that freeze all entries outside the delta, and keep what is frozen already."""
     plans = []
     for weight, target in pairs:
         if weight.plan is None or target.state:
@@ -183,9 +183,9 @@ def plans_of(pairs: Pairs) -> list[tuple[Any, Plan | None]]:
 
 @contextmanager
 def switched_off(model: Any, pairs: Pairs) -> Iterator[None]:
-    """Turn layers off that were, and that would update what is not in the delta by themselves.
+    """Set `trainable=False` on layers that had it in training and would update their state.
 
-    They are on again, and what was compiled is there again, where the block or this fails.
+    If the block or this function fails, they are trainable again and the compiled steps are back.
     """
     owners = [t.found.owner for weight, t in pairs if weight.state and not weight.layer_trainable]
     switched = [owner for owner in owners if owner.trainable]

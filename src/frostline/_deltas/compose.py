@@ -1,6 +1,6 @@
-"""Several deltas on one weight: which wins, what lies below, and what is left when one goes.
+"""Several deltas on one weight: which one wins, and what is left when one is removed.
 
-Each keeps what the base had at its entries, so they go in any order. Pure NumPy.
+Each keeps the values of the base at its entries, so they can be removed in any order. Pure NumPy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OVERLAPS = ("error", "last", "first")
 
 @dataclass(frozen=True)
 class Patch:
-    """A delta on a weight, and what the base had in its place, in the order of its values."""
+    """A delta applied to a weight, and the values of the base that it replaced, in its order."""
 
     delta: Delta
     weight: DeltaWeight
@@ -28,12 +28,12 @@ class Patch:
 
     @property
     def values(self) -> np.ndarray:
-        """What the delta writes."""
+        """The values that the delta writes."""
         return self.weight.written
 
 
 def base_below(now: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
-    """The weight without any delta; not a copy where none lies on it."""
+    """The weight without any delta; not a copy if it has none."""
     if not patches:
         return now
     base = np.array(now, order="C")
@@ -51,7 +51,7 @@ def with_patches(base: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
 
 
 def fits(weight: DeltaWeight, now: np.ndarray, patches: Sequence[Patch]) -> bool:
-    """Whether what a delta does not hold is as in training, under other deltas or without."""
+    """Whether the entries outside a delta are those of its base, with or without other deltas."""
     if weight.plan is None or fingerprint_of(weight.plan, now) == weight.fingerprint:
         return True
     if not patches:
@@ -67,18 +67,19 @@ def added(
     weight: DeltaWeight,
     overlap: str,
 ) -> tuple[list[Patch], np.ndarray]:
-    """Put a delta on a weight: all that lie on it then, and the value.
+    """Add a delta to a weight; return all its patches and the new value.
 
     Args:
-        path: The weight, for messages.
+        path: The path of the weight, for messages.
         now: Its value.
-        patches: The deltas on it, those that win last.
-        delta: The one to add.
-        weight: What of this weight it holds.
-        overlap: Which of two wins, one of `OVERLAPS`.
+        patches: The deltas applied to it; the last one wins.
+        delta: The delta to add.
+        weight: What it holds of this weight.
+        overlap: Which of two deltas wins, one of `OVERLAPS`.
 
     Raises:
-        RestoreError: An entry has two values, or is not what a delta wrote.
+        RestoreError: Two deltas have different values for an entry, or an entry is no longer what
+            a delta wrote.
     """
     _refuse_moved(path, now, patches)
     others = [patch for patch in patches if patch.delta != delta]
@@ -96,10 +97,10 @@ def added(
 def removed(
     path: str, now: np.ndarray, patches: Sequence[Patch], delta: Delta, *, force: bool
 ) -> tuple[list[Patch], np.ndarray]:
-    """Take a delta off a weight: those that are left on it, and the value.
+    """Remove a delta from a weight; return the patches that are left and the new value.
 
     Raises:
-        RestoreError: An entry is not what a delta wrote, and `force` is not given.
+        RestoreError: An entry is no longer what a delta wrote, and `force` is False.
     """
     if not force:
         _refuse_moved(path, now, patches)
@@ -115,7 +116,7 @@ def _refuse_moved(path: str, now: np.ndarray, patches: Sequence[Patch]) -> None:
     if not patches:
         return
     if len(patches) == 1:
-        # As below, without whole weights: a delta may be three rows of a large table.
+        # The same as below, without reading whole weights: it may be three rows of a large table.
         moved = differ(patches[0].weight.take(now), patches[0].values)
     else:
         moved = differ(now, with_patches(base_below(now, patches), patches))
@@ -124,13 +125,12 @@ def _refuse_moved(path: str, now: np.ndarray, patches: Sequence[Patch]) -> None:
 
 
 def moved_since(path: str, moved: int, size: int, patches: Sequence[Patch]) -> RestoreError:
-    """The error for entries that are not what deltas wrote."""
+    """The error for entries that have changed since deltas were applied."""
     names = ", ".join(patch.delta.fingerprint[:SHOWN] for patch in patches)
     return RestoreError(
-        f"{path}: it has changed since a delta was applied; got {moved:,} of {size:,} entries "
-        f"that are not what delta {names} wrote. Keep what training made of them, "
-        "`fl.extract_delta(model)`, or give it up: "
-        "`fl.remove_delta(model, delta, force=True)`."
+        f"{path}: this weight has changed since a delta was applied; got {moved:,} of {size:,} "
+        f"entries that are not what delta {names} wrote. Save the changes with "
+        "`fl.extract_delta(model)`, or lose them with `fl.remove_delta(model, delta, force=True)`."
     )
 
 
@@ -147,8 +147,8 @@ def _refuse_overlap(
     if both.any():
         place = tuple(int(n) for n in np.unravel_index(int(both.argmax()), both.shape))
         raise RestoreError(
-            f"{path}: two deltas write other values to the same entries; got "
+            f"{path}: two deltas write different values to the same entries; got "
             f"{int(both.sum()):,} such entries, weight{list(place)}={one[place]} in delta "
             f"{patch.delta.fingerprint[:SHOWN]} and {other[place]} in "
-            f"{delta.fingerprint[:SHOWN]}. Say which wins: overlap='last' or overlap='first'."
+            f"{delta.fingerprint[:SHOWN]}. Choose which wins: overlap='last' or overlap='first'."
         )

@@ -1,4 +1,4 @@
-"""A delta: the entries of a model that train, and what they have to be put on."""
+"""A delta: the trained entries of a model, and the hash of the base that they belong to."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ SHOWN = 16  # digits of a fingerprint in a message
 
 @dataclass(frozen=True, repr=False)
 class Delta:
-    """The trained entries of a model and their places, apart from the rest.
+    """The trained entries of a model: their values and positions.
 
-    `extract_delta` takes it out of a model, `load_delta` reads it from a file, `apply_delta` writes
-    it into a model. It does not change.
+    `extract_delta` makes it from a model, `load_delta` reads it from a file, `apply_delta` writes
+    it into a model. It is immutable.
 
     Attributes:
-        weights: A tuple with a `DeltaWeight` for each weight of the model, also for those of which
-            nothing is in the delta.
-        size: How many entries it holds.
-        nbytes: Bytes of their values and of the index that says which they are.
-        base: A hash of all entries that are not in it, 32 hexadecimal digits: what it can be
-            applied to.
-        fingerprint: A hash of all that it holds, 32 hexadecimal digits.
-        rounded_to: `"bfloat16"` or `"float16"` where it was saved in that and read again, so that
-            base and delta are no longer the trained model bit for bit; None where they are.
-        frostline: The version that made it.
+        weights: A tuple with a `DeltaWeight` for each weight of the model, also for weights that
+            have no entry in the delta.
+        size: The number of entries in it.
+        nbytes: The bytes of their values and positions.
+        base: A hash of all entries that are not in it, 32 hexadecimal digits. It identifies the
+            base that the delta can be applied to.
+        fingerprint: A hash of everything in it, 32 hexadecimal digits.
+        rounded_to: `"bfloat16"` or `"float16"` if it was saved in that dtype and read again; then
+            base and delta equal the trained model only up to rounding. None if they are exact.
+        frostline: The version of frostline that made it.
     """
 
     weights: tuple[DeltaWeight, ...] = field(compare=False)
@@ -60,14 +60,14 @@ class Delta:
         return next((w.rounded_to for w in self.weights if w.rounded_to), None)
 
     def frozen_mask(self, path: str) -> np.ndarray:
-        """Which entries of a weight are not in the delta.
+        """Return which entries of a weight are not in the delta.
 
         Args:
             path: The path of the weight, as in `weights`.
 
         Returns:
-            A boolean array of the weight's shape, True where an entry is not in it: the mask that
-            freezes what was frozen when the delta was trained.
+            A boolean array of the weight's shape, True for entries that are not in the delta. As a
+            mask, it freezes what was frozen when the delta was trained.
 
         Raises:
             PathError: The model of the delta has no weight of this path.
@@ -84,18 +84,18 @@ class Delta:
         return self._weight(path).mask()
 
     def values(self, path: str) -> np.ndarray:
-        """The trained entries of a weight.
+        """Return the trained entries of a weight.
 
         Args:
             path: The path of the weight, as in `weights`.
 
         Returns:
-            A new array of the weight's dtype. Of the weight's shape where it trains as a whole,
-            shorter along one axis where positions along that axis train, flat where single entries
-            do.
+            A new array of the weight's dtype. It has the weight's shape if all of it trains, is
+            shorter along one axis if positions along that axis train, and flat if single entries
+            train.
 
         Raises:
-            PathError: The delta holds nothing of a weight of this path.
+            PathError: The delta has no entries of a weight with this path.
 
         Examples:
             >>> import keras, frostline as fl
@@ -108,31 +108,32 @@ class Delta:
         weight = self._weight(path)
         if weight.values is None:
             raise PathError(
-                f"{path}: this delta holds nothing of it, since none of it trained; got "
-                f"path={path!r}. What it holds: {self._paths(held=True)}."
+                f"{path}: nothing of this weight is in the delta, because none of it trained; got "
+                f"path={path!r}. Weights in it: {self._paths(held=True)}."
             )
         return weight.written.copy()
 
     def save(self, path: Any, *, dtype: str | None = None) -> None:
         """Write the delta to a file.
 
-        Replaces a file that is there, once the new one is whole.
+        An existing file is replaced only after the new one is complete.
 
         Args:
             path: A name that ends in `.safetensors`.
             dtype: `"bfloat16"` or `"float16"` rounds the values of float32 and float64 weights to
-                16 bits, which halves their bytes or better. The base stays the same and is still
-                checked, but base and file are then the trained model up to rounding, no longer bit
-                for bit. None writes the values as they are.
+                16 bits, which takes half the bytes or less. The base stays the same and is still
+                checked, but base and file then equal the trained model only up to rounding. None
+                saves the exact values.
 
         Raises:
-            TargetError: `path` is no path.
-            FileError: The name or the dtype is another, or the file cannot be written.
+            TargetError: `path` is not a path.
+            FileError: `path` has another suffix, `dtype` is not one of the above, or the file
+                cannot be written.
             RestoreError: A value is too large for `dtype`.
 
         Note:
-            bfloat16 keeps 8 significant bits in the range of float32, float16 keeps 11: values
-            above 65,504 are an error and those below 6e-8 become zero. This object keeps the exact
+            bfloat16 keeps 8 significant bits in the range of float32. float16 keeps 11: values
+            above 65,504 are an error, and those below 6e-8 become zero. This object keeps the exact
             values.
 
         Examples:
@@ -150,8 +151,8 @@ class Delta:
         """
         if dtype is not None and dtype not in HINT:
             raise FileError(
-                f"{path}: values are rounded to {' or '.join(HINT)}; got dtype={dtype!r}. "
-                "Leave it out to write them as they are."
+                f"{path}: values can only be rounded to {' or '.join(HINT)}; got dtype={dtype!r}. "
+                "Leave it out to save the exact values."
             )
         weights = self.weights if dtype is None else tuple(w.rounded(dtype) for w in self.weights)
         written = Delta(weights, self.frostline)
@@ -170,8 +171,8 @@ class Delta:
             if weight.path == path:
                 return weight
         raise PathError(
-            f"{path}: no weight of the model of this delta; got path={path!r}. "
-            f"What it holds: {self._paths(held=True)}."
+            f"{path}: the model of this delta has no such weight; got path={path!r}. "
+            f"Weights in the delta: {self._paths(held=True)}."
         )
 
     def _paths(self, *, held: bool) -> str:
@@ -180,15 +181,16 @@ class Delta:
 
 
 def base_of(weights: Iterable[tuple[tuple[int, ...], str, str]]) -> str:
-    """The hash of a base: of shapes, dtypes and hashes of weights, whatever their names."""
+    """The hash of a base: of the shapes, dtypes and hashes of its weights, without their names."""
     lines = sorted(f"{list(shape)} {dtype} {mark}" for shape, dtype, mark in weights)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 
 def other_base(path: str, name: str, base: str, delta: Delta) -> RestoreError:
-    """The error for a base that is not the one of the delta; both fingerprints are in it."""
+    """The error for a model that is not the base of a delta; it shows both fingerprints."""
     return RestoreError(
-        f"{path}: what is not in the delta has other bits than where it was trained; got {name} "
-        f"with base={base[:SHOWN]}, the delta is for base={delta.base[:SHOWN]}. Load the weights "
-        "that it was trained on; several deltas are all applied to the same base."
+        f"{path}: this is not the base that the delta was trained on: entries outside the delta "
+        f"differ; got {name} with base={base[:SHOWN]}, the delta is for "
+        f"base={delta.base[:SHOWN]}. Load the weights that it was trained on; to combine deltas, "
+        "all of them must have the same base."
     )

@@ -1,4 +1,4 @@
-"""Weights of a model or of a file -> a delta, one weight in memory at a time. Pure NumPy."""
+"""Make a delta from the weights of a model or file, with one weight in memory at a time."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Origin:
         path: Its path below the model.
         shape: Its shape.
         dtype: Its dtype, as text.
-        read: Gives its value, of which the caller changes nothing.
-        plan: What is frozen of it, None where nothing is.
-        layer_trainable: False where nothing of it moves, whatever is frozen: its layer is off.
+        read: Returns its value, which the caller must not change.
+        plan: What is frozen of it, None if nothing is.
+        layer_trainable: False if its layer has `trainable=False`: nothing of it trains.
         state: Whether its layer updates it itself.
     """
 
@@ -41,21 +41,21 @@ class Origin:
 
     @property
     def size(self) -> int:
-        """How many entries it has."""
+        """Number of entries."""
         return math.prod(self.shape)
 
 
 Before = Callable[[Any, np.ndarray], np.ndarray | None]
-"""A weight and its value -> its value in the base, None where that is not known."""
+"""A function from a weight and its value to its value in the base, None if that is unknown."""
 
 
 def check_paths(name: str, origins: Iterable[Origin]) -> None:
-    """The error for weights of one path, which a delta could not tell apart."""
+    """Raise an error if two weights have the same path: a delta could not tell them apart."""
     for path, count in Counter(origin.path for origin in origins).items():
         if count > 1:
             raise PathError(
-                f"{path}: {count} different weights have this path, and a delta knows them by "
-                f"path; got weights of {name}. Give its layers different names."
+                f"{path}: {count} different weights have this path, and a delta identifies "
+                f"weights by path; got weights of {name}. Give its layers different names."
             )
 
 
@@ -65,13 +65,13 @@ def extract(
     version: str,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Delta:
-    """Take out what trains, or of that what changed.
+    """Take the entries that train, or those of them that changed.
 
     Args:
         origins: The weights.
-        before: Gives what each was before training. Without it all that trains is taken.
-        version: Of frostline.
-        advance: Told how many entries have been worked on since it was last.
+        before: Returns the value of each before training. Without it, all that trains is taken.
+        version: The version of frostline.
+        advance: Called with the number of entries processed since the last call.
     """
     weights = []
     for origin in origins:
@@ -101,14 +101,14 @@ def _held(origin: Origin, before: Before | None) -> DeltaWeight:
 def _changed(
     origin: Origin, plan: Plan | None, value: np.ndarray, earlier: np.ndarray
 ) -> Plan | None:
-    """The plan that leaves out what is equal to the base, where nothing that may not has moved."""
+    """The plan that also freezes what equals the base; an error if a frozen entry has changed."""
     changed = differ(value, earlier)
     if plan is not None and changed.any():
         leaked = changed if isinstance(plan, WholePlan) else changed & plan.mask()
         if leaked.any():
             place = tuple(int(n) for n in np.unravel_index(int(leaked.argmax()), leaked.shape))
             raise AuditError(
-                f"{origin.path}: a frozen entry is not that of the base; got weight{list(place)}="
+                f"{origin.path}: a frozen entry differs from the base; got weight{list(place)}="
                 f"{value[place]}, the base has {earlier[place]} ({int(leaked.sum()):,} such "
                 "entries). Pass the base that this model was trained from."
             )

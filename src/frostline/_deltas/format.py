@@ -1,9 +1,9 @@
-"""How a delta is written: a `.safetensors` file with a description of it in its metadata.
+"""The file format of a delta: a `.safetensors` file with a description in its metadata.
 
-Of each weight of which something trained it holds a tensor `values/PATH`, and `positions/PATH`
-where that is not all of it. The description lists all weights of the model: shape, dtype, how the
-entries lie, what their values were rounded to, and a hash of those that are not in the file. A hash
-over description and tensors tells whether any bit of them changed. Nothing in a file is ever run.
+For each weight with trained entries, the file has a tensor `values/PATH`, and `positions/PATH` if
+only some entries trained. The description lists all weights of the model: shape, dtype, kind,
+the dtype that values were rounded to, and a hash of the entries that are not in the file. A hash
+over description and tensors detects any changed bit. Nothing in a file is ever run.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from frostline._writing import check_target, replacing
 
 SUFFIX = ".safetensors"
 VERSION = 2
-"""Of a file with rounded values. All others are of version 1, which frostline 0.1 reads too."""
+"""Version of files with rounded values. All others have version 1, which frostline 0.1 reads."""
 HELD = {type(None): "all", WholePlan: "none", AxisPlan: "axis", EntriesPlan: "entries"}
-"""What a delta holds of a weight with such a plan, in the words of its file."""
+"""The word in the file for what a delta holds of a weight with such a plan."""
 
 
 def write(path: Path, weights: Sequence[DeltaWeight], version: str, fingerprint: str) -> None:
-    """Write a delta to a file, which takes the place of another once it is whole."""
+    """Write a delta to a file; an existing file is replaced after the new one is complete."""
     from safetensors.numpy import save
 
     if path.suffix != SUFFIX:
@@ -42,7 +42,7 @@ def write(path: Path, weights: Sequence[DeltaWeight], version: str, fingerprint:
         )
     check_target(path)
     described = json.dumps({**_description(weights, version), "fingerprint": fingerprint})
-    # Of a scalar NumPy makes a vector when it puts it in order.
+    # `ascontiguousarray` turns a scalar into a vector.
     tensors = {
         name: np.ascontiguousarray(tensor).reshape(tensor.shape)
         for name, tensor in tensors_of(weights).items()
@@ -54,7 +54,7 @@ def write(path: Path, weights: Sequence[DeltaWeight], version: str, fingerprint:
 
 
 def as_path(path: Any) -> Path:
-    """The path of a file, or the error for what is none."""
+    """The path of a file; an error for anything else."""
     if isinstance(path, os.PathLike):
         path = path.__fspath__()
     if isinstance(path, str):
@@ -93,7 +93,7 @@ def _entry(weight: DeltaWeight) -> dict[str, Any]:
 
 
 def tensors_of(weights: Iterable[DeltaWeight]) -> dict[str, np.ndarray]:
-    """The tensors of a file by their names."""
+    """The tensors of a file, by name."""
     tensors = {}
     for weight in weights:
         if weight.values is not None:
@@ -104,11 +104,11 @@ def tensors_of(weights: Iterable[DeltaWeight]) -> dict[str, np.ndarray]:
 
 
 def hash_of(weights: Sequence[DeltaWeight], version: str) -> str:
-    """A hash of all that a file of these weights holds."""
+    """A hash of everything in the file of these weights."""
     description = json.dumps(_description(weights, version), sort_keys=True)
     digest = hashlib.sha256(description.encode())
     for name, tensor in sorted(tensors_of(weights).items()):
-        tensor = np.ascontiguousarray(tensor)  # a scalar counts as a vector of one
+        tensor = np.ascontiguousarray(tensor)  # a scalar is hashed as a vector of one entry
         digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""What a delta holds of one weight: which entries, and their values. Pure NumPy."""
+"""What a delta holds of one weight: its trained entries and their positions. Pure NumPy."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from frostline._files.sources import dtype_named
 
 Shape = tuple[int, ...]
 _BLOCK = 1 << 22  # bytes that are hashed at a time
-WIDE = ("float32", "float64")  # what may be rounded
+WIDE = ("float32", "float64")  # dtypes that can be rounded
 HINT = {
     "float16": "Save it with dtype='bfloat16', which has the range of float32, or without `dtype`.",
     "bfloat16": "Save it without `dtype`.",
 }
-"""The dtypes that values may be rounded to, and what to do where one is too large."""
+"""The dtypes that values can be rounded to, and what to do if a value is too large."""
 _DIGITS = 32  # of a fingerprint, in hexadecimal: 128 bits
 
 
@@ -31,17 +31,18 @@ class DeltaWeight:
         path: The path of the weight below the model, as in `summary`.
         shape: The shape of the whole weight, a tuple of integers.
         dtype: Its dtype, `"float32"`.
-        held: How many of its entries are in the delta.
-        kind: How these lie: `"whole"`, `"block"` (one block along an axis), `"positions"` (others
-            along an axis), `"entries"`, or `""` where none is in it.
-        nbytes: Bytes of their values, and of the index that says which they are.
-        rounded_to: `"bfloat16"` or `"float16"` where the values were rounded to that when they were
-            saved; None where they are exact.
-        fingerprint: A hash of the entries that are not in it, 32 hexadecimal digits, of which the
-            base must have the same bits.
-        state: Whether the layer updates it itself, as `BatchNormalization` does its moving
-            statistics.
-        layer_trainable: False where its layer was off, `layer.trainable = False`.
+        held: The number of its entries that are in the delta.
+        kind: Which entries these are: `"whole"` (all), `"block"` (a contiguous range along an
+            axis), `"positions"` (other positions along an axis), `"entries"` (any other), or `""`
+            (none).
+        nbytes: The bytes of their values and positions.
+        rounded_to: `"bfloat16"` or `"float16"` if the values were rounded to it when they were
+            saved; None if they are exact.
+        fingerprint: A hash of the entries that are not in the delta, 32 hexadecimal digits. The
+            base must have the same bits there.
+        state: Whether the layer updates it itself, such as the moving statistics of a
+            `BatchNormalization`.
+        layer_trainable: False if its layer had `trainable = False`.
     """
 
     path: str
@@ -57,7 +58,7 @@ class DeltaWeight:
 
     def __post_init__(self) -> None:
         if self.values is not None:
-            self.values.setflags(write=False)  # what was hashed stays
+            self.values.setflags(write=False)  # the hash must stay valid
 
     @property
     def size(self) -> int:
@@ -80,26 +81,26 @@ class DeltaWeight:
 
     @property
     def positions(self) -> np.ndarray | None:
-        """The index: positions along an axis or flat ones; None where none is needed."""
+        """Positions along an axis, or flat positions; None if all or no entries are held."""
         return self.plan.trainable if isinstance(self.plan, AxisPlan | EntriesPlan) else None
 
     @property
     def rounded_to(self) -> str | None:
-        """The dtype of 16 bits that its values were rounded to, None where they are exact."""
+        """The 16-bit dtype that its values were rounded to, None if they are exact."""
         stored = None if self.values is None else str(self.values.dtype)
         return None if stored == self.dtype else stored
 
     @property
     def written(self) -> np.ndarray:
-        """The values in the dtype of the weight, as they are written into it."""
+        """The values in the dtype of the weight, as they are written to it."""
         assert self.values is not None
         return self.values.astype(dtype_named(self.dtype), copy=False)
 
     def rounded(self, name: str) -> DeltaWeight:
-        """The same entries with values of 16 bits; itself where that saves nothing.
+        """The same entries with 16-bit values; itself if that saves nothing.
 
         Raises:
-            RestoreError: A value is too large for that.
+            RestoreError: A value is too large for the dtype.
         """
         if self.values is None or self.dtype not in WIDE:
             return self
@@ -125,7 +126,7 @@ class DeltaWeight:
         put(self.plan, whole, values)
 
     def mask(self) -> np.ndarray:
-        """`bool[shape]`: True where an entry is not in the delta, as where it is frozen."""
+        """`bool[shape]`: True for entries that are not in the delta."""
         return np.zeros(self.shape, bool) if self.plan is None else self.plan.mask()
 
 
@@ -139,7 +140,7 @@ def take(plan: Plan | None, whole: np.ndarray) -> np.ndarray:
 
 
 def put(plan: Plan | None, whole: np.ndarray, values: np.ndarray) -> None:
-    """Write what `take` gave; `whole` lies in C order."""
+    """Write what `take` returned; `whole` is in C order."""
     if plan is None:
         whole[...] = values
     elif isinstance(plan, AxisPlan):
@@ -149,7 +150,7 @@ def put(plan: Plan | None, whole: np.ndarray, values: np.ndarray) -> None:
 
 
 def compact_shape(plan: Plan | None, shape: Shape) -> Shape:
-    """The shape of what `take` gives."""
+    """The shape of what `take` returns."""
     if plan is None:
         return shape
     if isinstance(plan, AxisPlan):

@@ -1,4 +1,4 @@
-"""A delta read from its file. Nothing in a file is ever run."""
+"""Read a delta from its file. Nothing in a file is ever run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read(path: Any) -> Delta:
     """Read a delta from a file.
 
     Raises:
-        FileError: The file cannot be read, is not a delta, or is not as it was written.
+        FileError: The file cannot be read, is not a delta, or is damaged.
     """
     path = as_path(path)
     if path.suffix != SUFFIX and not path.is_dir() and path.exists():
@@ -39,7 +39,7 @@ def read(path: Any) -> Delta:
         described = metadata.get(safetensors.DELTA)
         if not isinstance(described, str):
             raise FileError(
-                f"{path}: not a delta; got a {SUFFIX} file whose metadata tell of none. "
+                f"{path}: not a delta; got a {SUFFIX} file without a delta in its metadata. "
                 "Make one with `fl.extract_delta(model).save(path)`."
             )
         size = sum(math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in held)
@@ -47,7 +47,7 @@ def read(path: Any) -> Delta:
         version = description["version"]
         if type(version) is not int or version not in (1, VERSION):
             raise FileError(
-                f"{path}: a delta of another version; got version={str(version)[:100]}, this "
+                f"{path}: a delta of an unknown version; got version={str(version)[:100]}, this "
                 f"frostline reads 1 and {VERSION}. Install a newer frostline."
             )
         given, frostline = description.pop("fingerprint"), description["frostline"]
@@ -59,14 +59,14 @@ def read(path: Any) -> Delta:
         delta = Delta(weights, frostline)
         if delta.fingerprint != given or tensors.keys() != tensors_of(weights).keys():
             raise FileError(
-                f"{path}: not as it was written; got fingerprint={delta.fingerprint[:SHOWN]}, the "
-                f"file says {str(given)[:SHOWN]}. {AGAIN}"
+                f"{path}: the file is damaged; got fingerprint={delta.fingerprint[:SHOWN]}, it was "
+                f"saved with {str(given)[:SHOWN]}. {AGAIN}"
             )
     return delta
 
 
 def as_delta(given: Any) -> Delta:
-    """A delta, given as itself or by the path of its file.
+    """A delta, given as an object or as the path of its file.
 
     Raises:
         TargetError: It is neither.
@@ -83,7 +83,7 @@ def as_delta(given: Any) -> Delta:
         else "Make one with `fl.extract_delta(model)`"
     )
     raise TargetError(
-        f"delta: neither a Delta nor the path of its file; got delta={type(given).__name__}. {do}."
+        f"delta: must be a Delta or the path of its file; got delta={type(given).__name__}. {do}."
     )
 
 
@@ -126,8 +126,8 @@ def _plan(entry: Mapping[str, Any], shape: tuple[int, ...], positions: Any) -> P
     if type(axis) is not int or not 0 <= axis < len(shape):
         raise ValueError(f"no axis of {entry['path']!r} of shape {shape}: {str(axis)[:100]}")
     length = shape[axis] if held == "axis" else math.prod(shape)
-    # Sorted, unique, within the weight, and neither none nor all of it. Neighbours are compared:
-    # their difference may be more than 32 bits.
+    # Sorted, unique, within the weight, and neither none nor all of it. Neighbours are compared,
+    # not subtracted: the difference may exceed 32 bits.
     if (
         not 0 < len(positions) < length
         or positions[0] < 0

@@ -1,4 +1,4 @@
-"""Which weight of a target each weight of a delta is of: by path, else by place. Pure NumPy."""
+"""Match the weights of a delta with those of a target, by path or by order. Pure NumPy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from frostline._errors import RestoreError
 
 
 class Named(Protocol):
-    """What can be matched."""
+    """A weight that can be matched."""
 
     @property
     def path(self) -> str: ...
@@ -33,17 +33,17 @@ def match(
     by_place: bool = True,
     who: str = "delta",
 ) -> list[Target]:
-    """The target of each weight, or the error that says which has none.
+    """The target of each weight; an error if a weight has none.
 
-    Paths that differ only in automatic numbers are matched by place, see `paired`. A weight that a
-    file has no name for, `head/0`, is the first of those of `head`.
+    Paths that differ only in automatic numbers are matched by order, see `paired`. A weight that
+    has no name in a file, such as `head/0`, is the first weight of `head`.
 
     Args:
-        weights: Those of a delta.
-        targets: Those of a model or file.
-        name: Of that, for messages.
-        by_place: Whether their order tells anything.
-        who: What the weights are of, for messages.
+        weights: The weights of a delta.
+        targets: The weights of a model or file.
+        name: The name of that model or file, for messages.
+        by_place: Whether the order of the weights may be used.
+        who: What the weights belong to, for messages.
 
     Raises:
         RestoreError: The target is of another architecture.
@@ -59,16 +59,16 @@ def match(
             had, has = getattr(weight, what), getattr(target, what)
             if had != has:
                 raise RestoreError(
-                    f"{target.path}: another {what} than the {who} has; got {what}={has}, the "
-                    f"{who} has {had}. Pass the model that it was taken from."
+                    f"{target.path}: its {what} differs from that in the {who}; got {what}={has}, "
+                    f"the {who} has {had}. Pass the model that it was made from."
                 )
     return found
 
 
 def _named(paths: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Paths that end in a number with the names that others have in their place.
+    """Replace a number at the end of a path by the name that `others` has at that place.
 
-    Files and models have the variables of a layer in the order in which Keras writes them.
+    In files and models, the variables of a layer are in the order in which Keras writes them.
     """
     owned: dict[str, list[str]] = {}
     for other in others:
@@ -87,10 +87,10 @@ def _refuse(mine: Sequence[str], theirs: Sequence[str], name: str, who: str) -> 
     missing = [path for path in mine if path not in set(theirs)]
     more = [path for path in theirs if path not in set(mine)]
     path = (missing or more or theirs)[0]
-    what = f"the {who} is of a model that has it" if missing else f"the {who} has none"
+    what = f"only the {who} has this weight" if missing else f"the {who} lacks this weight"
     near = difflib.get_close_matches(path, more if missing else missing, n=3, cutoff=0.4)
     hint = f" Nearest: {', '.join(map(repr, near))}." if near else ""
     raise RestoreError(
-        f"{path}: {name} is of another architecture, {what}; got {len(theirs)} weights, the {who} "
-        f"has {len(mine)}.{hint} Pass the model that it was taken from."
+        f"{path}: {name} has another architecture, {what}; got {len(theirs)} weights, the {who} "
+        f"has {len(mine)}.{hint} Pass the model that it was made from."
     )

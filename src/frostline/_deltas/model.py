@@ -1,4 +1,4 @@
-"""A Keras model as weights that a delta may hold, and the deltas that lie on it."""
+"""The weights of a Keras model that a delta may hold, and the deltas applied to it."""
 
 from __future__ import annotations
 
@@ -25,51 +25,51 @@ _RECORD = "_frostline_deltas"
 _BASE = Words(
     name="base",
     refusal=RestoreError,
-    same="the base is the weight itself, and moves along",
-    unlike="another {what} than in the base",
+    same="the base contains the weight itself, not a copy, so it changes with training",
+    unlike="its {what} differs from that in the base",
     missing="Take `base = fl.snapshot(model)` of this model before training.",
 )
 
 
 @dataclass(frozen=True)
 class ModelWeight(Origin):
-    """A weight of a model, `found` in it."""
+    """A weight of a model."""
 
     found: Found = None  # type: ignore[assignment]
 
     @property
     def patches(self) -> Sequence[Patch]:
-        """The deltas that lie on it, those that win last."""
+        """The deltas applied to it; the last one wins."""
         return getattr(self.found.variable, _RECORD, ())
 
     def lay(self, patches: Sequence[Patch]) -> None:
-        """Note the deltas that lie on it."""
+        """Record the deltas that are applied to it."""
         if patches:
             setattr(self.found.variable, _RECORD, tuple(patches))
         elif self.patches:
             delattr(self.found.variable, _RECORD)
 
     def take(self, held: DeltaWeight) -> np.ndarray:
-        """The entries of it that are in a delta, copied; no others are read."""
+        """A copy of its entries that are in a delta; no others are read."""
         assert not isinstance(held.plan, WholePlan)
         return entries.read(self.found.variable, held.plan)
 
     def write(self, held: DeltaWeight, values: np.ndarray) -> None:
-        """Write entries, in the order of `take`; no others are touched."""
+        """Write entries, in the order of `take`; no others are written."""
         assert not isinstance(held.plan, WholePlan)
         entries.write(self.found.variable, held.plan, values)
 
 
 def weights_in(model: Any) -> list[ModelWeight]:
-    """Every weight of a model that training may move: those that an optimizer trains, and state.
+    """Every weight of a model that training may change: trainable weights, and state.
 
     Raises:
-        TargetError, NotBuiltError, PathError: As for `summary`; two weights have one path.
+        TargetError, NotBuiltError, PathError: As for `summary`; two weights have the same path.
     """
-    weights_of(model)  # its errors
+    weights_of(model)  # raises for unsuitable targets
     if not model.built:
         raise NotBuiltError(
-            f"{model.name}: not all of it may have its weights yet; got built={model.built}. "
+            f"{model.name}: some layers may not have their weights yet; got built={model.built}. "
             "Call it once on data."
         )
     found = [_weight(found) for found in unique(walk(model, state=True))]
@@ -93,11 +93,11 @@ def _weight(found: Found) -> ModelWeight:
 
 @contextmanager
 def all_or_none() -> Iterator[Callable[..., None]]:
-    """Entries written weight by weight, and all as they were where any of it fails.
+    """Write entries weight by weight, and restore all of them if anything fails.
 
     Yields:
-        A function of a weight, what a delta holds of it, the values of these entries now and then,
-        and the deltas that are to lie on it.
+        A function of a weight, what a delta holds of it, the old and the new values of these
+        entries, and the patches that the weight has afterwards.
     """
     undo: list[tuple[ModelWeight, DeltaWeight, np.ndarray, Sequence[Patch]]] = []
 
@@ -122,7 +122,7 @@ def all_or_none() -> Iterator[Callable[..., None]]:
 
 
 def base_values(base: Any, found: Sequence[ModelWeight]) -> Before:
-    """What gives the value of a weight in a base, None for state that it does not have."""
+    """A function for the value of a weight in a base; None for state that the base lacks."""
     if isinstance(base, keras.layers.Layer):
         theirs = match(found, weights_in(base), base.name, who="model")
         base = {mine.path: other.found for mine, other in zip(found, theirs, strict=True)}
@@ -131,5 +131,5 @@ def base_values(base: Any, found: Sequence[ModelWeight]) -> Before:
 
 
 def size_of(weights: Iterable[Origin]) -> int:
-    """How many entries weights have."""
+    """The total number of entries of weights."""
     return sum(weight.size for weight in weights)

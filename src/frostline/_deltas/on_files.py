@@ -1,6 +1,6 @@
-"""Deltas of model files: taken out of one, put on another, with no Keras and no backend.
+"""Deltas of model files: extract one, apply some, without Keras or a backend.
 
-One weight is in memory at a time, and the deltas.
+Only the deltas and one weight are in memory at a time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Write = Callable[[Stored, np.ndarray], None]
 
 @dataclass(frozen=True)
 class FileWeight(Origin):
-    """A weight in a file, `stored` there."""
+    """A weight in a file."""
 
     stored: Stored = None  # type: ignore[assignment]
 
@@ -48,26 +48,27 @@ def extract_from_file(
     version: str,
     advance: Advance,
 ) -> Delta:
-    """Take what trains out of a file.
+    """Extract the entries that train from a file.
 
     Args:
         tuned: The file of the trained model.
-        base: That of the model before training: only what differs is taken, and nothing frozen may.
-        freeze: The file that says what is frozen; `tuned` and `base` by default.
-        version: Of frostline.
-        advance: Told how many entries have been worked on since it was last.
+        base: The file of the model before training: then only entries that differ are taken, and a
+            frozen entry that differs is an error.
+        freeze: The file to read the freeze from; `tuned` and `base` by default.
+        version: The version of frostline.
+        advance: Called with the number of entries processed since the last call.
 
     Raises:
-        FileError: The files are of different architectures, or `freeze` holds no freeze.
-        RestoreError: Nothing says what trains.
+        FileError: The files have different architectures, or `freeze` contains no freeze.
+        RestoreError: No file says what trains.
         AuditError: A frozen entry differs.
     """
     said = freeze_sources([file for file in (tuned, base) if file is not None], freeze)
     if base is None and not any(file.holds_a_freeze for file in said):
         raise RestoreError(
-            f"{tuned.path}: nothing says what of it was trained; got a .{tuned.format} file "
-            "without a freeze. Name one that has it with --frozen MODEL.keras, or the model before "
-            "training with --base."
+            f"{tuned.path}: cannot tell which entries were trained; got a .{tuned.format} file "
+            "without a freeze. Name a file that has the freeze with --frozen MODEL.keras, or the "
+            "model before training with --base."
         )
     before = {} if base is None else {mine.key: one for one, mine in paired(base, tuned)}
     frozen = frozen_by_key([(weight, weight) for weight in tuned.weights], tuned, said)
@@ -80,18 +81,18 @@ def extract_from_file(
 def apply_to_file(
     base: Path, deltas: Sequence[Delta], out: Path, overlap: str, advance: Advance
 ) -> None:
-    """Write a model file with deltas put on it: all else in it stays as it is.
+    """Write a copy of a model file with deltas applied; everything else in it stays the same.
 
     Args:
         base: The file of the model that the deltas were trained from.
-        deltas: They, in order.
-        out: The file to write, of the same format. It may be `base`.
+        deltas: The deltas, in the order in which to apply them.
+        out: The file to write, in the same format. It may be `base`.
         overlap: Which of two values of an entry wins, as for `apply_delta`.
-        advance: Told how many entries have been worked on since it was last.
+        advance: Called with the number of entries processed since the last call.
 
     Raises:
         FileError: A file cannot be read or written.
-        RestoreError: `base` is of another architecture or has other weights.
+        RestoreError: `base` has another architecture or other weights.
     """
     with ExitStack() as stack:
         opened = stack.enter_context(open_file(base))
@@ -140,9 +141,9 @@ def _read(stored: Stored) -> np.ndarray:
 
 
 def _matched(delta: Delta, opened: ModelFile) -> dict[str, DeltaWeight]:
-    """The weight of a delta for each in a file, by its key there."""
+    """The weight of a delta for the key of each weight in a file."""
     stored = _weights(opened)
-    # Tensors may be in any order.
+    # A safetensors file has its tensors in any order.
     by_place = opened.format != "safetensors"
     targets = [_origin(weight, None) for weight in stored]
     found = match(delta.weights, targets, str(opened.path), by_place=by_place)
@@ -171,7 +172,7 @@ def _check(
 
 @contextmanager
 def _copy(opened: ModelFile, unfinished: Path) -> Iterator[Write]:
-    """A copy of a model file, and a function that writes a whole weight into it."""
+    """Copy a model file, and yield a function that writes a whole weight into the copy."""
     if opened.format == "keras":
         with _unpacked(opened.path, unfinished) as weights, _into(weights, opened) as writer:
             yield writer
@@ -202,7 +203,7 @@ def _into(path: Path, opened: ModelFile) -> Iterator[Write]:
 
 @contextmanager
 def _unpacked(path: Path, unfinished: Path) -> Iterator[Path]:
-    """The weights of a `.keras` file as a file of their own, packed with the rest in the end."""
+    """Unpack the weights of a `.keras` file to a file, and pack it with the rest at the end."""
     with (
         open(path, "rb", buffering=0) as file,
         open_archive(path, file) as archive,

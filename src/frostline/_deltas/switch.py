@@ -1,4 +1,4 @@
-"""One delta exchanged for another, and deltas for the length of a `with` block."""
+"""Exchange one delta for another, and apply deltas for the length of a `with` block."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ from frostline._weights.changing import CHANGING, alone
 def switch_delta(model: Any, delta: Any, *, check: bool = True) -> Delta:
     """Exchange the delta that is applied to a model for another one of the same base.
 
-    Afterwards the entries of the new delta have its values, and those of the old one that are not
-    in the new one have the values of the base, bit for bit. If no delta is applied, the new one is
-    applied.
+    Afterwards the entries of the new delta have its values. The other entries of the old delta have
+    the values of the base again, bit for bit. If no delta is applied, the new one is applied.
 
-    With `check=False` only entries of the two deltas are read and written. The time grows with
-    these and not with the model, except on JAX, whose arrays cannot be changed: each weight that
-    a delta writes to is copied.
+    With `check=False` only entries of the two deltas are read and written. The time then depends on
+    their size, not on that of the model, except on JAX: its arrays are immutable, so each weight
+    that a delta writes to is copied.
 
     Args:
         model: The built layer or model that the old delta was applied to, the same object.
@@ -49,12 +48,12 @@ def switch_delta(model: Any, delta: Any, *, check: bool = True) -> Delta:
     Raises:
         TargetError: `model` is not a layer or model, or `delta` is not a delta.
         NotBuiltError: `model` has no weights yet.
-        PathError: Two weights have one path.
-        FileError: The file cannot be read, or is not a whole delta.
+        PathError: Two weights have the same path.
+        FileError: The file cannot be read, is not a delta, or is damaged.
         RestoreError: Several deltas are applied; entries of the old one have changed since; or the
-            base is another one, or of another architecture, shape or dtype.
+            model is not the base of the new one, or has another architecture, shape or dtype.
 
-    After any of these, and after an interrupt, the old delta is applied as before.
+    After any of these errors, and after an interrupt, the old delta is still applied.
 
     Examples:
         >>> import keras, numpy as np, frostline as fl
@@ -77,9 +76,9 @@ def switch_delta(model: Any, delta: Any, *, check: bool = True) -> Delta:
     if len(lying) > 1:
         shown = ", ".join(one.fingerprint[:SHOWN] for one in lying)
         raise RestoreError(
-            f"{model.name}: several deltas are applied, and one takes the place of one; got "
-            f"{len(lying)}: {shown}. Remove those that should not stay, "
-            "`fl.remove_delta(model, delta)`, and add the new one with `fl.apply_delta`."
+            f"{model.name}: several deltas are applied, so it is unclear which one to exchange; "
+            f"got {len(lying)}: {shown}. Remove the old one with `fl.remove_delta(model, delta)`, "
+            "and add the new one with `fl.apply_delta`."
         )
     for old in lying:
         carrying(found, old, model.name)
@@ -96,14 +95,14 @@ def applied(
 ) -> Iterator[Delta | tuple[Delta, ...]]:
     """Apply a delta for the length of a `with` block.
 
-    Inside, the model is the one that was trained. After the block, also after an exception or an
+    Inside the block the model is the trained one. After the block, also after an exception or an
     interrupt, it is the base again, bit for bit. Deltas that were applied before the block stay
-    applied. Those that are applied or switched to inside it are removed with this one.
+    applied. Deltas that you apply or switch to inside it are removed too.
 
     Args:
         model: The base, a built layer or model, as for `apply_delta`.
         delta: A `Delta`, the path of its file, or a list of these, which are applied in order.
-        overlap: Whose value an entry gets that two deltas have other values for, as for
+        overlap: Which value an entry gets if two deltas have different values for it, as for
             `apply_delta`.
         check: Compare the base with that of each delta, as for `apply_delta`. With `check=False`
             only the entries of the delta are read and written.
@@ -113,12 +112,13 @@ def applied(
 
     Raises:
         FrostlineError: As for `apply_delta`.
-        RestoreError: A delta is already applied: the block could not end with the base.
+        RestoreError: The delta is already applied, so the block could not end with the base.
 
     Note:
-        If you train inside the block, the entries of the delta lose that at its end. Save it before
-        the block ends: `fl.extract_delta(model, base=before)`, with `before = fl.snapshot(model)`
-        from before the block. Entries that are not in the delta keep what you write.
+        If you train inside the block, the entries of the delta lose the result when it ends. To
+        keep it, take `before = fl.snapshot(model)` before the block, and call
+        `fl.extract_delta(model, base=before)` inside it. Entries that are not in the delta keep
+        what you write.
 
     Examples:
         >>> import keras, numpy as np, frostline as fl
@@ -158,8 +158,8 @@ def _refuse_lying(model: Any, deltas: Sequence[Delta], before: Sequence[Delta]) 
         if one in before:
             raise RestoreError(
                 f"{model.name}: this delta is already applied, so the block could not end with "
-                f"the base; got delta {one.fingerprint[:SHOWN]}. Leave the block out, or call "
-                "`fl.remove_delta(model, delta)` before it."
+                f"the base; got delta {one.fingerprint[:SHOWN]}. Call "
+                "`fl.remove_delta(model, delta)` before the block, or use no block."
             )
 
 
@@ -173,7 +173,7 @@ def _remove_others(model: Any, kept: Sequence[Delta]) -> None:
 
 
 def _exchange(write: Write, target: ModelWeight, weight: DeltaWeight, delta: Delta) -> None:
-    """Write the entries of a delta over those of the one that lies on a weight, if one does."""
+    """Replace the delta on a weight, if there is one, by another."""
     for patch in target.patches:
         now = unmoved(target)
         if weight.held and patch.weight.plan == weight.plan:
