@@ -1,8 +1,8 @@
-"""What each layer class of Keras is: its variables, axes, gates, sublayers and product. Pure data.
+"""The layer classes of Keras: their variables, axes, gates, sublayers and products. Pure data.
 
-Classes go by name. So one entry describes a layer of any release of Keras, a subclass, a partly
-frozen layer, and a layer of which there is only a file. A new layer of Keras is one entry here, and
-a new product one function in `_fast`. `tests/ground/test_catalogue.py` compares all entries with
+Classes are found by name, so that one entry covers a layer of any Keras release, a subclass, a
+partly frozen layer, and a layer in a file. To support a new Keras layer, add an entry here; for a
+new product, add a function in `_fast`. `tests/ground/test_catalogue.py` compares all entries with
 Keras.
 """
 
@@ -15,25 +15,25 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis of a variable runs along."""
+    """An axis of a variable."""
 
-    label: str  # on a map
-    inputs: bool = False  # it is an axis of what goes into the layer too
-    outputs: bool = False  # its positions are output units, alone or with those of another axis
-    size: str = ""  # the entry of the layer's config that holds its length
+    label: str  # its label on a map
+    inputs: bool = False  # whether it runs along inputs of the layer
+    outputs: bool = False  # whether it runs along output units, alone or with another axis
+    size: str = ""  # the config entry with its length
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable of a layer's own."""
+    """A variable that a layer makes itself."""
 
     name: str
-    axes: tuple[Axis, ...] = ()  # the last ones; those before are the window of a convolution
-    option: str = ""  # the entry of the config that says whether it is there, if one does
-    wanted: bool = True  # what that says where it is there
+    axes: tuple[Axis, ...] = ()  # the last axes; those before them are the window of a convolution
+    option: str = ""  # the config entry that decides whether the layer has it, if there is one
+    wanted: bool = True  # the value of that entry if the layer has it
 
     def is_in(self, config: Mapping[str, Any]) -> bool:
-        """Whether a layer with this config has it."""
+        """Whether a layer with this config has the variable."""
         return not self.option or bool(config.get(self.option, True)) is self.wanted
 
 
@@ -41,13 +41,13 @@ class Variable:
 class StockClass:
     """A layer class of Keras."""
 
-    product: str = ""  # how it computes its output units, as in `keras.ops`; empty without units
+    product: str = ""  # how it computes its output units, as in `keras.ops`; empty if it has none
     variables: tuple[Variable, ...] = ()  # in the order of weight files
-    gates: tuple[str, ...] = ()  # as they lie side by side along the last axis of each variable
+    gates: tuple[str, ...] = ()  # in their order along the last axis of each variable
     makes: tuple[str, str] = ("", "")  # how the names of its sublayers end, and their class
 
     def axes(self, variable: str) -> tuple[Axis, ...]:
-        """The last axes of a variable; none where they are not known."""
+        """The last axes of a variable; none if they are unknown."""
         return next((own.axes for own in self.variables if own.name == variable), ())
 
 
@@ -63,7 +63,7 @@ MULTIPLIER = Axis("multiplier", outputs=True)  # output channel = channel * dept
 def _biased(
     product: str, kernels: dict[str, tuple[Axis, ...]], *gates: str, option: str = "use_bias"
 ) -> StockClass:
-    """A class with kernels, and a bias for each of its outputs."""
+    """A class with kernels, and a bias for its outputs."""
     bias = UNIT if UNIT in kernels.get("kernel", ()) else CHANNEL
     variables = [Variable(name, axes) for name, axes in kernels.items()]
     return StockClass(product, (*variables, Variable("bias", (bias,), option)), gates)
@@ -84,12 +84,12 @@ _SCALED = (Variable("gamma", (FEATURE,), "scale"), Variable("beta", (FEATURE,), 
 _STATISTICS = [Variable(f"moving_{name}", (Axis("feature"),)) for name in ("mean", "variance")]
 _TABLES = (
     Variable("embeddings", (TOKEN, FEATURE)),
-    # Older subclasses of `Embedding`, as in KerasHub, have this one too.
+    # Only in `ReversibleEmbedding`, and in KerasHub's older subclass of `Embedding`.
     Variable("reverse_embeddings", (FEATURE, TOKEN), "tie_weights", wanted=False),
 )
 _ENTRIES = {
     "Dense": _biased("matmul", _DENSE),
-    # Where its equation is known that says more of its axes.
+    # If its equation is known, that gives more axes.
     "EinsumDense": _biased("einsum", _DENSE, option="bias_axes"),
     "Conv1D Conv2D Conv3D": _biased("conv", _CONV),
     "Conv1DTranspose Conv2DTranspose Conv3DTranspose": _biased("conv_transpose", _TRANSPOSED),
@@ -102,7 +102,7 @@ _ENTRIES = {
     "RMSNormalization": StockClass("normalize", (Variable("scale", (FEATURE,)),)),
     "PReLU": StockClass(variables=(Variable("alpha"),)),
     "Attention AdditiveAttention": StockClass(variables=(Variable("scale", (), "use_scale"),)),
-    # The last two are one class, which goes by either name.
+    # The last two are names of the same class.
     "MultiHeadAttention GroupQueryAttention GroupedQueryAttention": StockClass(
         makes=("_dense", "EinsumDense")
     ),
@@ -123,29 +123,29 @@ _UNKNOWN = StockClass()
 
 
 def stock_named(name: str | None) -> StockClass:
-    """The layer class of Keras of this name; one without variables where it is not known."""
+    """The Keras layer class of this name; an empty one if it is unknown."""
     return CATALOGUE.get(name or "", _UNKNOWN)
 
 
 def stock_class(kind: type) -> StockClass:
-    """What a class of Keras is; one without variables for any other class, a subclass too."""
-    # Not by its public name: Keras exports the ConvLSTM layers and not their cell.
+    """The entry of a Keras class; an empty one for any other class, also for a subclass."""
+    # Not by public name: Keras exports the ConvLSTM layers but not their cell.
     return stock_named(kind.__name__) if kind.__module__.startswith("keras.") else _UNKNOWN
 
 
 def stock_of(layer: object) -> StockClass:
-    """What the class of Keras is that a layer is of, a subclass or partly frozen too."""
+    """The entry of the Keras class of a layer, which may be a subclass or partly frozen."""
     found = map(stock_class, type(layer).__mro__)
     return next((stock for stock in found if stock is not _UNKNOWN), _UNKNOWN)
 
 
 @dataclass(frozen=True)
 class Role:
-    """What a projection of an attention layer does with heads."""
+    """How a projection of an attention layer uses heads."""
 
     output: bool = False  # it sums over heads; every other projection makes them
-    shared: bool = False  # it makes key/value heads, each of which several query heads may read
-    runs: int = 1  # how often all heads come in it, one run after another
+    shared: bool = False  # it makes key/value heads, which several query heads may read
+    runs: int = 1  # how many times it has all heads, one set after another
 
 
 _MADE, _SHARED, _FUSED, _OUTPUT = Role(), Role(shared=True), Role(runs=3), Role(output=True)

@@ -77,7 +77,7 @@ BAD = {
     "mask of numbers as index": (
         ("hidden/kernel", np.ones((4, 5), int)),
         fl.SelectionError,
-        r"(?s)meant as a mask or as an index.*dtype int64",
+        r"(?s)could be a mask or an index.*dtype int64",
     ),
     "mask of rows": (
         ("hidden/kernel", np.ones(4, bool)),

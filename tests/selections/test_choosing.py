@@ -325,8 +325,8 @@ def test_scores_compare_by_what_they_hold() -> None:
 WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: fl.smallest(0.0), "a float above 0"),
     (lambda: fl.smallest(1.5), "n=1.5"),
-    (lambda: fl.smallest(-1), "an int from 0 on"),
-    (lambda: fl.largest(True), "largest: n is a share"),
+    (lambda: fl.smallest(-1), "an int from 0"),
+    (lambda: fl.largest(True), "largest: n must be a share"),
     (lambda: fl.smallest("half"), "n='half'"),  # pyright: ignore[reportArgumentType]
     (lambda: fl.smallest(math.nan), "n=nan"),
     (lambda: fl.smallest(1, by="fisher"), "fl.scores"),  # pyright: ignore[reportArgumentType]
@@ -355,13 +355,13 @@ MISFITS: list[tuple[Any, Weight, str]] = [
     (fl.smallest(7, of="columns"), KERNEL, "there are only 6 columns"),
     (fl.smallest(7, of=(2, 3)), KERNEL, r"there are only 4 blocks of \(2, 3\)"),
     (fl.smallest(1, of=(3, 3)), KERNEL, "do not divide its last axes"),
-    (fl.smallest(1, of=(1, 1, 1)), KERNEL, "a block of 3 axes"),
+    (fl.smallest(1, of=(1, 1, 1)), KERNEL, "a block with 3 axes"),
     (fl.smallest(1, of="rows"), weight("scale", np.array(1, "float32")), "a scalar has no rows"),
     (fl.smallest(1, by={"other": np.ones(1)}), KERNEL, "no array for this weight.*'other'"),
     (fl.smallest(1, by={"hidden/kernel": np.ones(3)}), KERNEL, r"an array of shape \(3,\)"),
     (fl.smallest(1, by=lambda value: value[0]), KERNEL, r"shape \(6,\)"),
     (fl.smallest(1, by=lambda value: value + 1j), KERNEL, "real numbers"),
-    (fl.smallest(1, of="rows", reduce=lambda a, axis: a), KERNEL, "a score for each row"),
+    (fl.smallest(1, of="rows", reduce=lambda a, axis: a), KERNEL, "a real number for each row"),
     (fl.n_of_m(2, 4), KERNEL, "4 does not divide the length of axis -1, 6"),
     (fl.n_of_m(2, 4, axis=2), KERNEL, "no axis 2"),
     (fl.changed({"hidden/kernel": np.ones((4, 6))}), KERNEL, "dtype float64"),
@@ -386,5 +386,5 @@ def test_scores_are_found_by_any_name() -> None:
 
 @pytest.mark.parametrize("name", ["smallest", "largest", "n_of_m", "changed"])
 def test_a_rule_that_was_not_called(name: str) -> None:
-    with pytest.raises(SelectionError, match=rf"^{name}: got .* not called. Use fl.{name}\("):
+    with pytest.raises(SelectionError, match=rf"^{name}: must be called; got .*\. Use fl.{name}\("):
         _ = fl.at[0] | getattr(fl, name)

@@ -76,7 +76,7 @@ def test_scores_of_a_file_without_bfloat16(tmp_path: Any) -> None:
 
 def test_a_weight_is_not_its_own_earlier_state() -> None:
     layer = dense()
-    with pytest.raises(SelectionError, match=r"^kernel: what is in `before` is the weight itself"):
+    with pytest.raises(SelectionError, match=r"^kernel: `before` contains the weight itself"):
         fl.freeze(layer, "kernel", fl.changed(fl.weights(layer)))
     other = fl.weights(dense())
     assert len(fl.freeze(layer, "kernel", fl.changed(other))) == 1
@@ -93,7 +93,7 @@ def test_a_weight_is_not_its_own_earlier_state() -> None:
         ),
         (
             fl.smallest(1, of="rows", reduce=lambda a, axis: a.sum(axis) * 1j),
-            "`reduce` must return a score for each row, a real number; got dtype comp",
+            "`reduce` must return a real number for each row; got dtype comp",
         ),
     ],
 )
@@ -108,7 +108,9 @@ def test_a_scalar_has_no_axis_to_use() -> None:
     layer = keras.layers.Layer(name="outer")
     layer.add_weight(shape=(), name="scale")
     layer.built = True
-    with pytest.raises(SelectionError, match=r"it has no axis -1;.* Leave this weight out\.$"):
+    with pytest.raises(
+        SelectionError, match=r"this weight has no axis -1;.* Leave this weight out\.$"
+    ):
         fl.freeze(layer, "scale", fl.n_of_m(2, 4))
 
 

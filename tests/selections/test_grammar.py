@@ -117,12 +117,12 @@ def test_any_other_text_is_one_error_that_says_where(text):
         ("smallest(0.5, part=1)", "unexpected keyword argument 'part'"),
         ("smallest(0.5, scope=model)", "expected a number, a text in quotes .* position 20"),
         ("smallest(n=1, 2)", "expected name=value after name=value at position 14"),
-        ("smallest(1, of='rows', of='rows')", "expected of= once at position 23"),
+        ("smallest(1, of='rows', of='rows')", "expected of= only once at position 23"),
         ("largest(0.5", r"expected '\)' at position 11; got the end"),
-        ("smallest(1e999)", "smallest: n is a share, .* got n=inf"),
+        ("smallest(1e999)", "smallest: n must be a share .* got n=inf"),
         ("smallest(1, of=(1, 2.0))", "expected an integer at position 19"),
-        ("at[[1, True]]", "expected a list of integers alone or of booleans alone"),
-        ("at[..., ...]", r"at position 0: at: an index holds at most one `\.\.\.`"),
+        ("at[[1, True]]", "expected a list of only integers or only booleans"),
+        ("at[..., ...]", r"at position 0: at: an index can have only one `\.\.\.`"),
         ("zeros | at[::0]", "at position 8: at: the step of a slice must not be zero"),
         ("at[None]", "expected an integer, a list"),
         ("units()", r"expected an integer, a list, .* at position 6; got '\)'"),
@@ -176,7 +176,7 @@ def test_an_error_points_at_the_place():
     ids=lambda text: text[:30],
 )
 def test_hostile_texts_are_refused_at_once(text):
-    with pytest.raises(SelectionError, match=r"where: (expected|a selection of at most)"):
+    with pytest.raises(SelectionError, match=r"where: (expected|a selection can have)"):
         parse_selection(text)
 
 

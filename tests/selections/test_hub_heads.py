@@ -98,7 +98,7 @@ def test_a_subclass_of_your_own_may_divide_an_axis_in_another_way() -> None:
         layer = kind(12, window_size=2, num_heads=3)
         layer(np.zeros((2, 4, 12), "float32"))
         if kind is mine:
-            with pytest.raises(fl.SelectionError, match="the 3 heads of this Mine have no axis"):
+            with pytest.raises(fl.SelectionError, match="the 3 heads of this Mine share an axis"):
                 fl.freeze(layer, "*", fl.heads(0))
         else:
             fl.freeze(layer, "*", fl.heads(0))

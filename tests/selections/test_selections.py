@@ -167,14 +167,17 @@ def test_an_array_changed_later_changes_no_selection():
         (np.s_[None, 0], r"at: a new axis selects no entries; got None \(np.newaxis\)"),
         (np.s_[True], r"at: a single boolean is not an index; got True\. Use fl\.everything"),
         (np.s_[0, np.False_], r"a single boolean is not an index; got False"),
-        (np.array(True), r"a boolean index needs an axis and an entry; got shape \(\)"),
-        (np.zeros((0,), bool), r"a boolean index needs an axis and an entry; got shape \(0,\)"),
-        (1.0, r"at: an index is made of integers.*got dtype=float64 \(1\.0\)\. Use integers"),
+        (np.array(True), r"a boolean index must not be empty or 0-d; got shape \(\)"),
+        (np.zeros((0,), bool), r"a boolean index must not be empty or 0-d; got shape \(0,\)"),
+        (1.0, r"at: an index can contain integers.*got dtype=float64 \(1\.0\)\. Use integers"),
         (np.array([0.5]), r"got dtype=float64 \(array\(\[0\.5\]\)\)"),
-        ("kernel", r"at: an index is made of .*; got str \('kernel'\)"),
-        ([0, None], r"at: an index is made of .*; got list \(\[0, None\]\)"),
-        ([[0], [1, 2]], r"at: the rows of an index list differ in length; got \[\[0\], \[1, 2\]\]"),
-        (np.s_[..., 0, ...], r"holds at most one `\.\.\.`; got at\[\.\.\., 0, \.\.\.\]\. Use `:`"),
+        ("kernel", r"at: an index can contain .*; got str \('kernel'\)"),
+        ([0, None], r"at: an index can contain .*; got list \(\[0, None\]\)"),
+        (
+            [[0], [1, 2]],
+            r"at: the rows of an index list must have the same length; got \[\[0\], \[1, 2\]\]",
+        ),
+        (np.s_[..., 0, ...], r"can have only one `\.\.\.`; got at\[\.\.\., 0, \.\.\.\]\. Use `:`"),
         (np.s_[0.5:], r"the bounds of a slice must be integers; got slice\(0\.5, None, None\)"),
         (np.s_[::0], r"the step of a slice must not be zero; got slice\(None, None, 0\)"),
         (np.array([2**63], np.uint64), r"an index must fit in 64 bits; got 9223372036854775808"),
@@ -216,24 +219,24 @@ def test_what_cannot_index_is_refused_when_written(index, message):
         (
             (2, 3),
             at[:, [True, False]],
-            r"the boolean index at axis 1 has shape \(2,\), the weight there \(3,\); got at\[:, .*"
+            r"the boolean index at axis 1 has shape \(2,\), the weight has \(3,\); got at\[:, .*"
             r"Use a boolean array of shape \(3,\)\.",
         ),
         (
             (2, 3),
             at[[[True], [False]]],
-            r"the boolean index at axis 0 has shape \(2, 1\), the weight there \(2, 3\)",
+            r"the boolean index at axis 0 has shape \(2, 1\), the weight has \(2, 3\)",
         ),
         (
             (4, 4),
             at[[0, 1], [0, 1, 2]],
-            r"index arrays are read together, .*with shapes \(2,\) and \(3,\).*join them with &\.",
+            r"index arrays are combined .*not \(2,\) and \(3,\).*join them with &\.",
         ),
         (
             (2, 3),
             mask([True, False, True]),
-            r"^hidden/kernel: a mask needs exactly the shape of the weight; got a mask of shape "
-            r"\(3,\) \(shape \(2, 3\), dtype float32\)\. Use fl\.mask\(np\.broadcast_to\(array",
+            r"^hidden/kernel: a mask must have exactly the shape of the weight; got a mask of "
+            r"shape \(3,\) \(shape \(2, 3\), dtype float32\)\. Use fl\.mask\(np\.broadcast_to\(array",
         ),
         ((2, 3), at[[9] * 1000], r"got at\[\[9, 9, .{30,60} \.\.\. .{30} \(shape"),
     ],
@@ -374,7 +377,7 @@ def test_selections_cannot_be_changed(name):
 
 def test_truth_value_is_refused():
     with pytest.raises(
-        SelectionError, match=r"^at\[0\]: a selection is neither true.*Use &, \| and ~"
+        SelectionError, match=r"^at\[0\]: a selection has no truth value.*Use &, \| and ~"
     ):
         _ = at[0] and zeros
 
@@ -402,7 +405,7 @@ def test_algebra_takes_arrays_and_functions(other):
     ("call", "message"),
     [
         (lambda: at(0), r"square brackets. Write fl.at\[0, :\]"),
-        (lambda: zeros(), r"^zeros: a selection is not called"),
+        (lambda: zeros(), r"^zeros: a selection cannot be called"),
     ],
     ids=["at", "zeros"],
 )
@@ -448,7 +451,7 @@ def test_selections_by_index_do_not_read_the_value():
         ([1, 0], r"must be boolean; got dtype=int64"),
         (
             [[True], [True, False]],
-            r"mask: the rows differ in length; got \[\[True\], \[True, False\]\]",
+            r"mask: the rows must have the same length; got \[\[True\], \[True, False\]\]",
         ),
         ("True", r"must be boolean; got dtype=<U4"),
     ],
@@ -525,20 +528,20 @@ def test_what_may_stand_for_a_selection_becomes_one(where, expected):
     [
         (
             "kernel",
-            r"^where: expected None, a selection, an index, a boolean mask, or a function .*; "
+            r"^where: must be None, a selection, an index, a boolean mask, or a function .*; "
             r"got where='kernel' \(str\)\. Use for example fl\.at\[0, :\]",
         ),
-        (0.5, r"where: expected .*; got where=0\.5 \(float\)"),
-        ({"a": 1}, r"where: expected .*; got where=\{'a': 1\} \(dict\)"),
-        ({0, 1}, r"where: expected .*; got where=\{0, 1\} \(set\)"),
-        (at, r"where: expected .*; got where=at \(Indexer\)"),
+        (0.5, r"where: must be .*; got where=0\.5 \(float\)"),
+        ({"a": 1}, r"where: must be .*; got where=\{'a': 1\} \(dict\)"),
+        ({0, 1}, r"where: must be .*; got where=\{0, 1\} \(set\)"),
+        (at, r"where: must be .*; got where=at \(Indexer\)"),
         (True, r"at: a single boolean is not an index; got True"),
         ((0, None), r"at: a new axis selects no entries"),
-        ([0.5], r"at: an index is made of .*; got dtype=float64"),
-        ([[0], [1, 2]], r"at: the rows of an index list differ in length"),
-        (np.ones(3), r"at: an index is made of .*Use integers, or fl\.mask\(array != 0\)\."),
-        (mask, r"mask: got the selection itself, not called\. Use fl\.mask\(\.\.\.\)\."),
-        (units, r"units: got the selection itself, not called\. Use fl\.units\(\.\.\.\)\."),
+        ([0.5], r"at: an index can contain .*; got dtype=float64"),
+        ([[0], [1, 2]], r"at: the rows of an index list must have the same length"),
+        (np.ones(3), r"at: an index can contain .*Use integers, or fl\.mask\(array != 0\)\."),
+        (mask, r"mask: must be called; got fl\.mask\. Use fl\.mask\(\.\.\.\)\."),
+        (units, r"units: must be called; got fl\.units\. Use fl\.units\(\.\.\.\)\."),
     ],
     ids=lambda case: repr(case)[:24] if not isinstance(case, str) else None,
 )
@@ -600,7 +603,9 @@ def test_errors_are_of_the_package_and_builtin():
 )
 @pytest.mark.parametrize("combine", [lambda a, b: a | b, lambda a, b: b & a], ids=["|", "&"])
 def test_only_boolean_arrays_combine_with_a_selection(array, combine):
-    with pytest.raises(SelectionError, match=r"only boolean arrays combine.*fl\.at\[array\]"):
+    with pytest.raises(
+        SelectionError, match=r"only boolean arrays can be combined.*fl\.at\[array\]"
+    ):
         combine(at[0], np.array(array))
 
 

@@ -289,13 +289,13 @@ def built(layer: Any, *shape: int | None) -> Any:
         (
             lambda: built(layers.PReLU(), None, 3),
             units(0),
-            r"^alpha: fl\.units does not know where the units of PReLU are; got units\(0\) .*"
-            r"Use fl\.at\[\.\.\.\]\. Known are BatchNormalization, .*Conv1D, .*, LSTMCell, .*Dense",
+            r"^alpha: fl\.units does not know the units of PReLU; got units\(0\) .*"
+            r"Use fl\.at\[\.\.\.\]\. fl\.units knows BatchNormalization, .*Conv1D, .*LSTMCell, .*Dense",
         ),
         (
             lambda: built(layers.LayerNormalization(axis=[1, 2]), None, 5, 3),
             units(0),
-            r"^gamma: the features of a normalization over several axes .*Use fl\.at",
+            r"^gamma: a normalization over several axes .*Use fl\.at",
         ),
         (
             attention,
@@ -341,7 +341,7 @@ def test_a_weight_without_a_layer_has_no_units():
     weight = Weight("kernel", "kernel", (2, 3), "float32", lambda: np.ones((2, 3)))
     assert tokens(0).mask(weight) is None
     assert heads(0).mask(weight) is None
-    with pytest.raises(SelectionError, match=r"does not know where the units of NoneType are"):
+    with pytest.raises(SelectionError, match=r"does not know the units of NoneType"):
         units(0).mask(weight)
 
 
@@ -540,8 +540,8 @@ def test_every_projection_has_heads_but_for_the_bias_of_the_output(make, picked)
 
 
 NO_AXIS = (
-    r"^{}/kernel: the 4 heads of this Attending have no axis of their own here; got heads\(0\) "
-    r".*Name its other weights, and use fl\.at\[\.\.\.\] for this one\.$"
+    r"^{}/kernel: the 4 heads of this Attending share an axis .*; got heads\(0\) "
+    r".*Use fl\.at\[\.\.\.\] for this weight and fl\.heads for the others\.$"
 )
 
 
@@ -550,21 +550,21 @@ NO_AXIS = (
     [
         (
             lambda: attending(counts=(4, 2, 4)),
-            r"^query/kernel: the heads of this Attending may be axis 0 \(4\) or 2 \(4\) of the "
+            r"^query/kernel: the heads of this Attending could be axis 0 \(4\) or 2 \(4\) of the "
             r"kernel of btd,ndh->btnh; got heads\(0\) \(shape \(4, 6, 4\), dtype float32\)\. "
             r"Use fl\.at\[\.\.\.\]\.$",
         ),
         (
             lambda: attending(counts=(4, 2, 2), names="q k v o"),
-            r"^q/kernel: the heads of this Attending may be axis 0 \(4\) or 2 \(2\)",
+            r"^q/kernel: the heads of this Attending could be axis 0 \(4\) or 2 \(2\)",
         ),
         (
             lambda: attending(counts=(4, 2, 2)),  # what is called a query has query heads
-            r"^key/kernel: the heads of this Attending may be axis 0 \(2\) or 2 \(2\)",
+            r"^key/kernel: the heads of this Attending could be axis 0 \(2\) or 2 \(2\)",
         ),
         (
             lambda: attending(counts=(4, 3, 5)),
-            r"^key/kernel: 4 query heads can not share 3 key/value heads evenly; got heads\(0\)",
+            r"^key/kernel: 4 query heads cannot share 3 key/value heads evenly; got heads\(0\)",
         ),
         (lambda: attending(out="btc,cd->btd"), NO_AXIS.format("output")),
         (
@@ -577,11 +577,11 @@ NO_AXIS = (
         ),
         (
             lambda: built(Partial("qkv"), None, 5, 6),
-            r"axis 1 \(3\) may be queries, keys and values",
+            r"axis 1 \(3\) could be queries, keys and values",
         ),
         (
             lambda: built(Partial("out"), None, 5, 3, 6),
-            r"that make the heads of this Partial are not f",
+            r"cannot find the layers that make the heads",
         ),
     ],
     ids=[
@@ -699,8 +699,8 @@ def test_numbers_only(make, picked):
     name = make.__name__.lower()
     part = name.removesuffix("s")
     message = (
-        rf"^{name}: {part} numbers are an integer, a slice, or a flat list or array of integers; "
-        rf"got .*\. Use fl\.{name}\(np\.flatnonzero\(array\)\) for a boolean array\.$"
+        rf"^{name}: {part} numbers must be an integer, a slice, or a flat list or array of integers"
+        rf"; got .*\. Use fl\.{name}\(np\.flatnonzero\(array\)\) for a boolean array\.$"
     )
     with pytest.raises(SelectionError, match=rf"(?s){message}"):
         make(picked)

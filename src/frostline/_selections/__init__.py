@@ -1,1 +1,1 @@
-"""Which entries of a weight to freeze."""
+"""Selections: which entries of a weight to freeze."""

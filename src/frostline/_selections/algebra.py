@@ -20,20 +20,20 @@ from frostline._errors import SelectionError
 from frostline._selections.index import described, in_message, shorten, shown
 from frostline._selections.weight import Weight
 
-_LISTED = 64  # a mask of more entries is shown packed
+_LISTED = 64  # a mask with more entries prints in packed form
 
 
 class Selection(ABC):
     """Which entries of a weight to freeze.
 
-    Selections are immutable, hashable, compare by what they say, and print as the expression that
-    makes them. `a & b`, `a | b` and `~a` combine them entry by entry; one side may be
-    a boolean array or a callable.
+    Selections are immutable and hashable. They compare by content and print as the expression that
+    makes them. `a & b`, `a | b` and `~a` combine them entry by entry; one side may be a boolean
+    array or a callable.
 
     Note:
-        A selection by structure (units, tokens, heads) says nothing about weights that have no such
-        parts, and neither does its complement. In `a | b` the other side then decides alone;
-        `a & b` says nothing either.
+        A selection by structure (units, tokens, heads) does not apply to weights that have no such
+        parts, and neither does its complement. For such a weight, `a | b` selects what the other
+        side selects, and `a & b` does not apply either.
 
     Examples:
         >>> import frostline as fl
@@ -51,20 +51,20 @@ class Selection(ABC):
 
     @abstractmethod
     def mask(self, weight: Weight) -> np.ndarray | None:
-        """The entries of `weight` to freeze.
+        """Return the entries of `weight` to freeze.
 
         Returns:
             Boolean array of exactly `weight.shape`, `True` = frozen; or `None` if the selection
-            says nothing about this weight.
+            does not apply to this weight.
 
         Raises:
             SelectionError: The selection does not fit the weight.
         """
 
     def among(self, weights: Sequence[Weight]) -> Selection:
-        """The selection for one call of a verb, which asks for the masks of all these weights.
+        """Prepare the selection for one call of `freeze` or `unfreeze` with all these weights.
 
-        Only a selection that compares entries of several weights returns another one than itself.
+        Returns the selection itself, unless it compares entries of several weights.
 
         Args:
             weights: All weights that the call applies this selection to, in the model's order.
@@ -73,7 +73,7 @@ class Selection(ABC):
         return self
 
     def leaves(self) -> Iterator[Selection]:
-        """The selections that this one is a combination of; itself where it is none."""
+        """The selections that this one combines; only itself if it combines none."""
         yield self
 
     def __and__(self, other: Any) -> Selection:
@@ -93,8 +93,8 @@ class Selection(ABC):
         return NotImplemented if other is None else Or(other, self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused, for who writes `fl.zeros()`."""
-        raise SelectionError(f"{shown(self)}: a selection is not called. Pass it as it is.")
+        """Raise an error, for users who write `fl.zeros()`."""
+        raise SelectionError(f"{shown(self)}: a selection cannot be called. Pass it without ().")
 
     def __invert__(self) -> Selection:
         return Not(self)
@@ -102,7 +102,7 @@ class Selection(ABC):
     def __bool__(self) -> bool:
         # `a and b` would silently be `b`, and `not a` would be `False`.
         raise SelectionError(
-            f"{shown(self)}: a selection is neither true nor false. "
+            f"{shown(self)}: a selection has no truth value. "
             "Use &, | and ~ instead of and, or and not."
         )
 
@@ -122,7 +122,7 @@ class And(Selection):
         left, right = self.left.mask(weight), self.right.mask(weight)
         if left is None or right is None:
             return None
-        return np.asarray(left & right)  # NumPy turns arrays without axes into scalars
+        return np.asarray(left & right)  # NumPy turns 0-d arrays into scalars
 
     def among(self, weights: Sequence[Weight]) -> Selection:
         return And(self.left.among(weights), self.right.among(weights))
@@ -183,14 +183,14 @@ class Not(Selection):
 
 @dataclass(frozen=True, init=False, repr=False)
 class Mask(Selection):
-    """Selects the entries where a boolean array is `True`: `True` = frozen.
+    """Select the entries where a boolean array is `True`: `True` = frozen.
 
     Args:
         array: Boolean array of exactly the shape of the weight, or a nested list of booleans. It is
             copied.
 
     Raises:
-        SelectionError: The array is not boolean; or, when used, has another shape than the weight.
+        SelectionError: The array is not boolean; or, when used, its shape is not the weight's.
 
     Examples:
         >>> import frostline as fl
@@ -209,7 +209,7 @@ class Mask(Selection):
             value = np.asarray(array)
         except ValueError:
             raise SelectionError(
-                f"mask: the rows differ in length; got {shorten(repr(array))}. "
+                f"mask: the rows must have the same length; got {shorten(repr(array))}. "
                 "Use rows of one length."
             ) from None
         if value.size == 0 and isinstance(array, list):
@@ -227,19 +227,19 @@ class Mask(Selection):
 
     @classmethod
     def packed(cls, shape: tuple[int, ...], data: str) -> Mask:
-        """The mask of `shape` from `data`, as a large mask prints itself.
+        """Make a mask from the text that a large mask prints.
 
         Args:
             shape: Shape of the mask.
             data: Base64 of the zlib-compressed `np.packbits` of the entries in C order.
 
         Raises:
-            SelectionError: `data` is damaged, or holds another number of entries than `shape`.
+            SelectionError: `data` is damaged, or its number of entries does not fit `shape`.
         """
         size = math.prod(shape)
         wanted = -(-size // 8)
         try:
-            # Bounded: a damaged or hostile text must not unpack to more than the shape allows.
+            # Limited: a damaged or hostile text must not unpack to more than the shape allows.
             inflate = zlib.decompressobj()
             bits = inflate.decompress(base64.b64decode(data, validate=True), wanted + 1)
         except (binascii.Error, zlib.error, ValueError) as error:
@@ -264,7 +264,7 @@ class Mask(Selection):
     def mask(self, weight: Weight) -> np.ndarray:
         if self.shape != weight.shape:
             raise weight.error(
-                "a mask needs exactly the shape of the weight",
+                "a mask must have exactly the shape of the weight",
                 f"a mask of shape {self.shape}",
                 fitting_hint(self.shape, weight.shape),
             )
@@ -280,7 +280,7 @@ class Mask(Selection):
 
 
 def fitting_hint(shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    """What to do with a boolean array of another shape than the weight's."""
+    """Advice for a boolean array whose shape is not the weight's."""
     if shape and shape == wanted[: len(shape)]:
         return "Use fl.at[array], an index along the first axes."
     try:
@@ -294,7 +294,7 @@ def fitting_hint(shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
 
 @dataclass(frozen=True, repr=False)
 class Where(Selection):
-    """Entries that a function of the value picks; made from a callable by `as_selection`."""
+    """Entries that a function of the value selects; `as_selection` makes it from a callable."""
 
     function: Callable[[np.ndarray], Any]
     _reads_data: ClassVar[bool] = True
@@ -320,21 +320,21 @@ class Where(Selection):
 
 
 def operand(other: Any) -> Selection | None:
-    """The selection for one side of an operator, None for what is not a set of entries.
+    """The selection for one side of an operator; None if `other` cannot be one.
 
     Raises:
-        SelectionError: An array that is not boolean, which may be meant as an index or as a mask.
+        SelectionError: `other` is an array that is not boolean: it could be an index or a mask.
     """
     if isinstance(other, Selection):
         return other
     uncalled = getattr(other, "__module__", None) == "frostline._selections.choosing"
     if uncalled or (isinstance(other, type) and issubclass(other, Selection)):
         name = other.__name__.lower()
-        raise SelectionError(f"{name}: got the selection itself, not called. Use fl.{name}(...).")
+        raise SelectionError(f"{name}: must be called; got fl.{name}. Use fl.{name}(...).")
     if hasattr(other, "__array__") and getattr(other, "ndim", 0) > 0 and not callable(other):
         if np.asarray(other).dtype != np.bool_:
             raise SelectionError(
-                "where: only boolean arrays combine with a selection; got an array "
+                "where: only boolean arrays can be combined with a selection; got an array "
                 f"(shape {tuple(other.shape)}, dtype {other.dtype}). "
                 "Write fl.at[array] or fl.mask(array != 0)."
             )

@@ -1,4 +1,4 @@
-"""Choosing entries by what they hold: `smallest`, `largest`, `n_of_m`, `changed`."""
+"""Selections by value: `smallest`, `largest`, `n_of_m`, `changed`."""
 
 from __future__ import annotations
 
@@ -34,36 +34,37 @@ def smallest(
     reduce: Reduce = "mean",
     seed: int = 0,
 ) -> Selection:
-    """Select the entries with the smallest scores, exactly so many.
+    """Select the `n` entries with the smallest scores.
 
-    Equal scores go to the weight that comes first in the model, then to the smaller flat index.
-    NaN comes last. Entries count whether they are frozen or not, and a shared weight counts once.
+    If scores are equal, the weight that comes first in the model wins, then the smaller flat index.
+    NaN comes last. Frozen entries count too, and a shared weight counts once.
 
     Args:
-        n: How many: a share (a float above 0 and up to 1.0, rounded to the nearest number) or a
-            number (an int from 0 on), of what `of` says, in each `scope`.
-        by: What is compared: `"magnitude"` (the absolute value), `"random"`, a mapping from paths
-            to arrays of the weights' shapes such as `fl.scores` gives, or a function from the value
-            (a read-only array) to an array of the same shape. Only magnitudes are absolute values.
-            Numbers of 64 bits are compared as float64.
-        scope: Where the `n` are counted: in each `"weight"`, in each `"layer"`, or in the
-            `"model"`, which means all weights that the call gives this selection to.
-        of: What is selected: `"entries"`; `"rows"` (along the first axis) or `"columns"` (along the
+        n: How many to select in each `scope`: a share (a float above 0 and up to 1.0, rounded to
+            the nearest number) or a number (an int from 0).
+        by: The scores: `"magnitude"` (the absolute value), `"random"`, a mapping from paths to
+            arrays of the weights' shapes such as `fl.scores` returns, or a function from the value
+            (a read-only array) to an array of the same shape. Absolute values are taken for
+            `"magnitude"` only. 64-bit numbers are compared as float64.
+        scope: Where `n` is counted: in each `"weight"`, in each `"layer"`, or in the `"model"`,
+            which means all weights that the call uses this selection for.
+        of: What to select: `"entries"`; `"rows"` (along the first axis) or `"columns"` (along the
             last); `"units"` or `"heads"` as in `fl.units` and `fl.heads`; or blocks of a shape such
-            as `(4, 4)` along the last axes. A unit or a head is selected as a whole, in all named
-            weights of its layer, so scope weight is scope layer for these.
-        reduce: How the scores of such a group become one: `"mean"`, `"sum"`, `"min"`, `"max"`, or a
+            as `(4, 4)` along the last axes. A unit or head is selected as a whole, in all named
+            weights of its layer, so for these scope `"weight"` means `"layer"`.
+        reduce: How to combine the scores of such a group: `"mean"`, `"sum"`, `"min"`, `"max"`, or a
             function `reduce(array, axis)` like `np.median`.
-        seed: Makes `"random"` repeatable. Weights draw one by one, in the order of the model.
+        seed: Makes `"random"` repeatable. Random scores are drawn weight by weight, in the order of
+            the model.
 
     Returns:
-        A selection. It is evaluated when it is used, once: weights that change later change
-        nothing about it.
+        A selection. It is evaluated once, when it is used. Later changes of the weights do not
+        change what is frozen.
 
     Raises:
-        SelectionError: An argument is of another kind. When used: `n` is more than there are, a
-            weight has no scores, blocks do not divide it, or where its units or heads are is not
-            known.
+        SelectionError: An argument is invalid. When used: `n` is larger than the number there is, a
+            weight has no scores, blocks do not divide it evenly, or the positions of its units or
+            heads are unknown.
 
     Examples:
         >>> import keras, numpy as np, frostline as fl
@@ -89,19 +90,19 @@ def largest(
     reduce: Reduce = "mean",
     seed: int = 0,
 ) -> Selection:
-    """Select the entries with the largest scores, exactly so many.
+    """Select the `n` entries with the largest scores.
 
     Args:
-        n: How many, as in `smallest`.
-        by: What is compared, as in `smallest`.
-        scope: Where the `n` are counted, as in `smallest`.
-        of: What is selected, as in `smallest`.
-        reduce: How the scores of a group become one, as in `smallest`.
+        n: How many to select, as in `smallest`.
+        by: The scores, as in `smallest`.
+        scope: Where `n` is counted, as in `smallest`.
+        of: What to select, as in `smallest`.
+        reduce: How to combine the scores of a group, as in `smallest`.
         seed: Makes `"random"` repeatable, as in `smallest`.
 
     Returns:
-        A selection. Equal scores go to the weight that comes first in the model, then to the
-        smaller flat index, and NaN comes last: so this is not always the complement of `smallest`.
+        A selection. If scores are equal, the weight that comes first in the model wins, then the
+        smaller flat index. NaN comes last. So it is not always the complement of `smallest`.
 
     Raises:
         SelectionError: As for `smallest`.
@@ -121,19 +122,19 @@ def largest(
 def n_of_m(n: int, m: int, *, by: By = "magnitude", axis: int = -1, seed: int = 0) -> Selection:
     """Select the `n` smallest of every `m` consecutive entries along an axis, for N:M sparsity.
 
-    Equal scores go to the smaller index. NaN comes last.
+    If scores are equal, the smaller index wins. NaN comes last.
 
     Args:
-        n: How many of them, an integer from 0 to `m`.
-        m: How many entries are compared with one another.
-        by: What is compared, as in `smallest`.
-        axis: The axis that they are consecutive along. Hardware for 2:4 sparsity wants the axis of
+        n: How many to select in each group, an integer from 0 to `m`.
+        m: The number of consecutive entries in a group.
+        by: The scores, as in `smallest`.
+        axis: The axis along which entries are grouped. Hardware for 2:4 sparsity needs the axis of
             the inputs, which is axis 0 of the kernel of a `Dense`.
         seed: Makes `"random"` repeatable, as in `smallest`.
 
     Raises:
-        SelectionError: An argument is of another kind. When used: the weight has no such axis, or
-            `m` does not divide its length.
+        SelectionError: An argument is invalid. When used: the weight has no such axis, or `m` does
+            not divide its length.
 
     References:
         Mishra et al. 2021, "Accelerating sparse deep neural networks", arXiv:2104.08378.
@@ -151,12 +152,12 @@ def n_of_m(n: int, m: int, *, by: By = "magnitude", axis: int = -1, seed: int = 
     number, every = _integer(n), _integer(m)
     if number is None or every is None or not 0 <= number <= every or every < 1:
         raise SelectionError(
-            f"n_of_m: n entries of every m, two integers with 0 <= n <= m; got n={n!r}, m={m!r}. "
+            f"n_of_m: n and m must be integers with 0 <= n <= m and m > 0; got n={n!r}, m={m!r}. "
             "Use for example fl.n_of_m(2, 4)."
         )
     along = _integer(axis)
     if along is None:
-        raise SelectionError(f"n_of_m: an axis is an integer; got axis={axis!r}. Use axis=-1.")
+        raise SelectionError(f"n_of_m: axis must be an integer; got axis={axis!r}. Use axis=-1.")
     return Patterned(
         n=number,
         m=every,
@@ -170,15 +171,15 @@ def changed(before: Mapping[str, Any], *, tolerance: float | None = None) -> Sel
     """Select the entries that differ from those of a snapshot.
 
     Args:
-        before: A mapping from paths to arrays of the weights' shapes and dtypes, as `fl.snapshot`
-            gives it.
-        tolerance: How far an entry may move without being selected: |now - before|, a number from
-            0 on. By default each entry of which a bit differs is selected, also where `0.0` became
-            `-0.0`. NaN that stays NaN has not moved.
+        before: A mapping from paths to arrays of the weights' shapes and dtypes, such as
+            `fl.snapshot` returns.
+        tolerance: Select only entries with |now - before| > `tolerance`, a number from 0. An entry
+            that stays NaN is not selected. By default each entry with a different bit is selected,
+            also where `0.0` became `-0.0`.
 
     Raises:
-        SelectionError: An argument is of another kind. When used: `before` lacks a weight, or
-            holds one of another shape or dtype, or the weight itself.
+        SelectionError: An argument is invalid. When used: `before` lacks a weight, has it with
+            another shape or dtype, or contains the weight itself instead of a copy.
 
     Examples:
         >>> import keras, frostline as fl
@@ -192,12 +193,12 @@ def changed(before: Mapping[str, Any], *, tolerance: float | None = None) -> Sel
     """
     if not isinstance(before, Mapping):
         raise SelectionError(
-            "changed: a mapping from paths to arrays; got "
+            "changed: before must be a mapping from paths to arrays; got "
             f"before={type(before).__name__}. Take `before = fl.snapshot(model)` before training."
         )
     if tolerance is not None and not (_is_number(tolerance) and tolerance >= 0):
         raise SelectionError(
-            f"changed: a tolerance is a number from 0 on; got tolerance={tolerance!r}. "
+            f"changed: tolerance must be a number from 0; got tolerance={tolerance!r}. "
             "Leave it out to compare bits."
         )
     return Differing(Given(before), None if tolerance is None else float(tolerance))
@@ -208,12 +209,12 @@ def _ranked(name: str, n: Any, by: Any, scope: Any, of: Any, reduce: Any, seed: 
     share = float(n) if count is None and _is_number(n) else None
     if not (0 < share <= 1 if share is not None else count is not None and count >= 0):
         raise SelectionError(
-            f"{name}: n is a share, a float above 0 and up to 1.0, or a number, an int from 0 on; "
-            f"got n={shorten(repr(n))}. Use for example 0.9 for 90 %."
+            f"{name}: n must be a share (a float above 0 and up to 1.0) or a number (an int from "
+            f"0); got n={shorten(repr(n))}. Use for example 0.9 for 90 %."
         )
     if not isinstance(scope, str) or scope not in _SCOPES:
         raise SelectionError(
-            f"{name}: the scope is {', '.join(map(repr, _SCOPES))}; got "
+            f"{name}: scope must be one of {', '.join(map(repr, _SCOPES))}; got "
             f"scope={shorten(repr(scope))}. Use 'model' for one threshold over all weights."
         )
     return Ranked(

@@ -1,4 +1,4 @@
-"""Entries that differ from an earlier state."""
+"""Select the entries that differ from earlier values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from frostline._selections.weight import Weight
 
 @dataclass(frozen=True, repr=False)
 class Differing(Selection):
-    """Entries that differ from given ones, in a bit or by more than a tolerance."""
+    """Entries that differ from given values, in any bit or by more than a tolerance."""
 
     before: Given
     tolerance: float | None
@@ -27,7 +27,7 @@ class Differing(Selection):
         given = self.before.arrays.get(weight.key_in(self.before.arrays))
         if given is weight.variable and given is not None:
             raise weight.error(
-                "what is in `before` is the weight itself, and changes along with it",
+                "`before` contains the weight itself, not a copy, so it changes with the weight",
                 f"before with {type(given).__name__}",
                 "Take `before = fl.snapshot(model)` before training.",
             )
@@ -48,7 +48,7 @@ class Differing(Selection):
         for start in range(0, one.size, PIECE):
             piece = slice(start, start + PIECE)
             was, here = one[piece].astype(np.float64), other[piece].astype(np.float64)
-            with np.errstate(invalid="ignore"):  # infinity less infinity
+            with np.errstate(invalid="ignore"):  # infinity minus infinity
                 stays = np.abs(here - was) <= self.tolerance
             moved[piece] = ~(stays | (was == here) | (np.isnan(was) & np.isnan(here)))
         return moved.reshape(now.shape)

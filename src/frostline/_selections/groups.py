@@ -1,4 +1,4 @@
-"""The groups of entries that a ranking may choose instead of single entries."""
+"""The groups of entries that a ranking can select instead of single entries."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from frostline._selections.structure import unit_parts
 from frostline._selections.weight import Weight
 
 REDUCTIONS = {"mean": np.mean, "sum": np.sum, "min": np.min, "max": np.max}
-"""How the scores of a group become one: functions of an array and an axis."""
+"""How the scores of a group are combined: functions of an array and an axis."""
 
 _OF = ("entries", "rows", "columns", "units", "heads")
 
 
 def checked_of(of: Any, name: str) -> str | tuple[int, ...]:
-    """What is ranked, as a word or the shape of a block.
+    """Check `of`: what is ranked, a word or the shape of a block.
 
     Raises:
         SelectionError: It is neither. `name` is the selection, for the message.
@@ -30,7 +30,7 @@ def checked_of(of: Any, name: str) -> str | tuple[int, ...]:
     if isinstance(of, tuple | list) and of and all(_is_size(n) for n in of):
         return tuple(int(n) for n in of)
     raise SelectionError(
-        f"{name}: what is ranked is {', '.join(map(repr, _OF))}, or the shape of a block; got "
+        f"{name}: of must be one of {', '.join(map(repr, _OF))}, or the shape of a block; got "
         f"of={shorten(repr(of))}. Use for example of='rows' or of=(4, 4)."
     )
 
@@ -40,7 +40,7 @@ def _is_size(value: Any) -> bool:
 
 
 def checked_reduce(reduce: Any, name: str) -> Any:
-    """How the scores of a group become one, as a word or a function.
+    """Check `reduce`: how the scores of a group are combined, a word or a function.
 
     Raises:
         SelectionError: It is neither. `name` is the selection, for the message.
@@ -48,7 +48,7 @@ def checked_reduce(reduce: Any, name: str) -> Any:
     if callable(reduce) or (isinstance(reduce, str) and reduce in REDUCTIONS):
         return reduce
     raise SelectionError(
-        f"{name}: a group is scored by {', '.join(map(repr, REDUCTIONS))}, or a function of an "
+        f"{name}: reduce must be one of {', '.join(map(repr, REDUCTIONS))}, or a function of an "
         f"array and an axis; got reduce={shorten(repr(reduce))}. Use for example np.median."
     )
 
@@ -57,7 +57,8 @@ def parts_by(of: str | tuple[int, ...], weight: Weight, got: str) -> Parts | Blo
     """The groups of a weight; None if it has no such groups.
 
     Raises:
-        SelectionError: The weight can not be divided so. `got` is the selection, for the message.
+        SelectionError: The weight cannot be divided like this. `got` is the selection, for the
+            message.
     """
     if of == "units":
         return unit_parts(weight, got)
@@ -77,9 +78,9 @@ def _blocks(block: tuple[int, ...], weight: Weight, got: str) -> Blocks:
     )
     if len(sizes) != len(block):
         raise weight.error(
-            f"a block of {len(block)} axes needs a weight of at least as many",
+            f"a block with {len(block)} axes needs a weight with at least as many",
             got,
-            "Name only such weights.",
+            "Leave this weight out.",
         )
     if any(size % length for size, length in zip(sizes, block, strict=True)):
         raise weight.error(

@@ -1,7 +1,7 @@
-"""Where the heads of an attention layer are in the weights of its projections.
+"""Find the heads of an attention layer in the weights of its projections.
 
-Known by what a layer says of itself: how many heads it has, and the equations of its `EinsumDense`
-layers. Heads that share an axis with their features are known in the classes of the catalogue.
+The number of heads is an attribute of the layer. The axis is found from the equations of its
+`EinsumDense` layers. Where heads share an axis with their features, it must be in the catalogue.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from frostline._errors import SelectionError
 from frostline._selections.parts import Parts
 from frostline._selections.weight import Weight
 
-# What layers call the number of their heads, with or without an underscore in front. Where there
-# are several, the first counts.
+# Attributes with the number of heads, with or without a leading underscore. If a layer has several,
+# the first one counts.
 _QUERY_HEADS = ("num_heads", "num_query_heads", "num_attention_heads")
-_HUB_QUERY_HEADS = ("n_heads", "heads")  # elsewhere these may be heads of another kind
+_HUB_QUERY_HEADS = ("n_heads", "heads")  # only in known classes: elsewhere they may mean others
 _KEY_VALUE_HEADS = (
     *("effective_num_kv_heads", "num_key_value_heads", "num_kv_heads", "num_key_heads"),
     *("n_kv_heads", "kv_heads"),
@@ -44,29 +44,29 @@ class _Candidate:
     axis: int
     count: int
     out: bool
-    """Heads end here: the kernel sums over them."""
+    """The kernel sums over the heads."""
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A projection, and the attention layer that it is of."""
+    """A projection, and the attention layer that it belongs to."""
 
     attention: Any
     counts: _Counts
     layer: Any
-    """What the attention layer holds: the projection, or a layer around it alone."""
+    """The layer in the attention layer: the projection, or a layer that wraps only it."""
     projection: Any
 
     def error(self, weight: Weight, rule: str, got: str) -> SelectionError:
-        """An error that ends with the way out."""
+        """An error that advises `fl.at`."""
         return weight.error(rule.format(type(self.attention).__name__), got, "Use fl.at[...].")
 
 
 def head_parts(weight: Weight, got: str) -> Parts | None:
-    """Where the attention heads of the layer around its own are in a weight; None for no heads.
+    """The positions of the attention heads in a weight; None if it has none.
 
     Raises:
-        SelectionError: That is not known: more than one axis may run over heads, or there is none
+        SelectionError: The positions are unknown: several axes could run over heads, or none does
             in a projection that has heads. `got` is the selection, for the message.
     """
     place = _place(weight)
@@ -78,7 +78,7 @@ def head_parts(weight: Weight, got: str) -> Parts | None:
     equation = place.projection.equation
     if len(found) > 1 and not has_heads_first(place.attention):
         axes = " or ".join(f"{one.axis} ({one.count})" for one in found)
-        rule = f"the heads of this {{}} may be axis {axes} of the kernel of {equation}"
+        rule = f"the heads of this {{}} could be axis {axes} of the kernel of {equation}"
         raise place.error(weight, rule, got)
     if not has_heads_first(place.attention):
         _refuse_alone(weight, place, found[0], got)
@@ -88,20 +88,20 @@ def head_parts(weight: Weight, got: str) -> Parts | None:
 
 
 def _refuse_alone(weight: Weight, place: _Place, found: _Candidate, got: str) -> None:
-    """Refuse an axis of a class of your own that may be no heads, or whose fellows are unknown."""
+    """Refuse an axis of a custom class that may not run over heads."""
     role = _role(place.attention, place.layer, ROLES)
     if role is not None and 1 < role.runs == found.count:
-        rule = f"axis {found.axis} ({found.count}) may be queries, keys and values of this {{}}"
+        rule = f"axis {found.axis} ({found.count}) could be queries, keys and values of this {{}}"
         raise place.error(weight, rule, got)
     if found.out and False not in _ends(weight, place):
-        rule = "the layers that make the heads of this {} are not found beside this one"
+        rule = "cannot find the layers that make the heads of this {}"
         raise place.error(weight, rule, got)
 
 
 def _place(weight: Weight) -> _Place | None:
-    """None where no layer around a weight's own says how many heads it has."""
+    """The projection of a weight; None if no layer around it has a number of heads."""
     *above, layer = weight.layers or (None,)
-    # A layer around a projection alone may clip what goes in and comes out.
+    # A layer that wraps only a projection may clip its inputs and outputs.
     while above and _counts(above[-1]) is None and len(weight.children(above[-1])) == 1:
         layer = above.pop()
     counts = _counts(above[-1]) if above else None
@@ -123,7 +123,7 @@ def _integer(layer: Any, names: tuple[str, ...]) -> int | None:
 
 
 def _candidates(layer: Any, projection: Any, counts: _Counts) -> Iterator[_Candidate]:
-    """A head has a number and features, so its axis is one of two that come or go together."""
+    """The axes that may run over heads: one of two axes that are produced or summed together."""
     if stock_of(projection).product != "einsum" or not projection.built:
         return
     equation = Equation.parse(projection.equation)
@@ -141,23 +141,23 @@ def _candidates(layer: Any, projection: Any, counts: _Counts) -> Iterator[_Candi
 def _readers(weight: Weight, place: _Place, count: int, got: str) -> int:
     queries = place.counts.query
     if queries % count:
-        rule = f"{queries} query heads can not share {count} key/value heads evenly"
+        rule = f"{queries} query heads cannot share {count} key/value heads evenly"
         raise place.error(weight, rule, got)
     return queries // count
 
 
 def _in_one_axis(weight: Weight, place: _Place, got: str) -> Parts | None:
-    """Where heads are that share an axis with their features."""
+    """The positions of heads that share an axis with their features."""
     known, counts = attention_of(place.attention), place.counts
     role = _role(place.attention, place.layer, known.roles if known else ROLES)
     axis = None if known is None or role is None else _axis(weight, place.projection, role)
     if known is None or role is None or axis is None:
         if weight.name == "kernel" and _hides_heads(weight, place, role):
             raise weight.error(
-                f"the {counts.query} heads of this {type(place.attention).__name__} have no axis "
-                "of their own here",
+                f"the {counts.query} heads of this {type(place.attention).__name__} share an axis "
+                "with their features here, and their positions are unknown",
                 got,
-                "Name its other weights, and use fl.at[...] for this one.",
+                "Use fl.at[...] for this weight and fl.heads for the others.",
             )
         return None
     if role.output and weight.name == "bias":
@@ -169,13 +169,13 @@ def _in_one_axis(weight: Weight, place: _Place, got: str) -> Parts | None:
         beside = size - role.runs * place.attention.hidden_dim
     width, rest = divmod(size - beside, role.runs * count)
     if rest or width < 1:
-        rule = f"an axis of {size} does not hold {role.runs} times {count} heads of this {{}}"
+        rule = f"an axis of length {size} does not fit {role.runs} times {count} heads of this {{}}"
         raise place.error(weight, rule, got)
     return Parts((axis,), counts.query, readers, width, beside)
 
 
 def _role(attention: Any, layer: Any, roles: Mapping[str, Role]) -> Role | None:
-    """What a layer does in an attention layer, by the attribute that holds it or by its name."""
+    """The role of a layer in an attention layer, found by attribute or by name."""
     for name, role in roles.items():
         if any(getattr(attention, before + name, None) is layer for before in ("", "_")):
             return role
@@ -183,7 +183,7 @@ def _role(attention: Any, layer: Any, roles: Mapping[str, Role]) -> Role | None:
 
 
 def _axis(weight: Weight, projection: Any, role: Role) -> int | None:
-    """The axis that heads and their features share; None where they do not share one."""
+    """The axis that heads and their features share; None if they share none."""
     stock = stock_of(projection)
     if stock.product == "einsum":
         equation = Equation.parse(projection.equation)
@@ -198,11 +198,11 @@ def _axis(weight: Weight, projection: Any, role: Role) -> int | None:
 
 
 def _hides_heads(weight: Weight, place: _Place, role: Role | None) -> bool:
-    """Whether a kernel has heads side by side in one axis, where nothing says which they are.
+    """Whether a kernel has heads side by side in one axis at unknown positions.
 
-    To be silent about it would freeze a part of a head. So it is for what is called a query, key or
-    value, and for the other projections where heads come out of some and go into none. A layer that
-    says how many heads it has and has none of these is no attention but a block around one.
+    Ignoring such a kernel would freeze only a part of a head. True for projections named query, key
+    or value, and for the others if some of them make heads and none sums over them. A layer with a
+    number of heads but no such projection is not attention: it is a block around it.
     """
     fellows = _fellows(weight, place.attention)
     roles = [_role(place.attention, layer, ROLES) for layer, _ in fellows]
@@ -219,13 +219,13 @@ def _hides_heads(weight: Weight, place: _Place, role: Role | None) -> bool:
 
 
 def _ends(weight: Weight, place: _Place) -> set[bool]:
-    """Whether heads with an axis of their own end in the projections of an attention layer."""
+    """For each axis of heads in an attention layer: whether its kernel sums over them."""
     fellows = _fellows(weight, place.attention)
     return {one.out for layer, inner in fellows for one in _candidates(layer, inner, place.counts)}
 
 
 def _fellows(weight: Weight, attention: Any) -> list[tuple[Any, Any]]:
-    """What an attention layer holds, where that is a projection, and the projection in it."""
+    """The sublayers of an attention layer that are or wrap a projection, with the projection."""
     return [
         (layer, projection)
         for layer in weight.children(attention)
@@ -234,7 +234,7 @@ def _fellows(weight: Weight, attention: Any) -> list[tuple[Any, Any]]:
 
 
 def _inside(weight: Weight, layer: Any) -> Any:
-    """The layer that another is around, which has nothing else in it."""
+    """The innermost layer of nested wrappers with a single sublayer each."""
     while len(within := weight.children(layer)) == 1:
         layer = within[0]
     return layer

@@ -1,6 +1,6 @@
-"""NumPy index expressions as immutable values: parsed when written, checked against a shape later.
+"""NumPy index expressions as immutable values, checked against a shape when they are used.
 
-Pure functions on plain data; `frostline._selections.simple.at` is the public face.
+Pure functions on plain data; `frostline._selections.simple.at` is their public interface.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Slice:
         return f"{start}:{stop}:{step}" if step else f"{start}:{stop}"
 
     def numpy(self) -> slice:
-        """The slice that NumPy takes."""
+        """The NumPy slice."""
         return slice(self.start, self.stop, self.step)
 
 
 @dataclass(frozen=True)
 class Array:
-    """An integer (int64) or boolean array, held as bytes so that nobody can write to it."""
+    """An integer (int64) or boolean array, stored as bytes so that it is immutable."""
 
     shape: tuple[int, ...]
     data: bytes
@@ -49,7 +49,7 @@ class Array:
         return described(array) if self.boolean and in_message() else str(array.tolist())
 
     def numpy(self) -> np.ndarray:
-        """The array that NumPy takes, read-only."""
+        """The NumPy array, read-only."""
         return np.frombuffer(self.data, bool if self.boolean else np.int64).reshape(self.shape)
 
 
@@ -59,12 +59,12 @@ _in_message: ContextVar[bool] = ContextVar("_in_message", default=False)
 
 
 def shorten(text: str, limit: int = 100) -> str:
-    """`text` cut in the middle, for messages: an index list may hold a whole vocabulary."""
+    """Cut `text` in the middle, for messages: an index list may contain a whole vocabulary."""
     return text if len(text) <= limit else f"{text[: limit - 40]} ... {text[-30:]}"
 
 
 def shown(value: Any) -> str:
-    """A selection, or what stands for one, as messages show it: boolean arrays are described."""
+    """The text of a selection for a message, with boolean arrays described in a few words."""
     if isinstance(value, np.ndarray) and value.dtype == np.bool_:
         return described(value)
     token = _in_message.set(True)
@@ -75,33 +75,33 @@ def shown(value: Any) -> str:
 
 
 def described(array: np.ndarray) -> str:
-    """A boolean array in a few words."""
+    """Describe a boolean array in a few words."""
     return f"boolean array of shape {array.shape}, {np.count_nonzero(array):,} True"
 
 
 def in_message() -> bool:
-    """Whether a selection prints itself for a message, where nobody reads the text back."""
+    """Whether a selection is printed for a message, which nobody parses."""
     return _in_message.get()
 
 
 def parse(index: object) -> tuple[Item, ...]:
-    """Turns what stands between the brackets of `at[...]` into items.
+    """Parse the index in `at[...]` into items.
 
     Raises:
-        SelectionError: The index holds `None`, a single boolean, a float, a ragged list, more than
-            one `...`, or an object that cannot index an array.
+        SelectionError: The index contains `None`, a single boolean, a float, a ragged list, more
+            than one `...`, or an object that cannot index an array.
     """
     parts: Iterable[object] = index if isinstance(index, tuple) else (index,)
     items = tuple(parse_item(part) for part in parts)
     if sum(item is Ellipsis for item in items) > 1:
         raise SelectionError(
-            f"at: an index holds at most one `...`; got at[{show(items)}]. Use `:` for single axes."
+            f"at: an index can have only one `...`; got at[{show(items)}]. Use `:` for single axes."
         )
     return items
 
 
 def parse_item(part: object) -> Item:
-    """Turns one part of an index, between two commas, into an item; errors as in `parse`."""
+    """Parse one part of an index, between two commas; errors as in `parse`."""
     if isinstance(part, EllipsisType):
         return part
     if part is None:
@@ -116,7 +116,7 @@ def parse_item(part: object) -> Item:
     if isinstance(part, slice):
         return _parse_slice(part)
     try:
-        return operator.index(part)  # pyright: ignore[reportArgumentType]  # any __index__ will do
+        return operator.index(part)  # pyright: ignore[reportArgumentType]  # any __index__ works
     except TypeError:
         return parse_array(part, "at")
 
@@ -136,35 +136,36 @@ def _parse_slice(part: slice) -> Slice:
 
 
 def parse_array(part: Any, caller: str) -> Array:
-    """Turns a list or an array of integers or booleans into an `Array`.
+    """Turn a list or an array of integers or booleans into an `Array`.
 
     Args:
         part: Nested list, range, or array with `__array__`, of any integer dtype or of booleans.
-        caller: Name that starts the messages.
+        caller: Name at the start of the messages.
 
     Raises:
-        SelectionError: Floats, strings, ragged lists, or a boolean array without axes or entries.
+        SelectionError: `part` has floats or strings, is ragged, or is a boolean array without axes
+            or entries.
     """
     try:
         array = np.asarray(part)
     except ValueError:
         raise SelectionError(
-            f"{caller}: the rows of an index list differ in length; got {shorten(repr(part))}. "
-            "Use one fl.at[...] for each and join them with |."
+            f"{caller}: the rows of an index list must have the same length; got "
+            f"{shorten(repr(part))}. Use one fl.at[...] for each and join them with |."
         ) from None
     if array.size == 0 and not hasattr(part, "dtype"):
-        array = array.astype(np.int64)  # np.asarray([]) is float64; NumPy, too, lets [] index
+        array = array.astype(np.int64)  # np.asarray([]) is float64, but NumPy accepts [] as index
     if array.dtype.kind == "b":
         if array.size == 0 or array.ndim == 0:
             raise SelectionError(
-                f"{caller}: a boolean index needs an axis and an entry; got shape {array.shape}. "
+                f"{caller}: a boolean index must not be empty or 0-d; got shape {array.shape}. "
                 "Use fl.mask(array), fl.everything or fl.nothing."
             )
         return Array(array.shape, array.tobytes(), boolean=True)
     if array.dtype.kind not in "iu":
         got = f"dtype={array.dtype}" if array.dtype.kind in "fc" else type(part).__name__
         raise SelectionError(
-            f"{caller}: an index is made of integers, slices, `...`, and arrays of integers or "
+            f"{caller}: an index can contain integers, slices, `...`, and arrays of integers or "
             f"booleans; got {got} ({shorten(repr(part))}). Use integers, or fl.mask(array != 0)."
         )
     if array.size and int(array.max()) > np.iinfo(np.int64).max:
@@ -172,26 +173,26 @@ def parse_array(part: Any, caller: str) -> Array:
             f"{caller}: an index must fit in 64 bits; got {array.max()}. Use a smaller index."
         )
     if array.size == 0:
-        array = array.reshape(0)  # a list cannot show (0, 2), and every empty index selects nothing
+        array = array.reshape(0)  # no list prints as (0, 2); every empty index selects nothing
     return Array(array.shape, array.astype(np.int64).tobytes(), boolean=False)
 
 
 def show(items: tuple[Item, ...]) -> str:
-    """The text between the brackets; parsing it again gives equal items."""
+    """The text between the brackets; parsing it gives equal items again."""
     if not items:
         return "()"
     return ", ".join("..." if item is Ellipsis else str(item) for item in items)
 
 
 def to_numpy(items: tuple[Item, ...]) -> tuple[Any, ...]:
-    """The tuple that indexes a NumPy array."""
+    """The index as a tuple for NumPy."""
     return tuple(item.numpy() if isinstance(item, Slice | Array) else item for item in items)
 
 
 def broken_rule(items: tuple[Item, ...], shape: tuple[int, ...]) -> tuple[str, str] | None:
     """The rule of NumPy indexing that `items` break on a weight of `shape`, and what to do.
 
-    Checked here rather than read from NumPy's own error, whose text changes between versions.
+    Checked here because the texts of NumPy's errors change between versions.
     """
     used = sum(_axes(item) for item in items)
     if used > len(shape):
@@ -210,7 +211,7 @@ def broken_rule(items: tuple[Item, ...], shape: tuple[int, ...]) -> tuple[str, s
 
 
 def _axes(item: Item) -> int:
-    """How many axes of the weight an item uses up."""
+    """The number of axes of the weight that an item indexes."""
     if isinstance(item, Array) and item.boolean:
         return len(item.shape)
     return 0 if item is Ellipsis else 1
@@ -226,7 +227,7 @@ def _broken_item(
         if item.shape == wanted:
             return None
         return (
-            f"the boolean index at axis {axis} has shape {item.shape}, the weight there {wanted}",
+            f"the boolean index at axis {axis} has shape {item.shape}, the weight has {wanted}",
             f"Use a boolean array of shape {wanted}.",
         )
     return out_of_range(
@@ -254,7 +255,7 @@ def _broken_broadcast(items: tuple[Item, ...]) -> tuple[str, str] | None:
     except ValueError:
         listed = " and ".join(map(str, shapes))
         return (
-            f"index arrays are read together, entry by entry, and cannot be with shapes {listed}",
+            f"index arrays are combined entry by entry, so their shapes must fit, not {listed}",
             "Use one fl.at[...] for each axis and join them with &.",
         )
     return None

@@ -1,4 +1,4 @@
-"""The numbered parts of a weight: positions along some axes, which may be shared or repeated."""
+"""The numbered parts of a weight: units, heads or tokens, as positions along some axes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from frostline._selections.weight import Weight
 
 @dataclass(frozen=True)
 class Parts:
-    """Where parts `0 .. count` are in a weight.
+    """The positions of parts `0 .. count - 1` in a weight.
 
     Attributes:
-        axes: The axes that they run along; together in C order, once or several times over (the
-            units of a recurrent cell come once for each gate).
-        count: How many parts there are.
-        readers: How many consecutive parts share a position: query heads that read one key/value
-            head. It is selected when all of them are.
-        width: How many consecutive positions a part takes: heads and their features in one axis.
+        axes: The axes that they run along, in C order. The parts may repeat: the units of a
+            recurrent cell come once for each gate.
+        count: The number of parts.
+        readers: How many consecutive parts share a position, such as query heads that read the same
+            key/value head. The position is selected if all of them are.
+        width: How many consecutive positions a part has: heads and their features in one axis.
         beside: How many positions at the end belong to no part.
     """
 
@@ -31,7 +31,7 @@ class Parts:
     beside: int = 0
 
     def mask(self, weight: Weight, picked: np.ndarray) -> np.ndarray:
-        """The entries of the parts picked, a boolean array `(count,)`, in the weight's shape."""
+        """The entries of the picked parts, in the weight's shape; `picked` is `bool[count]`."""
         if self.readers > 1:
             picked = np.all(picked.reshape(-1, self.readers), axis=1)
         sizes = [weight.shape[axis] for axis in self.axes]
@@ -71,17 +71,17 @@ class Blocks:
 
     @property
     def count(self) -> int:
-        """How many blocks there are."""
+        """The number of blocks."""
         return math.prod(self._numbers)
 
     @property
     def _numbers(self) -> tuple[int, ...]:
-        """How many blocks there are along each axis."""
+        """The number of blocks along each axis."""
         block = (1,) * (len(self.shape) - len(self.block)) + self.block
         return tuple(n // size for n, size in zip(self.shape, block, strict=True))
 
     def mask(self, weight: Weight, picked: np.ndarray) -> np.ndarray:
-        """The entries of the blocks picked, a boolean array `(count,)`, in the weight's shape."""
+        """The entries of the picked blocks, in the weight's shape; `picked` is `bool[count]`."""
         mask = picked.reshape(self._numbers)
         for axis, size in enumerate(self.block, len(self.shape) - len(self.block)):
             mask = np.repeat(mask, size, axis=axis)

@@ -1,4 +1,4 @@
-"""N:M patterns: some of every few consecutive entries."""
+"""N:M patterns: `n` of every `m` consecutive entries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROWS = 1 << 16  # groups that are sorted at once
 
 @dataclass(frozen=True, repr=False)
 class Patterned(ByScore):
-    """The `n` first of every `m` consecutive entries, in the order of their scores."""
+    """The `n` of every `m` consecutive entries with the smallest scores."""
 
     n: int
     m: int
@@ -39,7 +39,7 @@ class _Among(InCall[Patterned]):
         n, m, axis = pattern.n, pattern.m, pattern.axis
         if not -rank <= axis < rank:
             do = "Leave this weight out, or use another axis." if rank else "Leave this weight out."
-            raise weight.error(f"it has no axis {axis}", repr(pattern), do)
+            raise weight.error(f"this weight has no axis {axis}", repr(pattern), do)
         if weight.shape[axis] % m:
             raise weight.error(
                 f"{m} does not divide the length of axis {axis}, {weight.shape[axis]}",

@@ -19,10 +19,10 @@ from frostline._selections.weight import Weight
 
 @dataclass(frozen=True, repr=False)
 class Ranked(ByScore):
-    """The first of the entries, or groups of entries, in the order of their scores."""
+    """The entries, or groups of entries, with the smallest or largest scores."""
 
     n: int | float
-    share: bool  # of a float `n`, which equals an int
+    share: bool  # whether `n` is a share: the type of `n` is not compared, 1.0 == 1
     largest: bool
     scope: str
     of: str | tuple[int, ...]
@@ -33,7 +33,7 @@ class Ranked(ByScore):
 
     @property
     def _reads_data(self) -> bool:  # type: ignore[override]
-        return self.n == 0  # asked to select nothing; a share that is rounded to that is a slip
+        return self.n == 0  # on purpose; a share that rounds to 0 is a mistake
 
     def __repr__(self) -> str:
         named = {name: getattr(self, name) for name in ("by", "scope", "of", "reduce", "seed")}
@@ -41,7 +41,7 @@ class Ranked(ByScore):
 
 
 class Among(InCall[Ranked]):
-    """A ranking for the weights of one call, which share its places by `scope`."""
+    """A ranking for the weights of one call."""
 
     def mask(self, weight: Weight) -> np.ndarray | None:
         place = self.place(weight)
@@ -58,10 +58,10 @@ class Among(InCall[Ranked]):
                 parts = parts_by(of, weight, repr(self.said))
                 if parts is None:
                     continue
-            # The heads of an attention layer are in the projections that it is made of.
+            # The heads of an attention layer are in its projections.
             layers = weight.layers[:-1] if of == "heads" else weight.layers
             layer = id(layers[-1]) if layers else None
-            # A unit or a head is one thing in all weights of its layer.
+            # A unit or head is one thing in all weights of its layer.
             contest = layer if of in ("units", "heads") else place
             pool = {"weight": contest, "layer": layer, "model": None}[scope]
             if contest not in contests:
@@ -72,7 +72,7 @@ class Among(InCall[Ranked]):
 
 
 class _Contest:
-    """The entries of one weight that are ranked; or the parts of one, or of those of one layer."""
+    """What is ranked together: the entries or parts of a weight, or the parts of a layer."""
 
     def __init__(self, ranking: Ranked) -> None:
         self._ranking = ranking
@@ -83,9 +83,9 @@ class _Contest:
         counts = {one.count for _, one in self.members.values() if one is not None}
         if len(counts) > 1:
             raise scored.weight.error(
-                f"the weights of its layer differ in how many {self._ranking.of} they have",
+                f"the weights of its layer must have the same number of {self._ranking.of}",
                 f"{self._ranking!r} with {' and '.join(map(str, sorted(counts)))}",
-                "Name them in calls of their own.",
+                "Use a separate call for each of them.",
             )
 
     @property
@@ -94,7 +94,7 @@ class _Contest:
 
     @property
     def size(self) -> int:
-        """How many there are to choose from."""
+        """The number to choose from."""
         scored, parts = next(iter(self.members.values()))
         return math.prod(scored.weight.shape) if parts is None else parts.count
 
@@ -125,9 +125,9 @@ class _Contest:
             raise
         if scores.shape != (len(every),) or key_bits(scores.dtype) is None:
             raise self.first.weight.error(
-                "`reduce` must return a score for each row, a real number",
+                "`reduce` must return a real number for each row",
                 f"dtype {scores.dtype}, shape {scores.shape} for an array of shape {every.shape}",
-                "Take a function like np.mean, which is called as reduce(array, 1).",
+                "Use a function like np.mean, which is called as reduce(array, 1).",
             )
         return scores
 
@@ -139,7 +139,7 @@ class _Contest:
 
 
 class _Pool:
-    """What competes for the same places."""
+    """The contests whose `n` is counted together."""
 
     def __init__(self, ranking: Ranked) -> None:
         self._ranking = ranking
@@ -193,10 +193,10 @@ class _Pool:
         return {0: self._cut.ties}
 
     def _left(self, which: int) -> int:
-        """How many of the scores that equal the cut are taken from this contest on."""
+        """How many scores equal to the cut are still to be taken when this contest begins."""
         if self._cut.ties == self._cut.tied:
-            return 0  # all of them are
-        # Known without counting where the masks are asked for in order.
+            return 0  # all of them are taken
+        # If the masks are read in order, this is known without counting.
         known = max(place for place in self._ties_left if place <= which)
         left = self._ties_left[known]
         for contest in self.contests[known:which]:

@@ -1,4 +1,4 @@
-"""What a ranking compares: magnitudes, given scores, a function of the value, or chance."""
+"""The scores of a ranking: magnitudes, given arrays, a function of the value, or random numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LISTED = 3  # paths in a message
 
 
 class Given:
-    """Arrays of scores by path, which compare by what they hold.
+    """Arrays of scores by path, which compare by content.
 
     Args:
         arrays: A mapping from paths to arrays, which are neither copied nor changed.
@@ -44,13 +44,13 @@ class Given:
                 f"`{argument}` has no array for this weight",
                 f"{argument} for {len(self.arrays)} weights ({listed}"
                 f"{', ...' * (len(self.arrays) > _LISTED)})",
-                f"Name only weights that have one, `list({argument})`.",
+                f"Name only weights in it: `list({argument})`.",
             )
         try:
             array = weight.array(self.arrays[key])
         except (TypeError, ValueError, RuntimeError) as error:
             raise weight.error(
-                f"what is in `{argument}` must be an array of numbers",
+                f"a value in `{argument}` must be an array of numbers",
                 f"{type(self.arrays[key]).__name__} ({error})",
                 "Make it a NumPy array.",
             ) from None
@@ -80,14 +80,14 @@ def _equal(one: Any, other: Any) -> bool:
     try:
         one, other = np.asarray(one), np.asarray(other)
     except (TypeError, ValueError, RuntimeError):
-        return False  # tensors of other dtypes than NumPy's, and what is no array
+        return False  # not an array, or a tensor with a dtype that NumPy lacks
     same = one.shape == other.shape and one.dtype == other.dtype and not one.dtype.hasobject
-    # Bits: to `changed`, -0.0 is not 0.0.
+    # By bits: for `changed`, -0.0 is not 0.0.
     return same and not differ(one, other).any()
 
 
 def checked_by(by: Any, name: str) -> Any:
-    """What `by` stands for: one of its words, `Given` scores, or a function.
+    """Check `by`, and return a word, `Given` scores or a function.
 
     Raises:
         SelectionError: It is none of these. `name` is the selection, for the message.
@@ -95,14 +95,14 @@ def checked_by(by: Any, name: str) -> Any:
     if isinstance(by, Mapping):
         if not by:
             raise SelectionError(
-                f"{name}: a mapping from paths to scores; got by={by!r}. Use fl.scores(...)."
+                f"{name}: by must not be empty; got by={by!r}. Use fl.scores(...)."
             )
         return Given(by)
     if callable(by) or (isinstance(by, str) and by in _BY):
         return by
     raise SelectionError(
-        f"{name}: scores are 'magnitude', 'random', a mapping from paths to arrays, or a function "
-        f"of the value; got by={shorten(repr(by))}. Scores from data are made first: "
+        f"{name}: by must be 'magnitude', 'random', a mapping from paths to arrays, or a function "
+        f"of the value; got by={shorten(repr(by))}. For scores from data use "
         "`by=fl.scores(model, x, y, by='fisher')`."
     )
 
@@ -113,7 +113,7 @@ _USUAL = {
 
 
 def arguments(*numbers: int | float, **named: Any) -> str:
-    """The arguments of a selection by scores, without those that have their usual value.
+    """The arguments of a selection by scores as text, without those that have their default.
 
     >>> arguments(2, 4, by="random", axis=-1)
     "2, 4, by='random'"
@@ -126,14 +126,14 @@ def arguments(*numbers: int | float, **named: Any) -> str:
 
 
 def checked_seed(seed: Any, name: str) -> int:
-    """A seed, an integer that is not negative.
+    """Check a seed, an integer from 0.
 
     Raises:
         SelectionError: It is something else. `name` is the selection, for the message.
     """
     if isinstance(seed, int | np.integer) and not isinstance(seed, bool) and seed >= 0:
         return int(seed)
-    raise SelectionError(f"{name}: a seed is an integer from 0 on; got seed={seed!r}. Use seed=0.")
+    raise SelectionError(f"{name}: seed must be an integer from 0; got seed={seed!r}. Use seed=0.")
 
 
 class Scored:
@@ -141,8 +141,8 @@ class Scored:
 
     Args:
         weight: The weight.
-        by: How its entries are scored, as `checked_by` gives it.
-        seed: Of the random numbers, with the weight's place among those of the ranking.
+        by: How its entries are scored, as returned by `checked_by`.
+        seed: The seed of the random numbers, and the place of the weight in the ranking.
         got: The selection, for messages.
     """
 
@@ -154,10 +154,10 @@ class Scored:
 
     @property
     def bits(self) -> int:
-        """How many bits the key of a score needs."""
+        """The number of bits that the key of a score needs."""
         if self._by == "random":
             return 32
-        magnitude = self._by == "magnitude"  # whose dtype is known without reading the weight
+        magnitude = self._by == "magnitude"  # its dtype is known without reading the weight
         dtype = np.dtype(self.weight.dtype if magnitude else self.scores.dtype)
         bits = key_bits(dtype)
         if bits is None:
@@ -168,14 +168,14 @@ class Scored:
 
     @property
     def scores(self) -> np.ndarray:
-        """The array that is compared; where that is by magnitude, its absolute values are."""
+        """The array to compare; for `"magnitude"`, by its absolute values."""
         if self._by == "magnitude":
             return np.asarray(self.weight.read())
         return self._held
 
     @cached_property
     def _held(self) -> np.ndarray:
-        # Once: a function may give something else the next time.
+        # Cached: a function may return something else the next time.
         if isinstance(self._by, Given):
             return self._by.find(self.weight, "by")
         by = self._by
@@ -206,8 +206,8 @@ class Scored:
         """The scores of the parts of the weight, `(count, entries of a part)`."""
         if self._by == "random":
             return np.random.default_rng(self._seed).random((parts.count, 1))
-        _ = self.bits  # refuses what is no real number
-        # A score per part is computed in full precision.
+        _ = self.bits  # raises if scores are not real numbers
+        # The score of a part is computed in full precision.
         rows = parts.matrix(self.scores).astype(np.float64)
         return np.abs(rows, out=rows) if self._by == "magnitude" else rows
 
@@ -220,7 +220,7 @@ class Scored:
 
 @dataclass(frozen=True, repr=False)
 class ByScore(Selection):
-    """Base: a selection that compares scores, and is told in each call of all weights there."""
+    """Base: a selection that compares scores, over all weights of a call."""
 
     by: str | Given | Callable[[np.ndarray], Any]
     seed: int
@@ -244,11 +244,11 @@ class InCall(Selection, Generic[S]):
     weights: tuple[Weight, ...]
 
     def place(self, weight: Weight) -> int:
-        """Which of the weights one is."""
+        """The place of a weight in `weights`."""
         return next(place for place, one in enumerate(self.weights) if one is weight)
 
     def scored(self, place: int) -> Scored:
-        """The scores of a weight. Weights draw random numbers one after another."""
+        """The scores of a weight. Random numbers depend on its place."""
         said = self.said
         return Scored(self.weights[place], said.by, (said.seed, place), repr(said))
 

@@ -1,4 +1,4 @@
-"""The selections of the public API that need no structure, and what stands for a selection."""
+"""The public selections that need no layer structure, and what users may pass as a selection."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Nothing(Selection):
 
 @dataclass(frozen=True, repr=False)
 class Zeros(Selection):
-    """Selects the entries that equal zero, `-0.0` too: keeps pruned weights pruned.
+    """Select the entries that equal zero, also `-0.0`: keeps pruned weights pruned.
 
     The value is read once, when the selection is used.
 
@@ -75,7 +75,7 @@ zeros = Zeros()
 
 @dataclass(frozen=True, repr=False)
 class At(Selection):
-    """Entries under a NumPy index; made by `at[...]`."""
+    """Entries selected by a NumPy index; made by `at[...]`."""
 
     items: tuple[Item, ...]
 
@@ -93,20 +93,19 @@ class At(Selection):
 
 
 class Indexer:
-    """Selects the entries under a NumPy index: `at[0, :]` is row 0, `at[..., -1]` the last column.
+    """Select entries by a NumPy index: `at[0, :]` is row 0, `at[..., -1]` the last column.
 
-    Takes integers, negative ones too, slices with steps, `...`, and lists or arrays of integers or
-    booleans. Entries named twice count once. The index is checked against the shape of the weight
-    when the selection is used.
+    An index can contain integers (also negative), slices with steps, `...`, and lists or arrays of
+    integers or booleans. It is checked against the shape of the weight when the selection is used.
 
     Note:
-        Two index lists are read together, as in NumPy: `at[[0, 1], [0, 1]]` is the two entries
-        `(0, 0)` and `(1, 1)`. `at[[0, 1], :]` is two rows, `at[:, [0, 1]]` two columns, and
+        Two index lists are combined entry by entry, as in NumPy: `at[[0, 1], [0, 1]]` is the two
+        entries `(0, 0)` and `(1, 1)`. `at[[0, 1], :]` is two rows, `at[:, [0, 1]]` two columns, and
         `at[[0, 1], :] & at[:, [0, 1]]` the four entries where they cross.
 
     Raises:
-        SelectionError: When written: `None`, a float, a single boolean. When used: an index out of
-            range, too many indices, or a boolean array of another shape than the weight's axes.
+        SelectionError: The index contains `None`, a float or a single boolean. When used: an index
+            is out of range, there are too many, or a boolean array does not fit the weight's axes.
 
     Examples:
         >>> import keras, frostline as fl
@@ -121,8 +120,8 @@ class Indexer:
         return At(parse(index))
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused, for who writes `fl.at(0)`."""
-        raise SelectionError("at: takes an index in square brackets. Write fl.at[0, :].")
+        """Raise an error, for users who write `fl.at(0)`."""
+        raise SelectionError("at: the index must be in square brackets. Write fl.at[0, :].")
 
     def __repr__(self) -> str:
         return "at"
@@ -135,7 +134,7 @@ mask = Mask
 
 
 def as_selection(where: Any) -> Selection:
-    """The selection that the third argument of `freeze` stands for.
+    """Make a selection from the third argument of `freeze`.
 
     Args:
         where: `None` (everything), a selection, an index as in `at[...]`, a boolean mask as an
@@ -154,17 +153,16 @@ def as_selection(where: Any) -> Selection:
     if selection is not None:
         return selection
     raise SelectionError(
-        "where: expected None, a selection, an index, a boolean mask, or a function from the value "
+        "where: must be None, a selection, an index, a boolean mask, or a function from the value "
         f"to a mask; got where={shorten(repr(where))} ({type(where).__name__}). "
         "Use for example fl.at[0, :] or fl.mask(array != 0)."
     )
 
 
 def holds_data(selection: Selection) -> bool:
-    """Whether a selection holds data or reads it: a boolean array, a function, a rank.
+    """Whether a selection contains or reads data: a boolean array, a function, a ranking.
 
-    Such data may well pick no entry of one weight of many, where a written index that picks none is
-    a slip.
+    Data may well select no entry of a weight. An index that selects none is probably a mistake.
     """
     return any(
         any(isinstance(item, Array) and item.boolean for item in leaf.items)
@@ -183,15 +181,15 @@ def holds_paths(selection: Selection) -> bool:
 def _from_array(where: Any) -> Selection:
     try:
         array = np.asarray(where)
-    except ValueError:  # ragged: `at` says so
+    except ValueError:  # ragged: `at` raises the error
         return at[where]
     if array.dtype == np.bool_:
         return Mask(array)
-    # An index and a mask of numbers look alike, and one read as the other freezes wrong entries.
+    # An index and a mask of numbers look alike; taking one for the other freezes wrong entries.
     repeated = array.ndim == 1 and np.unique(array).size < array.size
     if np.issubdtype(array.dtype, np.integer) and (array.ndim > 1 or repeated):
         raise SelectionError(
-            "where: an array of integers that may be meant as a mask or as an index; got "
+            "where: an array of integers could be a mask or an index; got "
             f"where={shorten(repr(where))} (shape {array.shape}, dtype {array.dtype}). "
             "Write fl.mask(array != 0) or fl.at[array]."
         )

@@ -1,6 +1,6 @@
 """Selections by the structure of a layer: output units, tokens, attention heads.
 
-What the axes of a layer are is read from the catalogue, so Keras is not needed here.
+The axes of each layer class are in the catalogue, so Keras is not needed here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from frostline._selections.index import Array, Slice, out_of_range, parse_item, 
 from frostline._selections.parts import Parts
 from frostline._selections.weight import Weight
 
-_LISTED = 8  # longer lists of numbers in equal steps are shown as a range
+_LISTED = 8  # longer lists of numbers in equal steps print as a range
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -33,15 +33,15 @@ class _Numbered(Selection):
 
     def __init__(self, indices: Any) -> None:
         item: object = None
-        # A bad index is told below in terms of units, tokens or heads.
+        # The error for a bad index is raised below, in terms of units, tokens or heads.
         with contextlib.suppress(SelectionError):
             if indices is not None:
                 item = parse_item(list(indices) if isinstance(indices, tuple) else indices)
         flat = isinstance(item, Array) and len(item.shape) == 1 and not item.boolean
         if not (flat or isinstance(item, int | Slice)):
             raise SelectionError(
-                f"{self._name}: {self._part} numbers are an integer, a slice, or a flat list or "
-                f"array of integers; got {shorten(repr(indices))}. "
+                f"{self._name}: {self._part} numbers must be an integer, a slice, or a flat list "
+                f"or array of integers; got {shorten(repr(indices))}. "
                 f"Use fl.{self._name}(np.flatnonzero(array)) for a boolean array."
             )
         object.__setattr__(self, "picked", item)  # the dataclass is frozen
@@ -77,7 +77,7 @@ class _Numbered(Selection):
 
 
 class Units(_Numbered):
-    """Selects output units of a layer, whatever its class: neurons, filters, channels, features.
+    """Select output units of a layer: neurons, filters, channels, features.
 
     A unit is a column of a `Dense` kernel and its bias entry, a filter, the columns of all gates
     in a recurrent cell, an output dimension of an embedding, the scale and offset of a feature.
@@ -87,13 +87,14 @@ class Units(_Numbered):
             count from the end.
 
     Raises:
-        SelectionError: `indices` is of another kind. When used: a number is out of range, the layer
-            is of an unknown class, or its outputs run along several axes.
+        SelectionError: `indices` is none of these. When used: a number is out of range, the layer
+            class is unknown, or its outputs run along several axes.
 
     Note:
-        Freezes what computes a unit, not its output: a frozen unit still changes when the layers
-        before it train. Says nothing about weights without units, such as the depthwise kernel of a
-        separable convolution or the moving statistics of a batch normalization.
+        This freezes the weights that compute a unit, not its output: the output still changes when
+        the layers before it train. It does not apply to weights without units, such as the
+        depthwise kernel of a separable convolution or the moving statistics of a batch
+        normalization.
 
     Examples:
         >>> import keras, frostline as fl
@@ -114,17 +115,17 @@ class Units(_Numbered):
 
 
 class Tokens(_Numbered):
-    """Selects the vectors of tokens in an embedding: rows of `embeddings`.
+    """Select the vectors of tokens in an embedding: rows of `embeddings`.
 
-    In a `ReversibleEmbedding` with a projection of its own, also the columns of
-    `reverse_embeddings`. Says nothing about the weights of other layers.
+    In a `ReversibleEmbedding` with `tie_weights=False`, this also selects the columns of
+    `reverse_embeddings`. It does not apply to the weights of other layers.
 
     Args:
         indices: A token id, a slice, or a flat list, range or array of ids; negative ones count
             from the end of the vocabulary.
 
     Raises:
-        SelectionError: `indices` is of another kind; or, when used, an id is out of range.
+        SelectionError: `indices` is none of these; or, when used, an id is out of range.
 
     Examples:
         >>> import keras, frostline as fl
@@ -147,27 +148,27 @@ class Tokens(_Numbered):
 
 
 class Heads(_Numbered):
-    """Selects attention heads: their share of the query, key, value and output projections.
+    """Select attention heads: their share of the query, key, value and output projections.
 
-    Works in `MultiHeadAttention`, `GroupQueryAttention` and every other layer that says how many
-    heads it has (`num_heads`, or `num_query_heads` and `num_key_value_heads`) and projects with
-    `EinsumDense` layers of its own: the axis of the heads is read off the equation and its size.
-    In KerasHub's attention also where heads and their features share one axis of a kernel, and
-    where one kernel makes queries, keys and values. Says nothing about the bias of the output
-    projection, which all heads share, nor about any other weight.
+    This works for `MultiHeadAttention`, `GroupQueryAttention` and every other layer that has an
+    attribute for the number of heads (`num_heads`, or `num_query_heads` and `num_key_value_heads`)
+    and its own `EinsumDense` projections: the equation and the sizes show which axis runs over
+    heads. For KerasHub's attention layers it also works if heads and their features share one axis
+    of a kernel, and if one kernel makes queries, keys and values. It does not apply to the bias of
+    the output projection, which all heads share, or to any other weight.
 
     Args:
         indices: A head number, a slice, or a flat list, range or array of them; negative ones count
             from the end.
 
     Raises:
-        SelectionError: `indices` is of another kind. When used: a number is out of range, or
-            nothing tells which axis of a projection the heads are.
+        SelectionError: `indices` is none of these. When used: a number is out of range, or it is
+            unknown which axis of a projection runs over heads.
 
     Note:
         In grouped-query attention the numbers are those of query heads. A key/value head is
-        selected when every query head that reads it is. So `~heads(0)` selects the key/value head
-        of query head 0 too, if another query head shares it.
+        selected if every query head that reads it is. So `~heads(0)` also selects the key/value
+        head of query head 0, if another query head shares it.
 
     Examples:
         >>> import keras, frostline as fl
@@ -186,16 +187,16 @@ class Heads(_Numbered):
 
 
 def unit_parts(weight: Weight, got: str) -> Parts | None:
-    """Where the output units of its layer are in a weight; None for a weight that has none.
+    """The positions of the output units in a weight; None if it has none.
 
     Raises:
-    SelectionError: That is not known. `got` is the selection, for the message.
+        SelectionError: They are unknown. `got` is the selection, for the message.
     """
     layer: Any = weight.owner
     stock = stock_of(layer)
     if stock.product == "normalize" and len(weight.shape) != 1:
         raise weight.error(
-            "the features of a normalization over several axes have no single number",
+            "a normalization over several axes has no single number for a feature",
             got,
             "Use fl.at[...].",
         )
@@ -203,9 +204,9 @@ def unit_parts(weight: Weight, got: str) -> Parts | None:
         others = ("EinsumDense", "ConvLSTMCell")
         known = sorted(n for n, s in CATALOGUE.items() if s.product and n not in others)
         raise weight.error(
-            f"fl.units does not know where the units of {type(layer).__name__} are",
+            f"fl.units does not know the units of {type(layer).__name__}",
             got,
-            f"Use fl.at[...]. Known are {', '.join(known)}, EinsumDense and ConvLSTM layers.",
+            f"Use fl.at[...]. fl.units knows {', '.join(known)}, EinsumDense and ConvLSTM layers.",
         )
     own = stock.axes(weight.name)
     axes = tuple(place - len(own) for place, axis in enumerate(own) if axis.outputs)
@@ -220,7 +221,7 @@ def unit_parts(weight: Weight, got: str) -> Parts | None:
 
 
 def _einsum_axes(weight: Weight, layer: Any, got: str) -> tuple[int, ...]:
-    """Reads the axes off the equation: units are what only kernel and output share."""
+    """The axes of the units in the equation: those that only kernel and output have."""
     if weight.name not in ("kernel", "bias"):
         return ()
     equation = Equation.parse(layer.equation)

@@ -1,7 +1,7 @@
 """Selections as text, `at[0, :] | ~units([1, 2])`: parsed, never run as Python.
 
-What a selection prints as is what is read here, save for masks and functions, which no command
-line holds. The grammar, with what binds tighter further down:
+Every text that a selection prints can be parsed, except masks and functions. The grammar, from the
+loosest binding to the tightest:
 
     selection: both ("|" both)*
     both:      one ("&" one)*
@@ -13,7 +13,7 @@ line holds. The grammar, with what binds tighter further down:
     item:      part | "..." | [integer] ":" [integer] [":" [integer]]
     part:      integer | list | "range" "(" integers ")" | "slice" "(" integers or None ")"
 
-A list is one of integers or of booleans, or of such lists. Each selection may begin with `fl.`.
+A list contains integers, or booleans, or such lists. Each selection may begin with `fl.`.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _TOKEN = re.compile(
     r"|(?P<number>[0-9]+)|(?P<text>'\w*'|\"\w*\")|(?P<sign>\.\.\.|\S))"
 )
 _LONGEST = 100_000  # characters
-_DEEPEST = 100  # parentheses, brackets and ~ inside one another
-_MOST = 300  # selections in one: each is a level of what is made of them
-_LARGEST = 10**8  # of the positions of a range, which are counted out
-_DIGITS = 18  # of a number, which has to fit in 64 bits
+_DEEPEST = 100  # nested parentheses, brackets and ~
+_MOST = 300  # selections in one text: each adds a level of recursion
+_LARGEST = 10**8  # positions in a range, all of which are made
+_DIGITS = 18  # digits in a number, which must fit in 64 bits
 _PARTS = ("units", "tokens", "heads")
 _EXAMPLES = {"smallest": "smallest(0.9)", "largest": "largest(0.1)", "n_of_m": "n_of_m(2, 4)"}
 _CHOICES = tuple(_EXAMPLES)
@@ -44,20 +44,20 @@ _WORDS = ("at[...]", "everything", "nothing", "zeros", *(f"{name}(...)" for name
 
 
 def parse_selection(text: str) -> Selection:
-    """The selection that a text describes.
+    """Parse the text of a selection.
 
     Args:
         text: For example `at[0, :]`, `at[:, [1, 2]] | at[-1]`, `~tokens(range(0, 10))`.
 
     Raises:
-        SelectionError: The text is nothing of this kind; it says where.
+        SelectionError: The text is not a selection; the message marks the place.
 
     >>> parse_selection("at[0, :] | ~zeros")
     at[0, :] | ~zeros
     """
     if len(text) > _LONGEST:
         raise SelectionError(
-            f"where: a selection of at most {_LONGEST:,} characters; got {len(text):,}. "
+            f"where: a selection can have {_LONGEST:,} characters at most; got {len(text):,}. "
             "Freeze in several steps, or from Python with fl.mask(array)."
         )
     return _Parser(text).whole()
@@ -113,7 +113,7 @@ class _Parser:
     def _deeper(self) -> None:
         self._depth += 1
         if self._depth > _DEEPEST:
-            self._fail(f"at most {_DEEPEST} brackets and ~ inside one another")
+            self._fail(f"at most {_DEEPEST} nested brackets and ~")
 
     def _either(self) -> Selection:
         selection = self._both()
@@ -131,7 +131,7 @@ class _Parser:
         self._deeper()
         self._count += 1
         if self._count > _MOST:
-            self._fail(f"at most {_MOST} selections in one")
+            self._fail(f"at most {_MOST} selections")
         name, place = self._word.removeprefix("fl."), self._place
         if self._take("~"):
             selection = ~self._one()
@@ -155,7 +155,7 @@ class _Parser:
             self._next()
             selection = self._chosen(name, place)
         else:
-            self._fail(f"a selection ({', '.join(_WORDS)}, ~ or a parenthesis)")
+            self._fail(f"a selection ({', '.join(_WORDS)}, ~ or parentheses)")
         self._depth -= 1
         return selection
 
@@ -175,7 +175,7 @@ class _Parser:
                 self._next()
                 self._expect("=")
                 if word in named:
-                    self._fail(f"{word}= once", here)
+                    self._fail(f"{word}= only once", here)
                 named[word] = self._value()
             elif named:
                 self._fail("name=value after name=value")
@@ -259,7 +259,7 @@ class _Parser:
         if bounds[2:] == [0]:
             self._fail("a step other than 0 in range(...)", place)
         made = range(*(int(bound or 0) for bound in bounds))
-        # Its length may be more than `len` can say.
+        # Not `len(made)`: it may overflow.
         if abs(made.stop - made.start) // abs(made.step) > _LARGEST:
             self._fail("a shorter range, or slice(...) with the same numbers,", place)
         return made
@@ -285,7 +285,7 @@ class _Parser:
         self._depth -= 1
         # NumPy would read the booleans as 0 and 1.
         if {bool} < {type(value) for value in values}:
-            self._fail("a list of integers alone or of booleans alone")
+            self._fail("a list of only integers or only booleans")
         return values
 
     def _integer(self, expected: str = "an integer") -> int:

@@ -1,4 +1,4 @@
-"""What a selection is asked about: a weight, described without its framework."""
+"""A weight as a selection sees it, independent of the framework."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from frostline._selections.index import shorten
 
 @dataclass(frozen=True)
 class Weight:
-    """A weight that a selection picks entries of.
+    """A weight that a selection is used on.
 
     Args:
         path: Path below the target, for messages, such as `"hidden/kernel"`.
         name: Name of the variable, such as `"kernel"`.
         shape: Static shape.
         dtype: Name of the dtype, such as `"float32"`.
-        read: Gives the current value as a NumPy array. Only selections that need it call it.
+        read: Returns the current value as a NumPy array. Called only if a selection needs it.
         layers: Keras layers from the target down to the owner of the weight, the owner last.
-        children: Gives the sublayers of a layer, one level down.
-        names: All names that a mapping may know it by, the one that counts first. Only `path` by
+        children: Returns the sublayers of a layer, one level down.
+        names: All names that a mapping may use for it, in order of precedence. Only `path` by
             default.
-        variable: The variable itself, to be told from others.
-        array: Makes an array of what may be given in place of its value, such as a tensor.
+        variable: The variable itself, for comparison with others.
+        array: Makes a NumPy array of a tensor or array that users pass.
     """
 
     path: str
@@ -44,7 +44,7 @@ class Weight:
 
     @property
     def owner(self) -> Any:
-        """The layer that made it, None where it is not known."""
+        """The layer that made it, None if unknown."""
         return self.layers[-1] if self.layers else None
 
     def key_in(self, mapping: Container[str]) -> str | None:
@@ -52,7 +52,7 @@ class Weight:
         return key_in(mapping, self.names or (self.path,))
 
     def ask(self, function: Callable[[np.ndarray], Any], doing: str) -> Any:
-        """What a user's function says of the value, which it is given as a read-only copy."""
+        """Call a user's function with a read-only copy of the value."""
         value = np.array(self.read())
         value.setflags(write=False)
         try:
