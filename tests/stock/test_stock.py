@@ -246,23 +246,25 @@ class Own(keras.Model):
 def test_what_has_no_equal_is_refused():
     own = Own()
     own(np.ones((1, 3), "float32"))
-    with pytest.raises(fl.TargetError, match="runs code of its own"):
+    with pytest.raises(fl.TargetError, match="its `call` is Python code"):
         fl.to_stock(own)
     with pytest.raises(fl.TargetError, match="not a Keras model"):
         fl.to_stock(layers.Dense(2))
     recurrent = keras.Sequential([keras.Input((4, 3)), layers.LSTM(2, name="lstm")])
     fl.freeze(recurrent, "lstm/*/bias")
-    with pytest.raises(fl.UnsupportedError, match=r"lstm/lstm_cell/bias: .*no equal.*got LSTM"):
+    with pytest.raises(
+        fl.UnsupportedError, match=r"lstm/lstm_cell/bias: .*cannot be split.*got LSTM"
+    ):
         fl.to_stock(recurrent)
     normed = keras.Sequential(
         [keras.Input((4,)), layers.Dense(3, kernel_constraint="unit_norm", name="normed")]
     )
     fl.freeze(normed, "normed/kernel", fl.at[0])
-    with pytest.raises(fl.UnsupportedError, match="normed/kernel: UnitNorm looks at both parts"):
+    with pytest.raises(fl.UnsupportedError, match="normed/kernel: UnitNorm needs both parts"):
         fl.to_stock(normed)
     masked = keras.Sequential([keras.Input((4,)), layers.Embedding(5, 2, mask_zero=True)])
     fl.freeze(masked, "*", fl.tokens([0]))
-    with pytest.raises(fl.UnsupportedError, match=r"embedding\w*/embeddings: the mask of a seq"):
+    with pytest.raises(fl.UnsupportedError, match=r"embedding\w*/embeddings: .*the mask of a seq"):
         fl.to_stock(masked)
     with pytest.raises(fl.SelectionError, match="coarsen='a bit'"):
         fl.to_stock(
@@ -291,7 +293,9 @@ def test_a_mask_that_does_not_reach_a_frozen_layer_is_none_of_its_business():
         warnings.simplefilter("ignore")  # Keras: a nested model hands on no mask
         nested = keras.Model(ids, layers.GRU(2)(inner(masked)), name="nested")
     fl.freeze(nested, "inner/dense/kernel", fl.at[0])
-    with pytest.raises(fl.UnsupportedError, match=r"nested/dense/kernel: the mask of a sequence"):
+    with pytest.raises(
+        fl.UnsupportedError, match=r"nested/dense/kernel: .* the mask of a sequence"
+    ):
         fl.to_stock(nested)
 
 
@@ -309,7 +313,9 @@ def test_a_layer_shared_by_inputs_of_other_lengths():
     flat = keras.Input((2,))
     model = keras.Model([first, flat], [several(first), several(flat)], name="model")
     fl.freeze(model, "several/*", fl.units([1]))
-    with pytest.raises(fl.UnsupportedError, match="model/several: it is called with inputs of sev"):
+    with pytest.raises(
+        fl.UnsupportedError, match="model/several: this layer is called with inputs of sev"
+    ):
         fl.to_stock(model)
 
 
@@ -354,11 +360,13 @@ def test_what_keras_cannot_copy_is_told():
     y = layers.Dense(3, name="out")(Nameless(keras.regularizers.L2())(x))
     model = keras.Model(x, y, name="model")
     fl.freeze(model, "out/*", fl.units([1]))
-    with pytest.raises(fl.UnsupportedError, match=r"model: Keras can't make a copy of it; got "):
+    with pytest.raises(fl.UnsupportedError, match=r"model: Keras can't copy this model; got "):
         fl.to_stock(model)
     prelu = layers.Dense(3, activation=layers.PReLU(), name="out")
     model = keras.Model(x, prelu(x), name="model")
     model(np.ones((1, 4), "float32"))
     fl.freeze(model, "out/kernel", fl.units([1]))
-    with pytest.raises(fl.UnsupportedError, match="model/out: its activation has weights of its"):
+    with pytest.raises(
+        fl.UnsupportedError, match="model/out: the activation of this layer has weights"
+    ):
         fl.to_stock(model)

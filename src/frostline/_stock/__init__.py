@@ -1,4 +1,4 @@
-"""The same model in stock Keras layers, and back."""
+"""Convert a partly frozen model to stock Keras layers, and back."""
 
 from frostline._stock.convert import to_stock
 from frostline._stock.find import Split, find_splits

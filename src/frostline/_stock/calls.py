@@ -1,4 +1,4 @@
-"""What is called in a model, with what, and how often each result is used."""
+"""The calls in the graph of a model: with what, and how often each result is used."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from frostline._stock.rebuild import models
 
 
 class Calls:
-    """The calls that a model's outputs come from, nested models being one call each."""
+    """The calls that a model's outputs are computed from; a nested model is one call."""
 
     def __init__(self, model: Any) -> None:
         outputs = model.outputs or []
         self.uses: Counter[int] = Counter(id(tensor) for tensor in outputs)
-        """Of each tensor, the model's own outputs among them."""
+        """How often each tensor is used, also as an output of the model."""
         self.calls: Counter[int] = Counter()
-        """Of each operation."""
+        """How often each operation is called."""
         self.outputs: dict[int, list[Any]] = {}
-        """The tensors that each operation gave."""
+        """The tensors that each operation returned."""
         self.shapes: dict[int, list[tuple[int | None, ...]]] = {}
-        """Of what each operation was given first, call by call."""
+        """The shape of the first input of each operation, call by call."""
         self.masked: set[int] = set()
-        """The operations to which a mask of a sequence comes, or that make one."""
+        """The operations that receive or make the mask of a sequence."""
         seen: set[int] = set()
         nodes: set[tuple[int, int]] = set()
         waiting = list(outputs)
@@ -60,9 +60,9 @@ class Calls:
 
 
 def masked(model: Any, *, throughout: bool = False) -> set[int]:
-    """The ids of all operations of a model, nested ones included, that masks come to.
+    """The ids of all operations of a model, also in nested models, that receive masks.
 
-    A nested model does not know from its own inputs that it will be called with one.
+    The inputs of a nested model do not show that it will be called with a mask.
     """
     calls = Calls(model)
     found = set(calls.calls) if throughout else set(calls.masked)
@@ -73,9 +73,9 @@ def masked(model: Any, *, throughout: bool = False) -> set[int]:
 
 
 def shapes(model: Any) -> dict[int, tuple[int | None, ...]]:
-    """By the id of a layer the shape of what it is called with, None where lengths differ.
+    """The shape of the inputs of each layer, by its id; None for lengths that differ.
 
-    Where ranks differ it is ().
+    If the ranks differ, the shape is ().
     """
     found: dict[int, tuple[int | None, ...]] = {}
     for inner in models(model):
@@ -92,11 +92,12 @@ def shapes(model: Any) -> dict[int, tuple[int | None, ...]]:
 
 
 def input_shape(layer: Any, known: dict[int, tuple[int | None, ...]], path: str) -> Any:
-    """The shape that a model in the place of `layer` takes."""
+    """The input shape of a model that replaces `layer`."""
     shape = known.get(id(layer), layer.get_build_config()["input_shape"])
     if not shape:
         raise UnsupportedError(
-            f"{path}: it is called with inputs of several ranks, and a model that stands for it "
-            "takes one; got a shared layer. Unfreeze it, or keep the model partly frozen."
+            f"{path}: this layer is called with inputs of several ranks, but the model that "
+            "replaces it accepts only one; got a shared layer. Unfreeze it, or keep the model "
+            "partly frozen."
         )
     return shape

@@ -1,4 +1,4 @@
-"""Layers that are split by other means: normalizations, embeddings, separable convolutions."""
+"""Split layers without a single kernel: normalizations, embeddings, separable convolutions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from frostline._weights.split import is_block
 
 
 def normalization(x: Any, layer: Any, masks: Masks) -> Any:
-    """The same layer without scale and offset, and these by themselves, some trained.
+    """The same layer without scale and offset, followed by separate, split scale and offset.
 
-    What it normalizes by depends on all channels or on the batch, so it is not divided.
+    The normalization itself uses all channels or the batch, so it is not divided.
     """
     rms = isinstance(layer, keras.layers.RMSNormalization)
     weights = {"gamma": "scale"} if rms else {"gamma": "gamma", "beta": "beta"}
@@ -25,9 +25,9 @@ def normalization(x: Any, layer: Any, masks: Masks) -> Any:
     values = {key: masks.value(name) for key, name in weights.items()}
     frozen = {key: masks.frozen(name) for key, name in weights.items()}
     if any(value.ndim != 1 for value in values.values()):
-        raise masks.error(next(iter(weights.values())), "it runs along several axes")
+        raise masks.error(next(iter(weights.values())), "it normalizes over several axes")
     if getattr(layer, "rms_scaling", False):
-        raise masks.error("gamma", "`rms_scaling` has no layer without a scale")
+        raise masks.error("gamma", "with `rms_scaling` the layer always has a scale")
     for name in weights.values():
         masks.check_by_entry(name)
     config = masks.config() | {"name": f"{layer.name}__normalization"}
@@ -57,7 +57,7 @@ def normalization(x: Any, layer: Any, masks: Masks) -> Any:
 
 
 def embedding(ids: Any, layer: Any, masks: Masks) -> Any:
-    """Columns side by side, or rows of two tables, of which one is chosen for each id."""
+    """Two tables side by side for columns, or two tables and a choice for each id for rows."""
     table, frozen = masks.value("embeddings"), masks.frozen("embeddings")
     axis = along_axis(frozen)
 
@@ -96,7 +96,7 @@ def _rows(ids: Any, layer: Any, table: np.ndarray, frozen: np.ndarray, part: Any
     ids = ops.cast(ids, "int32")
     first, last = int(trains[0]), int(trains[-1]) + 1
     if is_block(trains):
-        # A block of rows is told by its edges, without a list of places.
+        # A block of rows needs only its first and last row, not a list of positions.
         hit = ops.logical_and(ids >= first, ids < last)
         of_trainable = ops.clip(ids - first, 0, trains.size - 1)
         others = ops.where(ids < first, ids, ids - trains.size)
@@ -110,7 +110,7 @@ def _rows(ids: Any, layer: Any, table: np.ndarray, frozen: np.ndarray, part: Any
 
 
 def separable(x: Any, layer: Any, masks: Masks) -> Any:
-    """A depthwise and a pointwise convolution, each split as such."""
+    """A depthwise and a pointwise convolution, each split on its own."""
     config = masks.config()
     rank = len(layer.kernel_size)
     shared = {key: config[key] for key in ("dtype", "data_format")}
@@ -153,7 +153,7 @@ def separable(x: Any, layer: Any, masks: Masks) -> Any:
 
 
 class Renamed(Masks):
-    """The masks of one layer, for another that stands for a part of it."""
+    """The masks of a layer, for another layer that computes a part of it."""
 
     def __init__(self, masks: Masks, layer: Any, names: dict[str, str]) -> None:
         super().__init__(layer, masks.path, masks.coarsen)

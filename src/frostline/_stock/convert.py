@@ -1,4 +1,4 @@
-"""From a partly frozen model to one of stock layers."""
+"""Convert a partly frozen model to a model of stock layers."""
 
 from __future__ import annotations
 
@@ -23,42 +23,42 @@ _RULES: dict[str, Callable[[Any, Any, Masks], Any]] = {
     "normalize": normalization,
     "take": embedding,
 }
-"""How a layer is taken apart, by its product."""
+"""How a layer is split, by its product."""
 
 
 def to_stock(model: keras.Model, *, coarsen: Coarsen = False) -> keras.Model:
-    """A new model of stock Keras layers in the place of partly frozen ones.
+    """Convert a partly frozen model to a new model of stock Keras layers.
 
-    Each layer with a freeze becomes a small functional model of the same name, in which a
-    trainable and a frozen layer of its class (`hidden__trainable`, `hidden__frozen`) and stock
-    operations compute what it computed: side by side for frozen columns, units, filters and
-    channels, added up for frozen rows, two lookups for frozen tokens. The new model has the same
-    outputs and as many trainable parameters, trains to the same weights, and is saved and loaded
-    without frostline. The given model is not changed.
+    Each partly frozen layer becomes a small functional model of the same name. It has a trainable
+    and a frozen layer of the same class (`hidden__trainable`, `hidden__frozen`), whose outputs
+    stock operations combine: concatenated for frozen columns, units, filters and channels, added
+    for frozen rows, two lookups for frozen tokens. The new model has the same outputs and as many
+    trainable parameters, trains to the same weights, and is saved and loaded without frostline.
+    `model` is not changed.
 
     Args:
-        model: A built Sequential or functional model, of any nesting.
-        coarsen: What to do where single entries are frozen, which no split can express. `"more"`
-            (or True) freezes each row or column that has a frozen entry, `"less"` those alone that
-            are frozen whole, along the axis where the fewest entries change sides.
+        model: A built Sequential or functional model; it may be nested.
+        coarsen: What to do if single entries are frozen, which no split can express. `"more"` (or
+            True) freezes each row or column that has a frozen entry. `"less"` freezes only rows or
+            columns that are completely frozen. The axis with the fewest changed entries is used.
 
     Returns:
-        The new model, with copies of all weights, compiled anew if `model` is compiled.
+        The new model, with copies of all weights. It is compiled again if `model` is compiled.
 
     Raises:
-        TargetError: `model` is not a model, or is a subclass, whose call Keras can't rewire.
+        TargetError: `model` is not a model, or is a subclassed model, which Keras can't rewire.
         NotBuiltError: It has no weights yet.
-        UnsupportedError: A frozen layer or its freeze has no equal in stock layers, or Keras can't
-            copy another layer or what the model is compiled with.
-        SelectionError: `coarsen` is none of these.
+        UnsupportedError: A frozen layer or its freeze has no equivalent in stock layers, or Keras
+            can't copy another layer or the objects that the model is compiled with.
+        SelectionError: `coarsen` is none of the above.
 
     Note:
-        Where an output is added up from two parts it may differ in its last digits. The frozen
-        layer's penalty (`kernel_regularizer`) is a constant that Keras leaves out of the loss.
-        On TensorFlow a stock `Embedding` gives a token that occurs twice two gradients, which
-        Keras's optimizers square one by one; a partly frozen one gives their sum. A bias or a scale
-        by itself is a variable named `kernel`: `exclude_from_weight_decay(var_names=["bias"])` of
-        an optimizer does not find it.
+        An output that is the sum of two parts may differ in its last digits. The penalty
+        (`kernel_regularizer`) of the frozen layer is a constant, which Keras leaves out of the
+        loss. If a token occurs twice in a batch, a stock `Embedding` on TensorFlow has two
+        gradients for it, which Keras's optimizers square separately; a partly frozen one has their
+        sum. A separate bias or scale is a variable named `kernel`, so an optimizer's
+        `exclude_from_weight_decay(var_names=["bias"])` does not find it.
 
     Examples:
         >>> import keras, frostline as fl
@@ -71,8 +71,8 @@ def to_stock(model: keras.Model, *, coarsen: Coarsen = False) -> keras.Model:
     check_rebuildable(model)
     if coarsen not in (False, True, "more", "less"):
         raise SelectionError(
-            f"{model.name}: `coarsen` says whether to freeze more or less; got coarsen={coarsen!r}."
-            " Pass 'more', 'less' or nothing."
+            f"{model.name}: coarsen must be 'more' or 'less'; got coarsen={coarsen!r}. "
+            "Pass `coarsen='more'`, or leave it out."
         )
     with_mask, known = masked(model), shapes(model)
 
@@ -85,9 +85,9 @@ def to_stock(model: keras.Model, *, coarsen: Coarsen = False) -> keras.Model:
         path = f"{model.name}/{layer.name}"
         if id(layer) in with_mask:
             raise UnsupportedError(
-                f"{path}/{frozen[0]}: the mask of a sequence comes by this layer, and does not "
-                f"pass the operations between two parts; got {type(layer).__name__}. "
-                "Keep the model partly frozen."
+                f"{path}/{frozen[0]}: this layer receives or makes the mask of a sequence, which "
+                "the operations between two parts would lose; got "
+                f"{type(layer).__name__}. Keep the model partly frozen."
             )
         return taken_apart(layer, model.name, input_shape(layer, known, path), coarsen)
 
@@ -95,7 +95,7 @@ def to_stock(model: keras.Model, *, coarsen: Coarsen = False) -> keras.Model:
 
 
 def taken_apart(layer: Any, model: str, shape: Any, coarsen: Coarsen = False) -> keras.Model:
-    """A functional model of stock layers that stands for a partly frozen one, called on `shape`."""
+    """A functional model of stock layers that replaces a partly frozen layer called on `shape`."""
     path = f"{model}/{layer.name}"
     masks = Masks(layer, path, coarsen)
     rule = _RULES.get(stock_class(masks.kind).product)
@@ -103,19 +103,19 @@ def taken_apart(layer: Any, model: str, shape: Any, coarsen: Coarsen = False) ->
         first = next(f for f in unique(walk(layer)) if plan_of(f.variable) is not None)
         known = sorted(name for name, stock in CATALOGUE.items() if stock.product in _RULES)
         raise UnsupportedError(
-            f"{path}/{first.path}: this layer has no equal in stock layers; "
+            f"{path}/{first.path}: this layer cannot be split into stock layers; "
             f"got {masks.kind.__name__}. Unfreeze it, or keep the model partly frozen. "
-            f"Known are {', '.join(known)}."
+            f"Supported: {', '.join(known)}."
         )
     activation = getattr(layer, "activation", None)
     if getattr(activation, "variables", None):
         raise UnsupportedError(
-            f"{path}: its activation has weights of its own; got {type(activation).__name__}. "
-            "Make it a layer that follows, or keep the model partly frozen."
+            f"{path}: the activation of this layer has weights; got {type(activation).__name__}. "
+            "Make it a separate layer, or keep the model partly frozen."
         )
     dtype = "int32" if isinstance(layer, keras.layers.Embedding) else layer.compute_dtype
     inputs = keras.Input(tuple(shape)[1:], dtype=dtype, name=f"{layer.name}__input")
     made = keras.Model(inputs, rule(inputs, layer, masks), name=layer.name)
     if not layer.trainable:
-        made.trainable = False  # True would reach down to the frozen part
+        made.trainable = False  # setting True would also set it on the frozen part
     return made

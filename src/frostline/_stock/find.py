@@ -1,4 +1,4 @@
-"""Layers that somebody split by hand."""
+"""Find layers that were split by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from frostline._stock.rebuild import check_rebuildable, models
 from frostline._stock.recognize import is_split
 from frostline._stock.whole import Whole, whole
 
-# What parts may differ in: how they began, and what their frozen ones never use.
+# Options in which parts may differ: their initial state, and what frozen parts never use.
 _BEGUN = ("name", "trainable", "kernel_initializer", "bias_initializer", "embeddings_initializer")
 _TRAINED = (
     *(f"{weight}_regularizer" for weight in ("kernel", "bias", "depthwise", "embeddings")),
@@ -33,42 +33,42 @@ class Split:
     """A layer that was split by hand: see `find_splits`."""
 
     name: str
-    """Of the layer that it would be: the name that was given to the operation that puts the parts
-    together, else what their names begin with. `dataclasses.replace(split, name="head")` gives
-    another."""
+    """The name of the merged layer: the name of the operation that joins the parts, if you chose
+    it, else the common beginning of their names. Change it with
+    `dataclasses.replace(split, name="head")`."""
     kind: str
-    """The class of that layer, as `Dense`."""
+    """The class of that layer, such as `Dense`."""
     frozen: tuple[str, ...]
-    """Names of the layers that are not trainable."""
+    """The names of the layers that are not trainable."""
     trainable: tuple[str, ...]
-    """Names of those that are."""
+    """The names of the layers that are trainable."""
     axis: int
     """The axis of the weight along which it is split."""
     core: Core = field(repr=False, compare=False)
 
     def whole(self) -> Whole:
-        """The layer in one piece."""
+        """The merged layer."""
         return whole(self.core, lambda layer: not layer.trainable)
 
 
 def find_splits(model: keras.Model) -> list[Split]:
-    """The layers of a model that were split by hand to freeze a part of each.
+    """Find the layers of a model that were split by hand to freeze a part of each.
 
-    Layers of one class with the same input, some frozen and some trainable, whose outputs are
-    concatenated; or those given slices of it, whose outputs are added up. They are listed where one
-    partly frozen layer would do the same: with equal options, an activation that acts entry by
-    entry, and no other use of what lies between. `Dense`, `EinsumDense`, convolutions, and the
-    columns of an `Embedding`.
+    These are layers of one class, some frozen and some trainable, that have the same input and
+    whose outputs are concatenated; or that have slices of one input and whose outputs are added.
+    They are listed if one partly frozen layer could replace them: they have equal options, the
+    activation acts entry by entry, and nothing else uses the tensors between them. `Dense`,
+    `EinsumDense`, convolutions, and the columns of an `Embedding` are found.
 
     Args:
-        model: A built functional model, nested ones included.
+        model: A built functional model; it may be nested.
 
     Returns:
-        What was found, in the order of the model, for `from_stock(model, splits)`. What `to_stock`
-        made is not among it: `from_stock` knows it by its names.
+        The splits, in the order of the model, for `from_stock(model, splits)`. Splits made by
+        `to_stock` are not listed: `from_stock` recognizes them by name.
 
     Raises:
-        TargetError: `model` is not a model, or is a subclass, whose call can't be looked into.
+        TargetError: `model` is not a model, or is a subclassed model, whose graph is unknown.
         NotBuiltError: It has no weights yet.
 
     Examples:
@@ -110,7 +110,7 @@ def _splits(model: Any, with_mask: set[int]) -> Iterator[Split]:
 
 
 def _is_closed(core: Core, calls: Calls) -> bool:
-    """Whether nothing else uses what lies between."""
+    """Whether nothing else uses the tensors inside the split."""
     if any(calls.calls[id(operation)] != 1 for operation in core.operations):
         return False
     inner = [calls.outputs[id(operation)] for operation in core.operations[:-1]]
@@ -131,7 +131,7 @@ def _split(core: Core, names: set[str]) -> Split:
 
 
 def _name(core: Core, names: set[str]) -> str:
-    """What somebody called the whole, else what the parts' names begin with, else Keras's name."""
+    """The joining operation's chosen name, else the parts' common prefix, else Keras's name."""
     joint = core.operations[-1]
     automatic = re.sub(r"(?<!^)(?=[A-Z])", "_", type(joint).__name__).lower()
     if not re.fullmatch(rf"{automatic}(_\d+)?", joint.name):
@@ -143,7 +143,7 @@ def _name(core: Core, names: set[str]) -> str:
 
 
 def _would_be_one(core: Core) -> bool:
-    """Whether one layer, partly frozen, does what the parts do."""
+    """Whether one partly frozen layer computes the same as the parts."""
     layers = [part.layer for part in core.parts]
     trained = [layer for layer in layers if layer.trainable]
     if core.roles is None or core.axis is None or len(trained) in (0, len(layers)):
@@ -172,7 +172,7 @@ def _would_be_one(core: Core) -> bool:
 
 
 def _options(layer: Any, size: dict[str, Any], ignored: tuple[str, ...]) -> dict[str, Any]:
-    """The config of a layer, but for some of it and the name of an activation that is a layer."""
+    """The config of a layer, without `ignored` and without the name of an activation layer."""
     told = {k: v for k, v in (layer.get_config() | size).items() if k not in ignored}
     activation = told.get("activation")
     if isinstance(activation, dict) and isinstance(activation.get("config"), dict):
@@ -182,7 +182,7 @@ def _options(layer: Any, size: dict[str, Any], ignored: tuple[str, ...]) -> dict
 
 
 def _is_divisible(layer: Any, core: Core) -> bool:
-    """Whether no penalty or constraint looks at both parts at once."""
+    """Whether no penalty or constraint uses both parts together."""
     masks = Masks(layer, layer.name, coarsen=False)
     try:
         masks.check_divisible(WEIGHT[core.kind], core.axis or 0)
@@ -194,12 +194,12 @@ def _is_divisible(layer: Any, core: Core) -> bool:
 
 
 def _by_entry(activation: Any) -> bool:
-    """Whether a function acts entry by entry, seen by what it makes of a part of some numbers."""
+    """Whether a function acts entry by entry, tested by calling it on a part of an array."""
     if getattr(activation, "variables", None):
-        return False  # numbers of its own, of each part others
+        return False  # it has weights, which differ between the parts
     x = np.linspace(-3, 3, 8, dtype="float32").reshape(1, 8)
     try:
         whole, part = (np.array(ops.convert_to_numpy(activation(one))) for one in (x, x[:, :3]))
-    except Exception:  # somebody's code: it may want another shape
+    except Exception:  # user code: it may need another shape
         return False
     return whole.shape == x.shape and bool(np.allclose(whole[:, :3], part, rtol=1e-5))

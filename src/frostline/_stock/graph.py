@@ -1,7 +1,7 @@
-"""Reading the graph of a functional model: a layer that is there in parts.
+"""Read the graph of a functional model: find a layer that is split into parts.
 
-Positions are never read off a slice or an index list: the operation is run on an array of labels,
-so that every way to write it counts.
+Positions are never read from a slice or an index list. Instead the operation is run on an array of
+labels, so that every way to write it works.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ WEIGHT: dict[type, str] = {
     for name, stock in CATALOGUE.items()
     if stock.product in (*LINEAR, "take")
 }
-"""The weight of each class that is there in parts."""
+"""The name of the split weight of each class."""
 
 
 @dataclass(frozen=True)
 class PartLayer:
-    """A layer of a `Core` and its positions along the axis of the weight; none where it is all."""
+    """A layer of a `Core` and its positions along the axis of the weight; empty for all of it."""
 
     layer: Any
     positions: np.ndarray
     outputs: np.ndarray
-    """Its positions along the axis of the outputs; those of the weight where there is none."""
+    """Its positions along the axis of the outputs; those of the weight if there is no such axis."""
 
 
 @dataclass(frozen=True)
 class Core:
-    """Layers of one class whose results lie side by side or are added up: one weight in parts."""
+    """Layers of one class whose outputs are concatenated or added: one weight in parts."""
 
     parts: tuple[PartLayer, ...]
     axis: int | None
-    """Of the weight, None where one part has all of it."""
+    """The split axis of the weight, None if one part has all of it."""
     roles: Axes | None
     source: Any
-    """The tensor that goes in."""
+    """The input tensor."""
     operations: tuple[Any, ...]
-    """All that a whole layer stands for; the last one gives what comes out."""
+    """All operations that a whole layer replaces; the last one returns the output."""
     outputs: Any
-    """The tensor that comes out."""
+    """The output tensor."""
 
     @property
     def kind(self) -> type:
@@ -64,27 +64,27 @@ class Core:
 
     @property
     def bias_axis(self) -> int | None:
-        """The axis of the bias along which it is in parts too; None where one part has it all."""
+        """The split axis of the bias; None if one part has all of it."""
         if self.roles is None or self.roles.outputs is None or not self.with_bias:
             return None
         return bias_axis(self.with_bias[0].layer, self.roles.outputs)
 
     @property
     def size(self) -> dict[str, Any]:
-        """What the config of the whole layer says of its size."""
+        """The config entries of the whole layer for its size."""
         if self.roles is None:
             return {}
         total = sum(part.positions.size for part in self.parts)
         return self.roles.resized(self.parts[0].layer.get_config(), total)
 
     def joined(self, values: Sequence[np.ndarray]) -> np.ndarray:
-        """An array for each part's weight, put together."""
+        """Join the arrays for the weights of the parts."""
         if self.axis is None:
             return values[0]
         return placed(values, [part.positions for part in self.parts], self.axis)
 
     def joined_bias(self, values: Sequence[np.ndarray]) -> np.ndarray:
-        """An array for each bias, put together."""
+        """Join the arrays for the biases of the parts."""
         if self.bias_axis is None:
             return values[0]
         return placed(values, [part.outputs for part in self.with_bias], self.bias_axis)
@@ -97,10 +97,10 @@ def placed(values: Sequence[np.ndarray], places: Sequence[np.ndarray], axis: int
 
 
 def core_of(outputs: Any) -> Core | None:
-    """The layers that give a symbolic tensor together, or the one that gives it; None for others.
+    """The layers, or the one layer, that a symbolic tensor is computed by; None for others.
 
-    What comes back is right as to where each number of the weight belongs. Whether one layer would
-    do the same is for the caller to see: activations, penalties and so on.
+    The result says where each entry of the weight belongs. The caller must check whether one layer
+    would compute the same, with its activation, penalties and so on.
     """
     joint, order = _ordered(outputs)
     call = _keras.call_of(joint)
@@ -151,7 +151,7 @@ def core_of(outputs: Any) -> Core | None:
 
 
 def _ordered(outputs: Any) -> tuple[Any, tuple[int, np.ndarray] | None]:
-    """The tensor that was put in order to give `outputs`, and by which axis and order."""
+    """The tensor that was reordered into `outputs`, with the axis and the order."""
     found = _indexed(outputs)
     if found is None:
         return outputs, None
@@ -162,7 +162,7 @@ def _ordered(outputs: Any) -> tuple[Any, tuple[int, np.ndarray] | None]:
 
 
 def _branches(call: _keras.Call) -> tuple[list[Any], list[Any]]:
-    """The tensors that an operation adds up or lays side by side, and the sums on the way."""
+    """The tensors that an operation adds or concatenates, and the nested additions."""
     kinds = _kinds()
     if not isinstance(call.operation, (*kinds.side_by_side, *kinds.sum)):
         return [], []
@@ -183,7 +183,7 @@ def _branches(call: _keras.Call) -> tuple[list[Any], list[Any]]:
 
 
 def _inputs(branches: Sequence[Any]) -> tuple[Any, int | None, list[np.ndarray], list[Any]] | None:
-    """What all branches are given: a tensor, or positions of it along an axis, which are all."""
+    """The common input of all branches: the same tensor, or positions that together cover it."""
     given = [_given(branch) for branch in branches]
     if any(one is None for one in given):
         return None
@@ -201,14 +201,14 @@ def _inputs(branches: Sequence[Any]) -> tuple[Any, int | None, list[np.ndarray],
 
 
 def _is_all(positions: np.ndarray, length: int) -> bool:
-    """Whether each position of an axis is there once."""
+    """Whether each position of an axis occurs once."""
     return np.array_equal(np.sort(positions), np.arange(length))
 
 
 def _axis(
     layer: Any, in_axis: int | None, out_axis: int | None, in_rank: int, out_rank: int
 ) -> tuple[int, Axes] | None:
-    """Which axis of its weight runs along these axes of what goes in and comes out."""
+    """The axis of the weight that runs along these axes of the input and output."""
     for axis in range(len(getattr(layer, WEIGHT[type(layer)]).shape)):
         roles = axes_of(layer, axis)
         if roles is None:
@@ -221,19 +221,19 @@ def _axis(
 
 
 def _indexed(tensor: Any) -> tuple[Any, int, np.ndarray] | None:
-    """From which tensor, along which axis and which of its positions a tensor was taken."""
+    """The tensor, axis and positions that an indexing operation took a tensor from."""
     call = _keras.call_of(tensor)
     if not isinstance(call.operation, _kinds().indexing) or not call.args:
         return None
     source = call.args[0]
     if not isinstance(source, keras.KerasTensor):
         return None
-    # Axes of unknown length have two positions, so that one that is cut shows.
+    # Axes of unknown length get two positions, so that a cut along one is visible.
     shape = [length or 2 for length in source.shape]
     labels = np.arange(np.prod(shape), dtype="int32").reshape(shape)
     try:
         found = ops.convert_to_numpy(call.again(ops.convert_to_tensor(labels)))
-    except Exception:  # each backend has its own for a position beyond those two
+    except Exception:  # backends raise different errors for a position beyond those two
         return None
     if found.ndim != labels.ndim or not found.size:
         return None
@@ -249,7 +249,7 @@ def _indexed(tensor: Any) -> tuple[Any, int, np.ndarray] | None:
 
 
 def _given(output: Any) -> Any:
-    """The one tensor that the layer behind an output was called with, None for several."""
+    """The only input tensor of the layer that computed an output; None if there are several."""
     call = _keras.call_of(output)
     only = len(call.args) == 1 and not any(v is not None for v in call.kwargs.values())
     return call.args[0] if only and isinstance(call.args[0], keras.KerasTensor) else None
@@ -268,7 +268,7 @@ class _Kinds:
 
 @functools.cache
 def _kinds() -> _Kinds:
-    """The classes of operations, for which Keras has functions and no public names."""
+    """The classes of operations; Keras has functions for them, but no public names."""
     x = keras.KerasTensor((2, 2))
     taken = (x[:, :1], ops.take(x, [0], axis=1), ops.split(x, 2)[0])
     return _Kinds(

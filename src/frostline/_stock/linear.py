@@ -1,8 +1,9 @@
-"""Layers that multiply by a kernel: split along what goes in, along what comes out, or along both.
+"""Split layers that multiply by a kernel along an axis of the inputs, of the outputs, or of both.
 
-A layer with `y = activation(kernel(x) + bias)` is taken apart into the same layer twice. Along an
-axis of its outputs their results lie side by side, along an axis of its inputs each is given its
-share and their results are added, along channels that are never mixed both happens.
+A layer with `y = activation(kernel(x) + bias)` is split into two layers of the same class. Along an
+axis of the outputs, their results are concatenated. Along an axis of the inputs, each gets its part
+of the input and their results are added. Along channels that are never mixed, each gets its part
+and the results are concatenated.
 """
 
 from __future__ import annotations
@@ -27,23 +28,23 @@ from frostline._stock.pieces import (
 )
 
 LINEAR = ("matmul", "einsum", "conv", "conv_transpose", "depthwise_conv")
-"""The products of these layers."""
+"""The products of the layers that this module splits."""
 
 
 @dataclass(frozen=True)
 class Axes:
-    """What an axis of a kernel is: an axis of the inputs, of the outputs, or of both."""
+    """The axes of the inputs and outputs that an axis of a kernel runs along."""
 
     inputs: int | None
     outputs: int | None
     resized: Callable[[dict[str, Any], int], dict[str, Any]]
-    """What of the config says how many positions there are."""
+    """Returns the config entries for another number of positions."""
     repeats: int = 1
-    """Outputs for each position."""
+    """The number of outputs for each position."""
 
 
 def linear(x: Any, layer: Any, masks: Masks) -> Any:
-    """The outputs of a layer taken apart, and its activation."""
+    """The output of a split layer, with its activation."""
     config = masks.config()
     name = layer.name
     kernel = masks.frozen("kernel")
@@ -52,7 +53,7 @@ def linear(x: Any, layer: Any, masks: Masks) -> Any:
     if axis is not None and getattr(layer, "groups", 1) != 1:
         raise masks.error("kernel", f"its channels are in {layer.groups} groups")
     if axis is not None and roles is None:
-        raise masks.error("kernel", f"axis {axis} is neither one of the inputs nor of the outputs")
+        raise masks.error("kernel", f"axis {axis} runs neither along inputs nor along outputs")
     if axis is None:
         along = np.full(1, kernel.flat[0])
     else:
@@ -107,12 +108,12 @@ def _joined(outputs: list[Any], places: list[np.ndarray], roles: Axes | None, na
 def _bias_inside(
     layer: Any, masks: Masks, roles: Axes | None, along: np.ndarray
 ) -> Mapping[bool, np.ndarray]:
-    """The bias of each part, where that is frozen as the part is; empty where it is not."""
+    """The bias of each part, if it is frozen like the parts of the kernel; else empty."""
     if layer.bias is None:
         return {}
     bias, frozen = masks.value("bias"), masks.frozen("bias")
     if roles is None or roles.outputs is None:
-        # One part has it all, and the other, if there is one, none.
+        # One part has the whole bias; the other part, if there is one, has none.
         status = not frozen.flat[0]
         has_part = any(trainable is status for trainable, _ in parts_of(along))
         return {status: bias} if has_part and (frozen == frozen.flat[0]).all() else {}
@@ -131,7 +132,7 @@ def _bias_inside(
 
 
 def bias_axis(layer: Any, outputs: int) -> int | None:
-    """Which axis of the bias runs along that axis of the outputs, None for none."""
+    """The axis of the bias that runs along that axis of the outputs, None for none."""
     if not isinstance(layer, keras.layers.EinsumDense):
         return 0
     equation = Equation.parse(layer.equation)
@@ -140,11 +141,11 @@ def bias_axis(layer: Any, outputs: int) -> int | None:
 
 
 def _shifted(y: Any, layer: Any, masks: Masks) -> Any:
-    """A bias of its own, frozen in other places than the kernel."""
+    """Add a separate bias, which is frozen at other positions than the kernel."""
     bias = masks.value("bias")
     first, note = _channels(layer), ""
     if isinstance(layer, keras.layers.EinsumDense):
-        # The bias lies along the last axes of the outputs. Its shape alone doesn't tell which.
+        # The bias runs along the last axes of the outputs; its shape does not show which ones.
         first, note = len(y.shape) - bias.ndim, f"_{layer.bias_axes}"
     masks.check_by_entry("bias")
     added = vector(
@@ -174,12 +175,12 @@ def _activated(y: Any, config: dict[str, Any]) -> Any:
 
 
 def _channels(layer: Any) -> int:
-    """The axis of a tensor that holds channels."""
+    """The axis of channels in a tensor."""
     return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
 
 
 def axes_of(layer: Any, axis: int) -> Axes | None:
-    """What an axis of the weight is; None where a split along it is none of the layer."""
+    """The axes that an axis of the weight runs along; None if the layer cannot be split there."""
     if isinstance(layer, keras.layers.EinsumDense):
         return _einsum_axes(layer, axis)
     own = stock_of(layer).variables[0]
@@ -203,7 +204,7 @@ def _einsum_axes(layer: Any, axis: int) -> Axes | None:
     letter = kernel[axis]
 
     def from_end(term: str) -> int | None:
-        # An ellipsis may stand for any number of axes, at one end of a term only.
+        # An ellipsis stands for any number of axes; it is supported only at the start of a term.
         place = term.find(letter)
         return None if place < 0 else place - len(term)
 

@@ -1,4 +1,4 @@
-"""What is frozen of a layer, weight by weight, and what no split can say."""
+"""The masks of a layer's weights, and errors for what a split cannot express."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from frostline._stock.pieces import value
 Coarsen = bool | Literal["more", "less"]
 _BY_ENTRY = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
 
-_DEPTHWISE = "depthwise"  # how a depthwise convolution names what belongs to its `kernel`
+_DEPTHWISE = "depthwise"  # prefix of the options for the `kernel` of a depthwise convolution
 
 
 class Masks:
@@ -28,18 +28,18 @@ class Masks:
         self.kind: Any = getattr(type(layer), "_frostline_base", type(layer))
 
     def config(self) -> dict[str, Any]:
-        """What the layer would say of itself with nothing frozen."""
+        """The config that the layer would have with nothing frozen."""
         return dict(self.kind.get_config(self.layer))
 
     def value(self, name: str) -> np.ndarray:
         return value(self._variable(name))
 
     def frozen(self, name: str) -> np.ndarray:
-        """The mask of a weight, whole positions along one axis."""
+        """The mask of a weight: whole positions along one axis."""
         variable = self._variable(name)
         mask = frozen_mask(variable)
         if self.layer.trainable and not variable.trainable:
-            mask = np.ones_like(mask)  # by its own flag
+            mask = np.ones_like(mask)  # `variable.trainable` was set to False
         if isinstance(plan_from_mask(mask), EntriesPlan):
             if not self.coarsen:
                 raise self.error(
@@ -47,7 +47,7 @@ class Masks:
                     "a split can't express these entries, which are not whole positions along one "
                     "axis",
                     "Pass `coarsen='more'` to freeze every row or column that has a frozen entry, "
-                    "`coarsen='less'` to freeze those alone that are frozen whole.",
+                    "or `coarsen='less'` to freeze only those that are completely frozen.",
                 )
             mask = coarsened(mask, more=self.coarsen != "less")
         return mask
@@ -61,12 +61,12 @@ class Masks:
         )
 
     def check_divisible(self, name: str, axis: int) -> None:
-        """Refuse what looks at both parts at once: a penalty or a constraint across `axis`."""
+        """Raise an error for a penalty or constraint across `axis`, which needs both parts."""
         prefix = _DEPTHWISE if not hasattr(self.layer, f"{name}_regularizer") else name
         regularizer = getattr(self.layer, f"{prefix}_regularizer", None)
         if regularizer is not None and type(regularizer) not in _BY_ENTRY:
             raise self.error(
-                name, f"{type(regularizer).__name__} is a penalty of the weight as a whole"
+                name, f"{type(regularizer).__name__} is a penalty on the weight as a whole"
             )
         constraint = getattr(self.layer, f"{prefix}_constraint", None)
         if constraint is None or isinstance(constraint, keras.constraints.NonNeg):
@@ -75,27 +75,27 @@ class Masks:
         axes = getattr(constraint, "axis", None)
         axes = range(rank) if axes is None else np.atleast_1d(axes)
         if axis in {int(one) % rank for one in axes}:
-            raise self.error(name, f"{type(constraint).__name__} looks at both parts at once")
+            raise self.error(name, f"{type(constraint).__name__} needs both parts together")
 
     def check_by_entry(self, name: str) -> None:
-        """Refuse a constraint that looks at more than one entry, of a weight that changes shape."""
+        """Raise an error for a constraint over several entries, if the weight changes shape."""
         self.check_divisible(name, 0)
         constraint = getattr(self.layer, f"{name}_constraint", None)
         if constraint is not None and not isinstance(constraint, keras.constraints.NonNeg):
-            raise self.error(name, f"{type(constraint).__name__} looks at more than one entry")
+            raise self.error(name, f"{type(constraint).__name__} needs more than one entry")
 
     def _variable(self, name: str) -> Any:
         return getattr(self.layer, name)
 
 
 def along_axis(mask: np.ndarray) -> int | None:
-    """The axis whose whole positions a mask freezes; None where it freezes all or nothing."""
+    """The axis whose positions a mask freezes; None if it freezes all or nothing."""
     plan = plan_from_mask(mask)
     return plan.axis if isinstance(plan, AxisPlan) else None
 
 
 def coarsened(mask: np.ndarray, *, more: bool) -> np.ndarray:
-    """Whole positions along the axis where the fewest entries change sides."""
+    """The mask of whole positions along the axis where the fewest entries change."""
     candidates = []
     for axis in range(mask.ndim):
         others = tuple(a for a in range(mask.ndim) if a != axis)

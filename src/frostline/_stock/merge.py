@@ -1,4 +1,4 @@
-"""From a model of stock layers back to one with whole layers."""
+"""Convert a model of stock layers back to one with whole layers."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from frostline._stock.whole import Whole
 
 
 def from_stock(model: keras.Model, splits: Iterable[Split] = ()) -> keras.Model:
-    """A partly frozen model of one that `to_stock` made: the way back, exact.
+    """Convert a model from `to_stock` back to a partly frozen model, bit for bit.
 
     Args:
-        model: A model from `to_stock`, trained or loaded since, or any functional one.
-        splits: Layers that were split by hand and shall be one again, from `find_splits(model)`.
+        model: A model from `to_stock`, which may be trained or reloaded, or any functional model.
+        splits: Layers that were split by hand and should be merged, from `find_splits(model)`.
 
     Returns:
-        A new model, in which each frozen and trainable pair is one layer again, frozen where the
-        pair was. All weights are copies; compiled anew if `model` is compiled.
+        A new model, in which each pair of a frozen and a trainable layer is one partly frozen layer
+        again. All weights are copies. It is compiled again if `model` is compiled.
 
     Raises:
-        TargetError: `model` is not a model, or is a subclass, whose call Keras can't rewire.
-        UnsupportedError: It has no pair, or one that was changed by hand, or a frozen part that is
-            trainable now.
-        SelectionError: A split is of another model, or the model has changed since, or its name is
-            another layer's.
+        TargetError: `model` is not a model, or is a subclassed model, which Keras can't rewire.
+        UnsupportedError: It has no pair; a pair was changed by hand; or a frozen part is trainable
+            now.
+        SelectionError: A split belongs to another model, the model has changed since, or the name
+            of a split is used by another layer.
 
     Examples:
         >>> import keras, frostline as fl
@@ -52,23 +52,24 @@ def from_stock(model: keras.Model, splits: Iterable[Split] = ()) -> keras.Model:
 
 
 def merge_stock(model: keras.Model, splits: Iterable[Split] = ()) -> keras.Model:
-    """The plain model of one that `to_stock` made: whole layers, all of them trainable.
+    """Convert a model from `to_stock` to a plain model: whole layers, all of them trainable.
 
-    Like `from_stock`, with nothing frozen, and whatever parts are trainable by now.
+    It is like `from_stock`, but nothing is frozen, and it does not matter which parts are trainable
+    now.
 
     Args:
-        model: A model from `to_stock`, trained or loaded since, or any functional one.
-        splits: Layers that were split by hand and shall be one again, from `find_splits(model)`.
+        model: A model from `to_stock`, which may be trained or reloaded, or any functional model.
+        splits: Layers that were split by hand and should be merged, from `find_splits(model)`.
 
     Returns:
-        A new model without a trace of the split. All weights are copies; compiled anew if `model`
-        is compiled.
+        A new model without any split. All weights are copies. It is compiled again if `model` is
+        compiled.
 
     Raises:
-        TargetError: `model` is not a model, or is a subclass, whose call Keras can't rewire.
-        UnsupportedError: It has no pair, or one that was changed by hand.
-        SelectionError: A split is of another model, or the model has changed since, or its name is
-            another layer's.
+        TargetError: `model` is not a model, or is a subclassed model, which Keras can't rewire.
+        UnsupportedError: It has no pair, or a pair was changed by hand.
+        SelectionError: A split belongs to another model, the model has changed since, or the name
+            of a split is used by another layer.
 
     Examples:
         >>> import keras, frostline as fl
@@ -103,11 +104,10 @@ def _merged(model: Any, splits: Iterable[Split], *, freezing: bool) -> keras.Mod
     made = rebuilt(model, replacement)
     if not found:
         raise UnsupportedError(
-            f"{model.name}: no layer in two parts as `to_stock` makes them; got "
-            f"{len(model.layers)} layers. Pass `splits=fl.find_splits(model)` to put together what "
-            "was split by hand."
+            f"{model.name}: no layer was split by `to_stock`; got {len(model.layers)} layers. "
+            "Pass `splits=fl.find_splits(model)` to merge layers that were split by hand."
         )
-    # Keras builds it when it compiles the copy, before anything in that is frozen.
+    # Keras builds the optimizer when it compiles the copy, before anything is frozen in it.
     optimizer = getattr(made, "optimizer", None)
     optimizers = [optimizer] if optimizer is not None and optimizer.built else []
     for one in each("filling", found, "layers"):
@@ -119,21 +119,21 @@ def _merged(model: Any, splits: Iterable[Split], *, freezing: bool) -> keras.Mod
 
 
 def _checked(model: Any, splits: Any) -> list[Split]:
-    """The splits as the model has them now, each with the name that was asked for."""
+    """The splits as the model has them now, with the names that the user gave them."""
     splits = [splits] if isinstance(splits, Split) else splits
-    do = "Pass what `fl.find_splits(model)` lists of this model."
+    do = "Pass items of `fl.find_splits(model)` for this model."
     if isinstance(splits, str) or not isinstance(splits, Iterable):
-        raise SelectionError(f"{model.name}: no list of splits; got splits={splits!r}. {do}")
+        raise SelectionError(f"{model.name}: splits must be a list; got splits={splits!r}. {do}")
     splits = list(splits)
     present = {id(one.core.operations[-1]): one for one in find_splits(model)} if splits else {}
     checked = []
     for split in splits:
         if not isinstance(split, Split):
-            raise SelectionError(f"{model.name}: no split; got {split!r}. {do}")
+            raise SelectionError(f"{model.name}: not a split; got {split!r}. {do}")
         now = present.get(id(split.core.operations[-1]))
         if now is None or dataclasses.replace(now, name=split.name) != split:
             raise SelectionError(
-                f"{model.name}: the model has no such split, or no longer; got {split}. {do}"
+                f"{model.name}: the model does not have this split (any more); got {split}. {do}"
             )
         checked.append(dataclasses.replace(now, name=split.name))
     _check_names(model, checked)
@@ -141,7 +141,7 @@ def _checked(model: Any, splits: Any) -> list[Split]:
 
 
 def _check_names(model: Any, splits: Sequence[Split]) -> None:
-    """Refuse names that Keras would refuse, or that two layers would have."""
+    """Raise an error for names that Keras does not allow, or that another layer has."""
     gone = {id(one) for split in splits for one in split.core.operations}
     for inner in models(model):
         every = operations(inner)
@@ -153,14 +153,14 @@ def _check_names(model: Any, splits: Sequence[Split]) -> None:
             fits = isinstance(split.name, str) and split.name and "/" not in split.name
             if not fits or names[split.name] > 1:
                 raise SelectionError(
-                    f"{inner.name}: a layer's name is text without a slash, and no other layer's; "
+                    f"{inner.name}: a layer needs a name without a slash that no other layer has; "
                     f"got name={split.name!r} for {' and '.join(split.frozen + split.trainable)}. "
-                    'Give another: `dataclasses.replace(split, name="head")`.'
+                    'Choose another: `dataclasses.replace(split, name="head")`.'
                 )
 
 
 class _Found:
-    """A layer in one piece, to be filled when the model that it is put into is built."""
+    """A merged layer, which gets its weights after the model that contains it is built."""
 
     def __init__(self, whole: Whole, name: str, part: Any = None) -> None:
         self.whole, self.part = whole, part
@@ -180,16 +180,16 @@ class _Found:
 
 
 def _pass_on(operation: Any) -> Any:
-    """In the place of what a whole layer needs no more: what goes in, for each thing that came out.
+    """Replace an operation that a whole layer no longer needs: return its input for each output.
 
-    An operation on several tensors is given the same one several times.
+    An operation on several tensors gets the same tensor several times.
     """
     count = len(keras.tree.flatten(operation.output))
     return lambda *given, **_: [keras.tree.flatten(given)[0]] * count
 
 
 def _in_place(layer: Any) -> Any:
-    """A layer in the place of an operation on its parts, each of which passes on what goes in."""
+    """Replace the operation that joins the parts by a layer; the parts now return their input."""
     return lambda *given, **_: layer(keras.tree.flatten(given)[0])
 
 
@@ -197,7 +197,7 @@ def _whole(part: Any, model: str) -> Whole:
     try:
         whole = whole_of(part)
     except (AttributeError, LookupError, NotImplementedError, StopIteration, TypeError, ValueError):
-        whole = None  # something is missing of what `to_stock` makes
+        whole = None  # some layer that `to_stock` makes is missing
     if whole is None:
         raise _is_none(part, model)
     return whole
@@ -205,28 +205,28 @@ def _whole(part: Any, model: str) -> Whole:
 
 def _is_none(part: Any, model: str) -> UnsupportedError:
     return UnsupportedError(
-        f"{model}/{part.name}: named like a layer in two parts, and not what `to_stock` makes; got "
-        f"{', '.join(layer.name for layer in part.layers)}. Make it again with `fl.to_stock`, or "
-        "give it another name."
+        f"{model}/{part.name}: this model has a name like those of `to_stock`, but other layers; "
+        f"got {', '.join(layer.name for layer in part.layers)}. Make it again with `fl.to_stock`, "
+        "or give it another name."
     )
 
 
 def _check_flags(part: Any, path: str) -> None:
-    """Refuse to freeze what was set free, and the other way: nobody would know which is meant."""
+    """Raise an error if `trainable` of a part contradicts its name."""
     for trainable in (True, False) if part.trainable else (False,):
         named = part_name("", trainable=trainable)
         for layer in part.layers:
             flags = [layer.trainable, *(v.trainable for v in layer.weights)]
             if layer.name.endswith(named) and (not trainable) in flags:
                 raise UnsupportedError(
-                    f"{path}/{layer.name}: trainable is not what the name says; got "
+                    f"{path}/{layer.name}: `trainable` contradicts the name of the layer; got "
                     f"trainable={not trainable}. Set it to {trainable}, or call "
-                    "`fl.merge_stock` to have all of the layer trainable."
+                    "`fl.merge_stock` to make the whole layer trainable."
                 )
 
 
 def _config(model: keras.Model) -> Any:
-    """What a small model says of itself, but for the names of operations and what is trainable."""
+    """The config of a small model, without the names of operations and without `trainable`."""
     config = model.get_config()
     layers = {layer.name for layer in model.layers}
     names = {
@@ -238,7 +238,7 @@ def _config(model: keras.Model) -> Any:
     def plain(entry: Any) -> Any:
         if isinstance(entry, dict):
             if entry.get("class_name") in ("__numpy__", "__tensor__"):
-                return entry["config"]["value"]  # what was loaded is a tensor
+                return entry["config"]["value"]  # an array becomes a tensor when it is loaded
             return {key: plain(one) for key, one in entry.items() if key != "trainable"}
         if isinstance(entry, (list, tuple)):
             return [plain(one) for one in entry]

@@ -1,4 +1,4 @@
-"""Stock operations around the two parts of a layer: taking apart and putting together."""
+"""Stock operations around the two parts of a layer: split its input, join its outputs."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def part_name(name: str, *, trainable: bool) -> str:
 
 
 def value(variable: Any) -> np.ndarray:
-    """A copy of the numbers of a variable."""
+    """A copy of the value of a variable."""
     return np.array(ops.convert_to_numpy(variable.value))
 
 
 def parts_of(frozen: np.ndarray) -> list[tuple[bool, np.ndarray]]:
-    """Whether it trains, and its positions, for each part of an axis that is not empty."""
+    """For each non-empty part of an axis, whether it trains, and its positions."""
     found = [(True, np.flatnonzero(~frozen)), (False, np.flatnonzero(frozen))]
     return [(trainable, positions) for trainable, positions in found if positions.size]
 
 
 def output_positions(positions: np.ndarray, repeats: int) -> np.ndarray:
-    """The outputs of some positions, where each has several."""
+    """The outputs of positions that have `repeats` outputs each."""
     return (positions[:, None] * repeats + np.arange(repeats)).reshape(-1)
 
 
@@ -46,10 +46,10 @@ def taken(x: Any, axis: int, positions: np.ndarray) -> Any:
 def put_together(
     outputs: Sequence[Any], positions: Sequence[np.ndarray], axis: int, name: str
 ) -> Any:
-    """Side by side, each output at its positions along `axis`."""
+    """Join outputs along `axis`, each at its positions."""
     if len(outputs) == 1:
         return outputs[0]
-    # The part that comes first goes first, so that two blocks need no order of their own.
+    # Sorted by first position, so that two blocks need no reordering.
     pairs = sorted(zip(positions, outputs, strict=True), key=lambda pair: int(pair[0][0]))
     axis %= len(outputs[0].shape)
     whole = keras.layers.Concatenate(axis, name=f"{name}__concatenate")([y for _, y in pairs])
@@ -60,7 +60,7 @@ def put_together(
 
 
 def in_parts(frozen: np.ndarray, axis: int, name: str, part: Callable[..., Any]) -> Any:
-    """`part(positions, trainable)` of each part of an axis of the outputs, put together."""
+    """Join the results of `part(positions, trainable)` for both parts of an axis of the outputs."""
     divided = parts_of(frozen)
     outputs = [part(positions, trainable) for trainable, positions in divided]
     return put_together(outputs, [positions for _, positions in divided], axis, name)
@@ -75,10 +75,10 @@ def vector(
     note: str = "",
     **options: Any,
 ) -> Any:
-    """A weight of its own, some of it trained, in a shape that broadcasts to `y` from `axis` on.
+    """A separate weight, partly trainable, in a shape that broadcasts to `y` from `axis` on.
 
-    No stock layer has a scale or an offset alone, but a `Dense` kernel that meets the number 1 is
-    any vector. `note` ends the name of the last layer.
+    No stock layer has only a scale or only an offset. A `Dense` kernel applied to the number 1 can
+    be any vector. `note` is the end of the name of the last layer.
     """
     ones = ops.ones_like(y[(slice(None), *(0,) * (len(y.shape) - 2), slice(0, 1))])
     flat = values.reshape(-1)

@@ -1,4 +1,4 @@
-"""A copy of a model with other layers in the place of some."""
+"""Copy a model and replace some of its layers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from frostline._weights.tree import walk
 
 
 def check_rebuildable(model: Any) -> None:
-    """Refuse what is no built model, or whose call is code that can't be rewired."""
+    """Raise an error if `model` is not a built model, or is a subclassed one."""
     if not isinstance(model, keras.Model):
         raise TargetError(
-            f"model: not a Keras model; got {type(model).__name__}. Put the layer into one: "
+            f"model: not a Keras model; got {type(model).__name__}. Put the layer into a model: "
             "`keras.Sequential([keras.Input(shape), layer])`."
         )
     for inner in models(model):
         if not _keras.serializes_children(inner, own_class(inner)):
             raise TargetError(
-                f"{inner.name}: a subclassed model runs code of its own, in which no layer can be "
-                f"replaced; got {type(inner).__name__}. Write it as a functional model, or keep it "
-                "as it is."
+                f"{inner.name}: the layers of a subclassed model cannot be replaced, because its "
+                f"`call` is Python code; got {type(inner).__name__}. Write it as a functional "
+                "model, or keep it partly frozen."
             )
     if not model.built or not any(True for _ in walk(model)):
         raise NotBuiltError(
@@ -36,7 +36,7 @@ def check_rebuildable(model: Any) -> None:
 
 
 def models(model: keras.Model) -> Iterator[keras.Model]:
-    """A model and all that are nested in it."""
+    """A model and all models nested in it."""
     yield model
     for layer in model.layers:
         if isinstance(layer, keras.Model):
@@ -44,15 +44,15 @@ def models(model: keras.Model) -> Iterator[keras.Model]:
 
 
 def operations(model: Any) -> list[Any]:
-    """The layers and other operations of a model itself."""
+    """The layers and other operations of a model, without those of nested models."""
     return model.layers if isinstance(model, keras.Sequential) else model.operations
 
 
 def rebuilt(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Model:
-    """A copy of a model, its weights and the state of its random numbers, compiled anew if it is.
+    """Copy a model with its weights and random seeds, and compile the copy if `model` is compiled.
 
-    `replacement(operation)` gives what stands in the place of a layer, a nested model or another
-    operation of the graph, None for a copy of it.
+    `replacement(operation)` returns what replaces a layer, a nested model or another operation of
+    the graph; None means a copy of it.
     """
     copies: list[tuple[Any, Any]] = []
     done: dict[int, Any] = {}
@@ -68,9 +68,9 @@ def rebuilt(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Mode
         if isinstance(operation, keras.Model):
             copy = cloned(operation)
             if not operation.trainable:
-                copy.trainable = False  # True would reach down to what is frozen
+                copy.trainable = False  # setting True would also set it on frozen layers
             return copy
-        # The code of a `Lambda` is here already, and no file's.
+        # The code of this `Lambda` is from the running program, not from a file.
         trusted = {"safe_mode": False} if isinstance(operation, keras.layers.Lambda) else {}
         copy = type(operation).from_config(operation.get_config(), **trusted)
         if isinstance(operation, keras.layers.Layer):
@@ -94,9 +94,9 @@ def rebuilt(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Mode
         raise
     except (TypeError, ValueError, RuntimeError) as error:
         raise UnsupportedError(
-            f"{model.name}: Keras can't make a copy of it; got {type(error).__name__}: "
-            f"{str(error).partition(chr(10))[0]} Give each layer, and what the model is compiled "
-            "with, a config: `@keras.saving.register_keras_serializable()`."
+            f"{model.name}: Keras can't copy this model; got {type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0]} Register each custom class that it has or is "
+            "compiled with: `@keras.saving.register_keras_serializable()`."
         ) from error
     if not made.built:
         made.build(model.input_shape)
@@ -106,7 +106,7 @@ def rebuilt(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Mode
 
 
 def _own_objects(model: keras.Model) -> dict[str, Any]:
-    """Functions and classes that a model was compiled with, by name: they need no registration."""
+    """The functions and classes that a model is compiled with; they need no registration."""
     found = {}
     for one in _keras.compiled_with(model):
         known = one if isinstance(one, type) or inspect.isfunction(one) else type(one)
@@ -116,21 +116,21 @@ def _own_objects(model: keras.Model) -> dict[str, Any]:
 
 
 def _fill(copy: Any, layer: Any) -> None:
-    """Give a copy of a layer what no config holds."""
+    """Copy what is not in the config of a layer: weights, seeds and `trainable` of variables."""
     copy.set_weights(layer.get_weights())
     for seed, other in zip(_seeds(layer), _seeds(copy), strict=True):
-        other.assign(keras.ops.convert_to_numpy(seed.value))  # JAX would give it away
+        other.assign(keras.ops.convert_to_numpy(seed.value))  # on JAX, not the same array
     for variable, other in zip(layer.weights, copy.weights, strict=True):
         if other.trainable and not variable.trainable:
             other.trainable = False
 
 
 def _seeds(layer: Any) -> list[Any]:
-    """The state of what a layer draws at random, which is no weight."""
+    """The seeds of the random numbers of a layer, which are not weights."""
     weights = {id(variable) for variable in layer.weights}
     return [variable for variable in layer.variables if id(variable) not in weights]
 
 
 def _called(operation: Any, *args: Any, mask: Any = None, **kwargs: Any) -> Any:
-    """Call what stands in the place of a nested model, which alone was told of no mask."""
+    """Call the replacement of an operation, with a mask only if there is one."""
     return operation(*args, **kwargs) if mask is None else operation(*args, mask=mask, **kwargs)

@@ -1,4 +1,4 @@
-"""One layer again, from what `to_stock` made of it."""
+"""Rebuild a layer from the model that `to_stock` made of it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from frostline._stock.whole import Whole, whole
 
 
 def is_split(model: keras.Model) -> bool:
-    """Whether it has layers that are named as the parts of one that was taken apart."""
+    """Whether a model has layers named like the parts of a split layer."""
     ends = tuple(part_name("", trainable=trainable) for trainable in (True, False))
     names = [layer.name for layer in model.layers]
     return any(name.startswith(f"{model.name}__") and name.endswith(ends) for name in names)
 
 
 def whole_of(model: Any) -> Whole | None:
-    """The layer that a model of `to_stock`'s stands for, None where it is none.
+    """The layer that `to_stock` turned into this model; None for any other model.
 
-    The names tell the parts. Whoever asks sees to it that the layer comes apart the same way.
+    Parts are recognized by name. The caller must check that splitting the layer gives this model.
     """
     layers = {layer.name: layer for layer in model.layers}
     name, outputs = model.name, model.outputs[0]
@@ -41,7 +41,7 @@ def whole_of(model: Any) -> Whole | None:
 
 
 def _linear(prefix: str, y: Any, layers: dict[str, Any]) -> tuple[Whole, Any] | None:
-    """A layer with a kernel, and the tensor that goes into it."""
+    """A layer with a kernel, and its input tensor."""
     own: dict[str, Any] = {}
     activation = layers.get(f"{prefix}__activation")
     if activation is not None:
@@ -64,7 +64,7 @@ def _linear(prefix: str, y: Any, layers: dict[str, Any]) -> tuple[Whole, Any] | 
 
 
 def _named(core: Core, prefix: str) -> Whole | None:
-    """A layer in one piece, frozen as the names of its parts say; None for other names."""
+    """A merged layer, frozen as the names of its parts say; None for other names."""
     frozen = part_name(prefix, trainable=False)
     if any(
         part.layer.name not in (frozen, part_name(prefix, trainable=True)) for part in core.parts
@@ -74,14 +74,14 @@ def _named(core: Core, prefix: str) -> Whole | None:
 
 
 def _bias_config(layers: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """What says that there is a bias."""
+    """The config entry for a bias."""
     reshape = next(name for name in layers if name.startswith(f"{prefix}__bias__reshape"))
     letters = reshape.removeprefix(f"{prefix}__bias__reshape")
     return {"bias_axes": letters.removeprefix("_")} if letters else {"use_bias": True}
 
 
 def _vector(prefix: str, reshaped: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """A scale or an offset by itself, flat, and where it is frozen."""
+    """A separate scale or offset, flat, and its mask."""
     core = core_of(_keras.call_of(reshaped).args[0])
     made = core and _named(core, prefix)
     return None if made is None else (made.values["kernel"][0], made.frozen["kernel"][0])
@@ -155,7 +155,7 @@ def _embedding(prefix: str, model: Any, layers: dict[str, Any]) -> Whole | None:
 
 
 def _rows(model: Any, sizes: list[int]) -> list[np.ndarray]:
-    """Which ids the trainable and the frozen table have, found by asking for each id."""
+    """The ids in the trainable and in the frozen table, found by looking up every id."""
     chosen, *found = _keras.call_of(model.outputs[0]).args
     ids_of = [_keras.call_of(one).args[0] for one in found]
     lookup = keras.Function(model.inputs[0], [chosen, *ids_of])

@@ -1,4 +1,4 @@
-"""A layer in one piece, put together from its parts."""
+"""A whole layer, merged from its parts."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from frostline._stock.pieces import value
 
 @dataclass
 class Whole:
-    """A layer in one piece: its class and config, its numbers, and True where they are frozen."""
+    """A whole layer: its class, config, values and masks."""
 
     kind: type
     config: dict[str, Any]
     values: dict[str, np.ndarray]
     frozen: dict[str, np.ndarray]
     state: dict[str, np.ndarray] = field(default_factory=dict)
-    """What no gradient moves, as running means."""
+    """State that no gradient changes, such as moving means."""
 
     def layer(self, name: str) -> Any:
-        """The layer, not built: the model that it is put into gives its weights their paths."""
+        """The layer, not built: its weights get their paths from the model that contains it."""
         return self.kind.from_config(self.config | {"name": name, "trainable": True})
 
     def fill(self, layer: Any, optimizers: Sequence[Any] = (), *, freezing: bool = True) -> None:
-        """Give the built layer its numbers, and freeze what is frozen of them where `freezing`.
+        """Set the values of the built layer, and with `freezing` freeze it.
 
-        Optimizers that were built for it follow. What the layer has been put into, a model just
-        made, needs `update_parents` then.
+        Optimizers that were built for it are updated. The model that contains the layer then needs
+        `update_parents`.
         """
         for key, numbers in (self.values | self.state).items():
             variable = getattr(layer, key)
@@ -51,9 +51,9 @@ class Whole:
 
 
 def whole(core: Core, frozen: Callable[[Any], bool]) -> Whole:
-    """The layer whose parts make a `Core`; `frozen(layer)` says which of them are frozen.
+    """Merge the parts of a `Core` into a layer; `frozen(layer)` says which of them are frozen.
 
-    Its options are those of a part that trains, and its bias is what the parts have of one.
+    Its options are those of a trainable part. It has a bias if the parts have one.
     """
     layers = [part.layer for part in core.parts]
     config = dict(next((one for one in layers if not frozen(one)), layers[0]).get_config())
