@@ -65,7 +65,7 @@ def test_a_snapshot_that_does_not_fit_is_refused(change, error, message):
 
 def test_the_model_itself_is_no_snapshot():
     layer = built()
-    with pytest.raises(fl.ScoreError, match="`x` is the model itself"):
+    with pytest.raises(fl.ScoreError, match="`x` contains the weight itself"):
         fl.scores(layer, layer, by="movement")
     with pytest.raises(fl.ScoreError, match="batches: by='movement' compares two snapshots"):
         fl.scores(layer, fl.snapshot(layer), by="movement", batches=3)

@@ -113,12 +113,20 @@ def scored(model: Any = built, x: Any = X, y: Any = Y, **named):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: scored(by="fischer"), fl.ScoreError, "by: one of 'gradient', .*got by='fischer'"),
+        (
+            lambda: scored(by="fischer"),
+            fl.ScoreError,
+            "by: must be one of 'gradient', .*got by='fischer'",
+        ),
         (lambda: scored(uncompiled), fl.ScoreError, "no loss .* model that is not compiled"),
-        (lambda: scored(lossless), fl.ScoreError, "model that was compiled without one"),
-        (lambda: scored(batches=0), fl.ScoreError, "batches: a positive number; got batches=0"),
-        (lambda: scored(batch_size=True), fl.ScoreError, "batch_size: a positive number"),
-        (lambda: scored(x=X[:0], y=Y[:0]), fl.ScoreError, "x: no example in the data"),
+        (lambda: scored(lossless), fl.ScoreError, "model that is compiled without one"),
+        (
+            lambda: scored(batches=0),
+            fl.ScoreError,
+            "batches: must be a positive integer; got batches=0",
+        ),
+        (lambda: scored(batch_size=True), fl.ScoreError, "batch_size: must be a positive"),
+        (lambda: scored(x=X[:0], y=Y[:0]), fl.ScoreError, "x: the data is empty"),
         (lambda: scored(x=Endless(), y=None), fl.ScoreError, "this Endless never ends"),
         (lambda: scored(x=X * np.nan), fl.ScoreError, "head/kernel: 6 of 6 scores are NaN"),
         (lambda: scored(weights="tail"), fl.PathError, "no weight has this path"),
@@ -161,7 +169,7 @@ def test_a_loss_may_be_a_function_of_the_output_alone():
 def test_targets_that_were_forgotten(loss):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     model.compile("sgd", "mse")
-    with pytest.raises(fl.ScoreError, match=r"^y: this loss compares .*; got y=None. Pass them"):
+    with pytest.raises(fl.ScoreError, match=r"^y: this loss needs targets; got y=None. Pass them"):
         fl.scores(model, np.ones((4, 3)), by="fisher", loss=loss)
     found = fl.scores(model, np.ones((4, 3)), by="fisher", loss=lambda y, output: output)
     assert len(found) == 2

@@ -1,4 +1,4 @@
-"""A number for each entry of a weight: how much a model's loss or output depends on it."""
+"""Scores: how much the loss or output of a model depends on each entry of its weights."""
 
 from frostline._scores.scoring import scores
 

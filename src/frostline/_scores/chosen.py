@@ -1,4 +1,4 @@
-"""Which weights are scored, and what becomes of their scores."""
+"""Choose the weights to score, and check their scores."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from frostline._weights.tree import Found, is_glob, select, weights_of
 
 
 def choose(model: Any, weights: Any, refuse: Callable[[Found], None]) -> list[Found]:
-    """The weights named that have a score.
+    """The named weights that can be scored.
 
     Args:
         model: A layer or model.
         weights: As for `freeze`.
-        refuse: Raises an `UnsupportedError` for a weight that has none.
+        refuse: Raises an `UnsupportedError` for a weight that cannot be scored.
 
     Raises:
-        UnsupportedError: A weight that a path or a variable names has no score, or none of those
-            that a pattern fits.
+        UnsupportedError: A weight named by path or as a variable cannot be scored, or no weight
+            that matches a pattern can.
     """
     found = weights_of(model)
     matched = select(model, found, weights)
@@ -46,7 +46,7 @@ def choose(model: Any, weights: Any, refuse: Callable[[Found], None]) -> list[Fo
 
 
 def refuse_values(weight: Found) -> None:
-    """The error for a weight whose values are no floating-point numbers."""
+    """Raise an error for a weight that is not floating-point."""
     if not keras.backend.is_float_dtype(weight.variable.dtype):
         raise UnsupportedError(
             f"{weight.path}: only floating-point weights have scores; got "
@@ -55,7 +55,7 @@ def refuse_values(weight: Found) -> None:
 
 
 def refuse_computed(weight: Found) -> None:
-    """The error for a weight that its layer does not compute with, or not with it alone."""
+    """Raise an error for a weight that its layer does not use, or not on its own."""
     refuse_unsupported(weight, divides=False)
     refuse_wrapped(weight, "Leave this layer out, or write it in Keras.")
     refuse_values(weight)
@@ -74,15 +74,15 @@ def finished(scores: Iterable[tuple[Found, Any]]) -> dict[str, np.ndarray]:
         if wrong:
             raise ScoreError(
                 f"{weight.path}: {wrong:,} of {score.size:,} scores are NaN or infinite; got "
-                f"score (shape {score.shape}, dtype float32). Look for NaN in the data and in the "
-                "weights, and for a loss that overflows."
+                f"score (shape {score.shape}, dtype float32). Check the data and the weights for "
+                "NaN, and the loss for overflow."
             )
         done[weight.path] = score
     return done
 
 
 def _named(model: Any, found: Sequence[Found], weights: Any) -> set[int]:
-    """The weights that a path or a variable names, and no pattern that fits several."""
+    """The ids of the weights that are named by path or as a variable, not by a pattern."""
     patterns = weights if isinstance(weights, (list, tuple)) else [weights]
     exact = [
         pattern

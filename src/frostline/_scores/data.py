@@ -1,4 +1,4 @@
-"""Data in batches, each a flat list of arrays and the structure that they belong in."""
+"""Read data in batches, each a flat list of arrays and their nested structure."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Batch(NamedTuple):
 
     Attributes:
         arrays: Its arrays, all with the examples along the first axis.
-        structure: x, y and sample weights, with True for each of the arrays, and None.
-        size: How many examples it has.
+        structure: x, y and sample weights, with True in the place of each array, or None.
+        size: The number of examples.
     """
 
     arrays: list[Any]
@@ -30,14 +30,14 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """The batches of data as `fit` takes it, with a bar that counts them.
+    """Iterate over data as `fit` accepts it, in batches, with a progress bar.
 
     Args:
         x: As for `fit`.
         y: As for `fit`.
         sample_weight: As for `fit`.
-        batch_size: Of arrays.
-        batches: After how many of them to stop; None for all.
+        batch_size: The batch size for arrays.
+        batches: The number of batches after which to stop; None for all.
 
     Raises:
         ScoreError: A number is not positive, or the data never ends.
@@ -50,23 +50,23 @@ class Batches:
             whole = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
             if number is not None and not (whole and number > 0):
                 raise ScoreError(
-                    f"{name}: a positive number; got {name}={number!r}. Leave it out "
-                    + ("for batches of 32." if name == "batch_size" else "to take all the data.")
+                    f"{name}: must be a positive integer; got {name}={number!r}. Leave it out "
+                    + ("for batches of 32." if name == "batch_size" else "to use all the data.")
                 )
         if batches is None and isinstance(x, keras.utils.PyDataset) and x.num_batches is None:
             raise ScoreError(
                 f"x: this {type(x).__name__} never ends; got batches=None. "
-                "Say how many batches to take: `fl.scores(model, x, by=..., batches=100)`."
+                "Limit the number of batches: `fl.scores(model, x, by=..., batches=100)`."
             )
         self._data = _keras.Data(x, y, sample_weight, batch_size)
         self._batches = batches
         self.examples = 0
-        """How many examples it has given so far."""
+        """The number of examples read so far."""
 
     def __iter__(self) -> Iterator[Batch]:
         known = [n for n in (self._data.length, self._batches) if n is not None]
         total = min(known, default=None)
-        # Closed when it stops early: workers may be making more of them.
+        # Closed if it stops early: workers may still be making batches.
         with (
             meter("scoring", total, unit="batches") as advance,
             closing(self._data.batches()) as data,
@@ -79,8 +79,8 @@ class Batches:
                 advance(1)
         if not self.examples:
             raise ScoreError(
-                "x: no example in the data; got 0 examples. Pass some, or a new generator: one "
-                "that was read before is empty."
+                "x: the data is empty; got 0 examples. If it is a generator that was read before, "
+                "pass a new one."
             )
 
 
@@ -91,7 +91,7 @@ def _flat(whole: Any, number: int) -> Batch:
     if len(sizes) != 1 or () in sizes:
         shapes = ", ".join(str(np.shape(array)) for array in arrays)
         raise ScoreError(
-            f"x: the arrays of a batch have the examples along their first axis, as many in each; "
+            "x: all arrays of a batch must have the same number of examples along the first axis; "
             f"got shapes {shapes} in batch {number}. Batch a tf.data.Dataset with "
             "`dataset.batch(32)`."
         )
@@ -101,7 +101,7 @@ def _flat(whole: Any, number: int) -> Batch:
 
 def rebuilt(structure: Any, arrays: Sequence[Any]) -> tuple[Any, Any, Any]:
     """x, y and sample weights of a batch, from its arrays."""
-    # Not by mapping: in which order Keras goes through a dictionary then differs by backend.
+    # Not with `map_structure`: its order for dictionaries differs between backends.
     left = iter(arrays)
     leaves = [next(left) if leaf else None for leaf in keras.tree.flatten(structure)]
     return keras.tree.pack_sequence_as(structure, leaves)

@@ -1,4 +1,4 @@
-"""Scores from gradients of the loss by whole weights, what is frozen of them included."""
+"""Scores from gradients of the loss for whole weights, including their frozen entries."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from frostline._scores.handed import Handed
 from frostline._scores.loss import loss_of
 from frostline._weights.tree import Found, read_value, sublayers
 
-_HALF_SCALE = 2.0**15  # as Keras's `LossScaleOptimizer` begins
+_HALF_SCALE = 2.0**15  # the initial scale of Keras's `LossScaleOptimizer`
 
 
 class Term(NamedTuple):
-    """What is added up for a score.
+    """How a score is computed from gradients.
 
     Attributes:
-        of: What is taken of a gradient.
-        each: Whether of that of each example, or of all of them together.
-        score: What the mean of it over all examples makes the score, beside the weight.
+        of: The function of a gradient that is summed.
+        each: Whether it is applied to the gradient of each example, or to that of a whole batch.
+        score: The score, as a function of the mean over all examples and the weight.
     """
 
     of: Callable[[Any], Any]
@@ -42,7 +42,7 @@ TERMS = {
 def gradient_scores(
     model: Any, weights: Any, batches: Callable[[], Batches], term: Term, loss: Any
 ) -> dict[str, np.ndarray]:
-    """The mean over all examples of what a term takes of their gradients, by path."""
+    """The scores of a term, by path."""
     chosen = choose(model, weights, refuse_computed)
     handed = Handed(model, chosen)
     run = _Run(handed, term, loss_of(model, loss))
@@ -61,7 +61,7 @@ def _scores(
 
 
 class _Run:
-    """Going through the data with one set of values."""
+    """One pass through the data."""
 
     def __init__(self, handed: Handed, term: Term, loss: Callable[..., Any]) -> None:
         self._handed, self._term, self._loss = handed, term, loss
@@ -70,7 +70,7 @@ class _Run:
         self._scale = _HALF_SCALE if half else 1.0
 
     def sums(self, data: Batches) -> list[Any]:
-        """The sum over all examples of what the term takes, for each weight on its device."""
+        """The sum of the term over all examples, for each weight on its device."""
         values, others = self._handed.values()
         sums = _zeros(values)
         for batch in data:
@@ -81,8 +81,8 @@ class _Run:
     def _step(self, batch: Batch, values: list[Any], others: list[Any]) -> Callable[..., Any]:
         key = repr(batch.structure)
         if key not in self._steps:
-            # Once as it is: what makes itself at its first use can't do so while it is compiled,
-            # and errors in the data or the model are easier to read.
+            # Run once without compiling: some objects build themselves at first use, which fails
+            # while compiling. Errors in the data or model are also easier to read.
             self._lost(batch.structure, values, others, [array[:1] for array in batch.arrays])
             self._steps[key] = backend.compiled(self._step_for(batch.structure))
         return self._steps[key]
@@ -97,7 +97,7 @@ class _Run:
                 def lost(values: list[Any]) -> Any:
                     return self._lost(structure, values, others, arrays) * scale
 
-                # In the place of the mean over a batch the sum.
+                # The loss is a mean over the batch; this makes it a sum.
                 factor = arrays[0].shape[0] / scale
                 sums = list(sums)
                 gradients = backend.gradients(lost, values)
@@ -123,8 +123,8 @@ class _Run:
         arrays = [ops.convert_to_tensor(array) for array in batch.arrays]
         if self._scale == 1.0:
             return step(sums, values, others, arrays, 1.0)
-        # In float16 small gradients vanish, so the loss is scaled up, and by less where they
-        # overflow. A power of two rounds nothing.
+        # In float16 small gradients become zero, so the loss is scaled up, and by less if they
+        # overflow. Scaling by a power of two is exact.
         while True:
             added = step(_zeros(values), values, others, arrays, self._scale)
             if self._scale == 1.0 or all(bool(ops.all(ops.isfinite(one))) for one in added):

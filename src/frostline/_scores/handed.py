@@ -1,6 +1,6 @@
-"""A model run on values that are handed in, and not on those of its variables.
+"""Run a model on given values instead of those of its variables.
 
-Nothing that it writes reaches a variable: moving statistics, seeds and metrics stay as they are.
+Nothing is written to a variable: moving statistics, seeds and metrics do not change.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from frostline._weights.view import View
 class Handed:
     """The variables of a model, as two lists of values.
 
-    A compiled function takes them as arguments. As constants in it they would be copied.
+    They are arguments of a compiled function; as constants they would be copied.
 
     Args:
         model: A layer or model.
-        scored: Its weights whose values are in the first list, each whole. All others are in the
-            second one.
+        scored: The weights whose whole values are in the first list. All other variables are in
+            the second.
     """
 
     def __init__(self, model: Any, scored: Sequence[Found] = ()) -> None:
@@ -38,21 +38,21 @@ class Handed:
         self._others = list(others.values())
 
     def values(self) -> tuple[list[Any], list[Any]]:
-        """The values that the variables have now."""
+        """The current values of the variables."""
         read = backend.read
         return [read(one) for one in self._scored], [read(one) for one in self._others]
 
     @contextmanager
     def read_as(self, values: Sequence[Any], others: Sequence[Any]) -> Iterator[None]:
-        """Inside, the variables are read as these values."""
+        """Inside the block, the variables have these values."""
         pairs = list(zip(self._scored, values, strict=True))
         plain = [(one, value) for one, value in pairs if not isinstance(one, View)]
         views = [(one, value) for one, value in pairs if isinstance(one, View)]
-        # The parts of a view too: of a penalty Keras hands the part that trains to it.
+        # Also the parts of a view: Keras passes the trainable part to a penalty.
         plain += zip(self._others, others, strict=True)
         with keras.StatelessScope(plain, collect_losses=True), given(views):
             yield
 
     def undisturbed(self) -> Any:
-        """The context for all of these runs: layers keep what they remember of their last call."""
+        """A context for all runs, in which layers keep their records of the last call."""
         return _keras.without_traces(self.model, sublayers(self.model))

@@ -1,4 +1,4 @@
-"""Scores from where the entries of a weight moved, between two states of a model."""
+"""Scores from how far entries moved from or towards zero, between two states of a model."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _BEFORE, _AFTER = (
     Words(
         name=name,
         refusal=ScoreError,
-        same=f"`{name}` is the model itself",
+        same=f"`{name}` contains the weight itself, not a copy",
         unlike="entries are compared, so the {what} must be the same",
-        missing="Name the weights that it has: `weights=[...]`.",
+        missing="Name only the weights that it has: `weights=[...]`.",
     )
     for name in ("x", "y")
 )
@@ -36,7 +36,7 @@ def movement_scores(model: Any, weights: Any, before: Any, after: Any) -> dict[s
             now = read_value(weight)
             was = np.asarray(earlier.value(weight, now), np.float32)
             now = np.asarray(now if later is None else later.value(weight, now), np.float32)
-            # The difference of two squares that are nearly equal would lose most of its digits.
+            # Subtracting two nearly equal squares would lose most digits.
             yield weight, (now - was) * (now + was) / 2
 
     return finished(moved())

@@ -1,4 +1,4 @@
-"""A score for each entry of each weight, to choose by which entries to train, freeze or prune."""
+"""Score each entry of each weight, to choose which entries to train, freeze or prune."""
 
 from __future__ import annotations
 
@@ -29,40 +29,41 @@ def scores(
 ) -> dict[str, np.ndarray]:
     """Score each entry of each weight by how much it matters.
 
-    The model is not changed: no weight, moving statistic, seed, optimizer or metric. A score covers
-    the whole weight, its frozen entries included, whatever `trainable` says. All runs are in
-    inference mode (`training=False`), so there is no dropout and the scores repeat. A weight that
+    The model is not changed: no weight, moving statistic, seed, optimizer or metric. The whole
+    weight is scored, including its frozen entries, whatever `trainable` says. The model runs in
+    inference mode (`training=False`), without dropout, so the scores are repeatable. A weight that
     several layers share has one score, from all its uses.
 
     Args:
         model: A built layer or model of any kind.
-        x: The data, as `fit` takes it: an array, a list or a dictionary of arrays, a
+        x: The data, as for `fit`: an array, a list or a dictionary of arrays, a
             `tf.data.Dataset`, a PyTorch `DataLoader`, a `keras.utils.PyDataset`, a generator of
             batches. It is read once, in order. For `by="movement"`, an earlier `fl.snapshot(model)`
             or model.
-        y: The targets, as `fit` takes them; part of `x` for data sets, loaders and generators.
-            `by="wanda"` needs none. For `by="movement"`, a later snapshot; what the model holds
-            now where it is left out.
-        by: What to score by, for an entry `w` of a weight with gradient `g`.
+        y: The targets, as for `fit`; part of `x` for data sets, loaders and generators.
+            `by="wanda"` needs none. For `by="movement"`, a later snapshot; the current values of
+            the model by default.
+        by: The kind of score, for an entry `w` of a weight with gradient `g`.
 
-            - `"gradient"`: the mean over the examples of `|g|`, `g` being that of one example.
+            - `"gradient"`: the mean over the examples of `|g|`, where `g` is the gradient of one
+              example.
             - `"fisher"`: the mean over the examples of `g ** 2`, the diagonal of the empirical
-              Fisher matrix [1, 2]. Each example is squared by itself.
-            - `"snip"`: `|w * g|`, `g` being that of the mean loss over all examples [3].
+              Fisher matrix [1, 2]. The gradient of each example is squared separately.
+            - `"snip"`: `|w * g|`, where `g` is the gradient of the mean loss over all examples [3].
             - `"wanda"`: `|w|` times the L2 norm of all inputs that `w` is multiplied by, over
               examples and positions [4]; for an embedding, times the square root of how often its
-              token occurs. Of `Dense`, `EinsumDense`, `Embedding`, `ReversibleEmbedding`, and all
-              convolutions but separable ones.
-            - `"movement"`: `(after ** 2 - before ** 2) / 2`, negative where an entry moved towards
-              zero [5].
-        weights: Which weights, as in `freeze`. A pattern leaves out the weights that have no such
-            score.
-        sample_weight: The weight of each example in the loss, as `fit` takes it.
+              token occurs. Supported for `Dense`, `EinsumDense`, `Embedding`,
+              `ReversibleEmbedding`, and all convolutions except separable ones.
+            - `"movement"`: `(after ** 2 - before ** 2) / 2`, negative for an entry that moved
+              towards zero [5].
+        weights: Which weights, as in `freeze`. A pattern skips weights that have no such score.
+        sample_weight: The weight of each example in the loss, as for `fit`.
         batch_size: How many examples to read at a time, if `x` is made of arrays; 32 by default.
-        batches: After how many batches to stop. All the data by default.
-        loss: A loss of Keras, its name, or a function of `y` and the output. By default the loss
-            that the model was compiled with, as `fit` computes it: with `add_loss` and with the
-            penalties of weights that are not wholly frozen. A loss that is passed is taken alone.
+        batches: The number of batches after which to stop. All the data by default.
+        loss: A Keras loss, its name, or a function of `y` and the output. By default the loss that
+            the model is compiled with, as `fit` computes it: with `add_loss`, and with the
+            penalties of weights that are not completely frozen. If you pass a loss, these are not
+            added.
 
     Returns:
         A dictionary from the path of each weight to a `float32` array of the weight's shape.
@@ -70,24 +71,26 @@ def scores(
     Raises:
         TargetError: `model` is not a layer or model, or a snapshot is not a mapping.
         NotBuiltError: `model` has no weights yet.
-        PathError: No weight is named by `weights`, two have one path, or a snapshot lacks one.
+        PathError: `weights` matches no weight, two weights have the same path, or a snapshot lacks
+            one.
         UnsupportedError: A weight named by its path or as a variable has no such score (a bias for
-            `"wanda"`, a quantized layer, LoRA, a wrapped module), or none that a pattern fits.
+            `"wanda"`, a quantized layer, LoRA, a wrapped module), or no weight that matches a
+            pattern has one.
         ScoreError: `by` is unknown, there is no loss or no data, a number is not positive, a
             snapshot does not fit, or a score is NaN or infinite.
-        ValueError: What `fit` raises for the same data.
+        ValueError: As for `fit` with the same data.
 
     Note:
-        `"gradient"` and `"fisher"` take one backward pass an example and `"snip"` one a batch, in
-        the memory of the scores, one gradient and one batch. `"snip"` takes the loss of a batch for
-        the mean over its examples, as Keras's losses are by default; with `reduction="sum"` or with
-        masks of different lengths it depends on `batch_size`.
+        `"gradient"` and `"fisher"` run one backward pass for each example, `"snip"` one for each
+        batch. The memory needed is that of the scores, one gradient and one batch. `"snip"` assumes
+        that the loss of a batch is the mean over its examples, the default of Keras's losses; with
+        `reduction="sum"` or with masks of different lengths it depends on `batch_size`.
 
-        With float16 the loss is scaled up for the backward pass, and the gradient down again.
+        With float16 the loss is scaled up for the backward pass, and the gradient is scaled down.
 
-        `"wanda"` needs a `call` of Keras's own, and counts padded positions. It leaves out biases,
-        normalization and recurrent layers. `"movement"` is minus the learning rate times the sum
-        over all steps of `g * w`, as Sanh et al. define it, for plain SGD with small steps.
+        `"wanda"` needs layers with Keras's own `call`, and counts padded positions. It skips
+        biases, normalization and recurrent layers. For plain SGD with small steps, `"movement"` is
+        minus the learning rate times the sum of `g * w` over all steps, as defined by Sanh et al.
 
     References:
         [1] Kunstner et al. 2019, Limitations of the empirical Fisher approximation for natural
@@ -117,7 +120,7 @@ def scores(
     """
     if by not in _WAYS:
         raise ScoreError(
-            f"by: one of {', '.join(map(repr, _WAYS))}; got by={by!r}. "
+            f"by: must be one of {', '.join(map(repr, _WAYS))}; got by={by!r}. "
             "For the empirical Fisher write `by='fisher'`."
         )
     if by == "movement":

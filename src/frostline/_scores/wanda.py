@@ -1,8 +1,8 @@
 """Scores from the inputs that each entry of a kernel is multiplied by.
 
-The sum of their squares is the gradient by the kernel of the sum of its product with the squared
-inputs: that product is linear in the kernel. So it is exact for every product of Keras's layers,
-whatever its strides, padding, groups or equation.
+To sum the squares of these inputs, multiply the squared inputs by the kernel, sum the result, and
+take the gradient with respect to the kernel. The product is linear in the kernel, so this is exact
+for every product of Keras's layers, with any strides, padding, groups or equation.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _PRODUCTS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "conv_transpose": _conv_transpose,
     "depthwise_conv": _depthwise_conv,
 }
-"""How a layer multiplies by its kernel, under the name that the catalogue gives the product."""
+"""How a layer multiplies by its kernel, by the name of the product in the catalogue."""
 
 _LOOKUPS = ("take", "take_and_matmul")
 
@@ -119,7 +119,7 @@ def _step(handed: Handed, places: dict[int, int], structure: Any) -> Callable[..
 
 @contextmanager
 def _inputs_seen(model: Any, places: dict[int, int], add: Callable[..., None]) -> Iterator[None]:
-    """Inside, each layer that multiplies with one of the weights tells `add` of its inputs."""
+    """Inside the block, each layer that multiplies by one of the weights calls `add`."""
     watched = [
         layer
         for layer in sublayers(model)
@@ -127,7 +127,7 @@ def _inputs_seen(model: Any, places: dict[int, int], add: Callable[..., None]) -
     ]
     try:
         for layer in watched:
-            # Beside Keras and PyTorch, which keep lists of what is set on a layer.
+            # Not with `setattr`: Keras and PyTorch track attributes of a layer.
             vars(layer)["call"] = _telling(layer, layer.call, add)
         yield
     finally:
@@ -147,7 +147,7 @@ def _telling(layer: Any, call: Callable[..., Any], add: Callable[..., None]) -> 
 
 
 def _squares(layer: Any, kernel: Any, inputs: Any, reverse: Any) -> Any:
-    """For each entry of a kernel the sum of the squares of what a call multiplies it by."""
+    """For each entry of a kernel, the sum of the squares of the inputs it is multiplied by."""
     shape, product = tuple(kernel.shape), stock_of(layer).product
     if product in _LOOKUPS:
         table = kernel is layer.embeddings
@@ -177,7 +177,7 @@ def _occurrences(tokens: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _kernels(layer: Any) -> list[Any]:
-    """The variables that a layer multiplies with, of those products that are known here."""
+    """The variables that a layer multiplies by, for the products that are supported here."""
     stock = stock_of(layer)
     if stock.product not in _PRODUCTS and stock.product not in _LOOKUPS:
         return []
@@ -186,7 +186,7 @@ def _kernels(layer: Any) -> list[Any]:
 
 
 def _calls_as_keras(layer: Any) -> bool:
-    """Whether a layer's call is Keras's own: a subclass may multiply something else."""
+    """Whether a layer has Keras's own `call`: a subclass may multiply something else."""
     kind = next(one for one in own_class(layer).__mro__ if "call" in vars(one))
     return kind.__module__.startswith("keras.")
 
@@ -198,7 +198,7 @@ def _refuse_unmultiplied(weight: Found) -> None:
     known = any(weight.variable is kernel for kernel in _kernels(owner))
     if looped or not known or not _calls_as_keras(owner):
         raise UnsupportedError(
-            f"{weight.path}: its layer does not multiply it by an input in a way that is known; "
-            f"got by='wanda', layer={own_class(owner).__name__}. Name kernels of Dense, "
-            "EinsumDense, convolutions and embeddings, outside recurrent layers."
+            f"{weight.path}: 'wanda' cannot score this weight, because it does not know the inputs "
+            f"that it is multiplied by; got by='wanda', layer={own_class(owner).__name__}. Name "
+            "kernels of Dense, EinsumDense, convolutions and embeddings, not in recurrent layers."
         )
