@@ -1,1 +1,1 @@
-"""Products with a partly frozen weight that cost what trains."""
+"""Fast paths: products with a partly frozen weight whose cost depends on the trainable part."""

@@ -1,7 +1,7 @@
-"""Convolutions with a partly frozen kernel: `Conv1D`, `Conv2D`, `Conv3D` and their kin.
+"""Convolutions with a partly frozen kernel: `Conv1D`, `Conv2D`, `Conv3D` and similar layers.
 
-The kernel is put together, which costs little beside the convolution, and the gradient is that of
-the trainable filters, or input channels, alone. Two convolutions would cost more than one.
+The kernel is merged, which costs little compared with the convolution. The gradient is computed
+only for the trainable filters or input channels. Two convolutions would cost more than one.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from frostline._weights.split import in_weight_order
 
 
 def conv(inputs: Any, kernel: Any, **options: Any) -> Any:
-    """`keras.ops.conv`, in the place of it in the layers: kernel `(..., channels, filters)`."""
+    """Replaces `keras.ops.conv` in the layers: kernel `(..., channels, filters)`."""
     run = functools.partial(ops.conv, **options)
     parts = _parts(inputs, kernel)
     if parts is None:
         return run(inputs, kernel)
     channels = _channel_axis(inputs, options)
     *_, of_channels, of_filters = range(len(parts.plan.shape))
-    # In a grouped convolution neither axis is that of the input or of the output alone.
+    # In a grouped convolution, the axes of the kernel do not match those of input and output.
     if inputs.shape[channels] != parts.plan.shape[of_channels]:
         return run(inputs, kernel)
     x_axis = channels if parts.plan.axis == of_channels else None
@@ -37,13 +37,13 @@ def conv(inputs: Any, kernel: Any, **options: Any) -> Any:
 
 
 def depthwise_conv(inputs: Any, kernel: Any, **options: Any) -> Any:
-    """`keras.ops.depthwise_conv` there: kernel `(..., channels, multiplier)`."""
+    """Replaces `keras.ops.depthwise_conv`: kernel `(..., channels, multiplier)`."""
     run = functools.partial(ops.depthwise_conv, **options)
     parts = _parts(inputs, kernel)
     if parts is None:
         return run(inputs, kernel)
     *_, of_channels, _ = range(len(parts.plan.shape))
-    # With a multiplier the filters of a channel lie side by side in the output.
+    # With a multiplier, the filters of a channel are side by side in the output.
     one_each = parts.plan.axis == of_channels and parts.plan.shape[-1] == 1
     axis = _channel_axis(inputs, options) if one_each else None
     return _multiply(run, inputs, kernel, parts, axis, axis)
@@ -52,7 +52,7 @@ def depthwise_conv(inputs: Any, kernel: Any, **options: Any) -> Any:
 def separable_conv(
     inputs: Any, depthwise_kernel: Any, pointwise_kernel: Any, **options: Any
 ) -> Any:
-    """`keras.ops.separable_conv` there, as the two convolutions that it is made of."""
+    """Replaces `keras.ops.separable_conv` by a depthwise and a pointwise convolution."""
     if _parts(inputs, depthwise_kernel) is None and _parts(inputs, pointwise_kernel) is None:
         return ops.separable_conv(inputs, depthwise_kernel, pointwise_kernel, **options)
     between = depthwise_conv(inputs, depthwise_kernel, **options)

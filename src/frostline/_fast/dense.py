@@ -1,4 +1,4 @@
-"""`matmul` with a partly frozen weight: `Dense`, and the way back of a tied embedding."""
+"""`matmul` with a partly frozen weight: `Dense`, and the reverse projection of an embedding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from frostline._weights.parts import Parts
 
 
 def matmul(x1: Any, x2: Any) -> Any:
-    """`keras.ops.matmul`, in the place of it in `Dense.call`."""
+    """Replaces `keras.ops.matmul` in `Dense.call`."""
     parts = usable_parts(x1, x2)
     if parts is None or len(x1.shape) < 2 or x1.shape[-1] is None:
         return ops.matmul(x1, x2)
@@ -42,7 +42,7 @@ def _multiply_sampled(x: Any, parts: Parts[Any]) -> Any:
 def multiply_rows(x: Any, parts: Parts[AxisPlan], *, flipped: bool) -> Any:
     """`x` (`..., n`) times a matrix with parts, or times its transpose if `flipped`."""
     plan = parts.plan
-    # Positions of columns lie the other way round.
+    # For positions of columns the parts are stored transposed.
     transposed = flipped != (plan.kind == "positions" and plan.axis == 1)
     last = len(x.shape) - 1
     along_x = plan.axis == (1 if flipped else 0)

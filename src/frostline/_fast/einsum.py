@@ -1,4 +1,4 @@
-"""`einsum` with a partly frozen weight: `EinsumDense`, and so every layer of attention."""
+"""`einsum` with a partly frozen weight: `EinsumDense`, and so Keras's attention layers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from frostline._arrays.plan import EntriesPlan
 from frostline._backends.current import backend
 from frostline._fast.product import Product, multiply, of_dtype, size_of, usable_parts
 
-# Letters that an equation with an ellipsis does not use stand for the axes under it.
+# Unused letters replace the axes under an ellipsis.
 _SPARE = "zyxwvutsrqponmlkjihgfedcbaZYXWVUTSRQPONMLKJIHGFEDCBA"
 
 
 def einsum(equation: str, *operands: Any) -> Any:
-    """`keras.ops.einsum`, in the place of it in `EinsumDense.call`."""
+    """Replaces `keras.ops.einsum` in `EinsumDense.call`."""
     x, weight = operands
     parts = usable_parts(x, weight)
     letters = None if parts is None else _letters(equation, len(x.shape))
@@ -56,7 +56,7 @@ def _axis_of(letter: str | None, letters: str) -> int | None:
 
 
 def _letters(equation: str, ndim: int) -> tuple[str, str, str] | None:
-    """The letters of input, weight and output; None where a gradient is no plain `einsum`."""
+    """The letters of input, weight and output; None if a gradient is not a plain `einsum`."""
     inputs, of_y = equation.replace(" ", "").split("->")
     of_x, of_weight = inputs.split(",")
     if "." in of_x:
@@ -64,7 +64,7 @@ def _letters(equation: str, ndim: int) -> tuple[str, str, str] | None:
         spare = [letter for letter in _SPARE if letter not in equation][:hidden]
         of_x, of_y = (part.replace("...", "".join(spare)) for part in (of_x, of_y))
     for one, others in ((of_x, of_weight + of_y), (of_weight, of_x + of_y)):
-        # A letter that is summed over in one operand, or is twice in it, has no such gradient.
+        # Not for a letter that only one operand has, or that an operand has twice.
         if len(set(one)) < len(one) or set(one) - set(others):
             return None
     return of_x, of_weight, of_y

@@ -1,4 +1,4 @@
-"""`take` from a partly frozen table, which is never put together: `Embedding` and its kin."""
+"""`take` from a partly frozen table, which is never merged: `Embedding` and similar layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from frostline._weights.split import put_along
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:
-    """`keras.ops.take`, in the place of it in `Embedding.call`."""
+    """Replaces `keras.ops.take` in `Embedding.call`."""
     parts = table_parts(indices, x)
     if parts is None or axis != 0:
         return ops.take(x, indices, axis=axis)
@@ -35,7 +35,7 @@ def _take_rows(parts: Parts[AxisPlan], indices: Any) -> Any:
 
 
 def _take_across(parts: Parts[AxisPlan], indices: Any) -> Any:
-    """Of a table with some of its columns frozen: all rows are looked up in both parts."""
+    """Look up rows of a table with frozen columns, in both parts."""
     plan = parts.plan
     trainable = backend.dense_gradient(backend.read(parts.trainable))
     frozen = backend.read(parts.frozen)
@@ -54,30 +54,30 @@ def _take_across(parts: Parts[AxisPlan], indices: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Transposed:
-    """A partly frozen table on its way from `transpose` to `matmul`."""
+    """A partly frozen table between `transpose` and `matmul`."""
 
     table: Any
     parts: Parts[AxisPlan]
 
 
 def convert_to_tensor(x: Any) -> Any:
-    """`keras.ops.convert_to_tensor`, which a table passes before `transpose` in Keras 3.12."""
+    """Replaces `keras.ops.convert_to_tensor`, which Keras 3.12 calls before `transpose`."""
     return ops.convert_to_tensor(x) if table_parts(None, x) is None else x
 
 
 def transpose(x: Any, axes: Any = None) -> Any:
-    """`keras.ops.transpose`, in the place of it in `ReversibleEmbedding.call`."""
+    """Replaces `keras.ops.transpose` in `ReversibleEmbedding.call`."""
     parts = None if axes is not None else table_parts(None, x)
     return ops.transpose(x, axes) if parts is None else _Transposed(x, parts)
 
 
 def cast(x: Any, dtype: Any) -> Any:
-    """`keras.ops.cast` there, which a table passes where the way back has a dtype of its own."""
+    """Replaces `keras.ops.cast`, which Keras calls if the reverse projection has its own dtype."""
     return ops.cast(ops.transpose(x.table) if isinstance(x, _Transposed) else x, dtype)
 
 
 def matmul_reverse(x1: Any, x2: Any) -> Any:
-    """`keras.ops.matmul` there: with the table as it is or with one for the way back."""
+    """Replaces `keras.ops.matmul`, with the transposed table or a separate reverse table."""
     if not isinstance(x2, _Transposed):
         return matmul(x1, x2)
     if len(x1.shape) < 2 or x1.shape[-1] is None or usable_parts(x1, x2.table) is None:

@@ -1,10 +1,10 @@
-"""Fast paths: products with a partly frozen weight that cost what trains. Optional, all of them.
+"""Fast paths: products with a partly frozen weight whose cost depends on the trainable part.
 
-A fast path replaces a product and not a layer. It is a subclass of a stock layer in which one
-method runs as Keras wrote it, with one of the `ops` that it calls exchanged. The class of a partly
-frozen layer has it among its bases, right before the stock class: so a subclass of the user's that
-calls `super().call(...)` reaches it, and one that multiplies in its own way does not, and reads
-the weight put together. Both are equal, see `test_a_fast_path_equals_the_generic_one`.
+They are optional. A fast path replaces a product, not a layer. It is a subclass of a stock layer in
+which one method runs as Keras wrote it, with some of the `ops` that it calls replaced. The class of
+a partly frozen layer has it among its bases, right before the stock class. So a user's subclass
+that calls `super().call(...)` uses it. A subclass that multiplies in its own way does not, and
+reads the merged weight. Both give equal results, see `test_a_fast_path_equals_the_generic_one`.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ _PRODUCTS: dict[str, Mapping[str, Callable[..., Any]]] = {
         "matmul": matmul_reverse,
     },
 }
-"""For each product the names of operations in `keras.ops`, and what is called in their place."""
+"""For each product, the names of operations in `keras.ops`, and their replacements."""
 
 
 @dataclass(frozen=True)
 class FastPath:
-    """Which product of a stock layer is replaced."""
+    """The operations of a stock layer that are replaced."""
 
     layer: type
     replaced: Mapping[str, Callable[..., Any]]
 
     @property
     def method(self) -> str:
-        """The method that multiplies: some convolutions share a `call`, which calls another."""
+        """The method that multiplies; some convolutions share a `call` that calls it."""
         shared = hasattr(self.layer, "convolution_op") and "call" not in vars(self.layer)
         return "convolution_op" if shared else "call"
 
@@ -74,13 +74,13 @@ _classes = {
 
 
 def with_fast_paths(base: type) -> tuple[type, ...]:
-    """The bases that a subclass of a layer class needs: itself, and the fast paths open to it."""
+    """The bases for a subclass of a layer class: the class itself and its fast paths."""
     found = tuple(_classes[kind] for kind in base.__mro__ if kind in _classes)
     return found if base in _classes else (base, *found)
 
 
 def has_fast_path(weight: Found) -> bool:
-    """Whether a weight may be multiplied with without being put together."""
+    """Whether a fast path may multiply by this weight without merging it."""
     owner, stock = weight.owner, stock_of(weight.owner)
     return stock.product in _PRODUCTS and any(
         len(own.axes) > 1  # one axis is a bias

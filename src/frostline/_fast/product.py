@@ -1,14 +1,14 @@
-"""Products of an input and a partly frozen weight that cost what trains.
+"""Products of an input and a partly frozen weight whose cost depends on the trainable part.
 
-All are one of three forms, whichever the plan's kind asks for:
+There are three forms. The kind of the plan decides which one is used:
 
-* *split*, for blocks: a product with each part, and the results side by side or added. Nothing is
-  put together, and the gradient of the frozen part is never computed.
-* *whole*, for positions: one product with the weight put together, and a gradient that takes
-  the trainable positions out of the input or of the upstream gradient before it multiplies.
-* *patched*, for positions and inputs of few rows, where the copy of the weight that the whole
-  form makes would cost more than the product: a product with the frozen part as it is, and one
-  with the trainable part in the places that are its.
+* *split*, for blocks: a product with each part, and the results concatenated or added. Nothing is
+  merged, and the gradient of the frozen part is never computed.
+* *whole*, for positions: one product with the merged weight, and a gradient that takes the
+  trainable positions from the input or from the upstream gradient before it multiplies.
+* *patched*, for positions and inputs of few rows, where merging the weight would cost more than the
+  product: a product with the frozen part, and one with the trainable part whose result is put at
+  its positions.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _force = threading.local()
 
 @dataclass(frozen=True)
 class Product:
-    """A function of an input and a weight that is linear in each, and a divided axis of the weight.
+    """A function of an input and a weight that is linear in both, and the weight's divided axis.
 
-    Its functions take weights with the axes in the order that the parts of the plan have. Where
-    the divided axis lies along an axis of the input, position for position, that is `x_axis`;
-    where it lies along one of the output, that is `y_axis`.
+    Its functions take weights with their axes in the order of the parts of the plan. `x_axis` is
+    the axis of the input with the same positions as the divided axis, if there is one; `y_axis` is
+    the same for the output.
     """
 
     plan: SplitPlan
@@ -52,16 +52,16 @@ class Product:
     x_axis: int | None = None
     y_axis: int | None = None
     splits: bool = True
-    """Whether a product with each part costs about as much as one with the whole."""
+    """Whether a product with each part costs about as much as one with the whole weight."""
     rows: int | None = None
-    """How many rows of the input each entry of the weight meets, where that is known."""
+    """The number of input rows that each entry of the weight is multiplied by, if known."""
 
     def take_x(self, x: Any) -> Any:
-        """What of the input meets the trainable part."""
+        """The part of the input that is multiplied by the trainable part."""
         return x if self.x_axis is None else self._take(x, self.x_axis)
 
     def take_y(self, y: Any) -> Any:
-        """What of the output, or of its gradient, comes from the trainable part."""
+        """The part of the output, or of its gradient, that comes from the trainable part."""
         return y if self.y_axis is None else self._take(y, self.y_axis)
 
     def gradient_part(self, x: Any, trainable: Any, upstream: Any) -> Any:
@@ -69,7 +69,7 @@ class Product:
         return self.gradient_weight(self.take_x(x), trainable, self.take_y(upstream))
 
     def patched(self, x: Any, trainable: Any, frozen: Any) -> Any:
-        """The product by one with each part, of positions along one axis of input or output."""
+        """The patched form, for positions along one axis of input or output."""
         if self.x_axis is not None:
             kept = self._blank(x, self.x_axis)
             return self.apply(kept, frozen) + self.apply(self.take_x(x), trainable)
@@ -78,7 +78,7 @@ class Product:
     def patched_gradients(
         self, x: Any, trainable: Any, frozen: Any, upstream: Any
     ) -> tuple[Any, Any]:
-        """The gradients of the input and of the trainable part, in the same manner."""
+        """The gradients of the input and of the trainable part, in the patched form."""
         part = self.take_y(upstream)
         by_part = self.gradient_weight(self.take_x(x), trainable, part)
         if self.x_axis is not None:
@@ -89,7 +89,7 @@ class Product:
         return self.gradient_x(x, frozen, kept) + self.gradient_x(x, trainable, part), by_part
 
     def _blank(self, tensor: Any, axis: int | None) -> Any:
-        """Zeros at the trainable positions: what lies there in the frozen part is not meant."""
+        """Set the trainable positions to zero: the frozen part has no valid values there."""
         assert isinstance(self.plan, AxisPlan)
         assert axis is not None
         shape = [1] * len(tensor.shape)
@@ -98,7 +98,7 @@ class Product:
         return ops.where(trains, ops.zeros((), tensor.dtype), tensor)
 
     def _put(self, tensor: Any, rows: Any, axis: int | None) -> Any:
-        """The tensor with `rows` at the trainable positions along an axis."""
+        """Write `rows` at the trainable positions along an axis of the tensor."""
         assert axis is not None
         assert isinstance(self.plan, AxisPlan)
         return put_along(tensor, self.plan, rows, axis)
@@ -111,10 +111,10 @@ class Product:
 
 
 def usable_parts(x: Any, weight: Any) -> Parts[SplitPlan] | None:
-    """The parts of a partly frozen weight, where a fast path may use them.
+    """The parts of a partly frozen weight, if a fast path may use them.
 
-    Not for inputs that are sparse, ragged, symbolic, or that meet the weight in another dtype:
-    what Keras does with those is left to Keras.
+    None for inputs that are sparse, ragged or symbolic, or whose dtype differs from the weight's:
+    Keras handles these.
     """
     if not isinstance(weight, View) or not backend.is_dense(x) or forced_generic():
         return None
@@ -125,12 +125,12 @@ def usable_parts(x: Any, weight: Any) -> Parts[SplitPlan] | None:
 
 
 def axis_parts(x: Any, weight: Any) -> Parts[AxisPlan] | None:
-    """The same of a weight that is divided along an axis."""
+    """The same, only for a weight that is divided along an axis."""
     return along_axis(usable_parts(x, weight))
 
 
 def table_parts(indices: Any, table: Any) -> Parts[AxisPlan] | None:
-    """The same of a table to look `indices` up in; None as indices is for a table on its own."""
+    """The same for a table to look up `indices` in; with None, only the table is checked."""
     if not isinstance(table, View) or forced_generic():
         return None
     if indices is not None and not backend.is_dense(indices):
@@ -139,25 +139,25 @@ def table_parts(indices: Any, table: Any) -> Parts[AxisPlan] | None:
 
 
 def along_axis(parts: Any) -> Parts[AxisPlan] | None:
-    """The parts, if there are any and they are of a weight that is divided along an axis."""
+    """The parts, if the weight is divided along an axis; else None."""
     return parts if parts is not None and isinstance(parts.plan, AxisPlan) else None
 
 
 def size_of(axes: Sequence[Any]) -> int | None:
-    """How many entries these axes span, None where one is not known or, in an export, a symbol."""
+    """The number of entries in these axes, None if one is unknown or, in an export, symbolic."""
     known = [n for n in axes if isinstance(n, int)]
     return math.prod(known) if len(known) == len(axes) else None
 
 
 def of_dtype(tensor: Any, other: Any) -> Any:
     """The tensor in the dtype of another one."""
-    # An operation of Keras that has nothing to do takes as long as a small product.
+    # Even a cast that does nothing takes as long as a small product in Keras.
     return tensor if tensor.dtype == other.dtype else ops.cast(tensor, other.dtype)
 
 
 @contextmanager
 def generic() -> Iterator[None]:
-    """Put every weight together, as if there were no fast paths: what they must be equal to."""
+    """Turn off fast paths, so that every weight is merged: the reference that they must equal."""
     before = forced_generic()
     _force.generic = True
     try:
@@ -187,8 +187,8 @@ def multiply(product: Product, x: Any, parts: Parts[Any]) -> Any:
 def _is_small(product: Product) -> bool:
     """Whether a second product, with the trainable part, costs less than a copy of the weight.
 
-    One grows with the rows of the input and the share that trains, the other with neither; where
-    they meet was measured, see `docs/speed.md`.
+    The cost of the product grows with the rows of the input and the trainable share, that of the
+    copy with neither. The limit was measured, see `docs/speed.md`.
     """
     plan = product.plan
     if product.rows is None or not isinstance(plan, AxisPlan) or not plan.keeps_length:
@@ -196,7 +196,7 @@ def _is_small(product: Product) -> bool:
     if product.x_axis is not None and product.y_axis is not None:
         return False
     if plan.sharded and product.rows <= plan.size // plan.shape[plan.axis]:
-        return True  # the devices exchange part of the output in place of part of the weight
+        return True  # devices then exchange a part of the output instead of the weight
     return product.rows * len(plan.trainable) <= 4 * plan.shape[plan.axis]
 
 
@@ -225,7 +225,7 @@ def _split_product(
 
 
 def _split(tensor: Any, runs: Sequence[Run], axis: int) -> Sequence[Any]:
-    """Blocks of a tensor, whose gradient is one concatenation and no sum of padded blocks."""
+    """Blocks of a tensor; their gradient is one concatenation, not a sum of padded blocks."""
     if len(runs) == 1:
         return [tensor]
     edges = np.cumsum([run.stop - run.start for run in runs])[:-1]
