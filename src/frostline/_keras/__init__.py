@@ -1,8 +1,7 @@
-"""The only package that touches what Keras keeps private.
+"""The only package that uses private parts of Keras.
 
-`tests/ground/test_keras_private.py` watches it.
-
-Each function says which part of Keras it needs and why no public way exists.
+`tests/ground/test_keras_private.py` tests them. Each function says which part of Keras it
+needs and why the public API is not enough.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ __all__ = [  # and what is defined here
 
 
 def current_scope() -> Any:
-    """The active `keras.StatelessScope`, or None. Keras exports the class and not the getter."""
+    """The active `keras.StatelessScope`, or None. Keras exports the class, but not the getter."""
     return _backend.common.stateless_scope.get_stateless_scope()
 
 
@@ -92,9 +91,9 @@ def current_autocast() -> str | None:
 
 @contextmanager
 def no_autocast() -> Iterator[None]:
-    """Variables are read in their own dtype inside, whatever mixed-precision call this is in.
+    """Inside the block, variables are read in their own dtype, also in a mixed-precision call.
 
-    `AutocastScope(None)` says of all of them that they have the default dtype.
+    `AutocastScope(None)` would make all of them report the default dtype.
     """
     scope = _global_state.get_global_attribute("autocast_scope")
     _global_state.set_global_attribute("autocast_scope", None)
@@ -105,9 +104,9 @@ def no_autocast() -> Iterator[None]:
 
 
 def initialized(variables: Iterable[Any]) -> bool:
-    """Whether variables have their values, and others can be made of these.
+    """Whether variables have values that other variables can be made from.
 
-    In a stateless scope, as in the symbolic call that builds a model, Keras only notes them.
+    In a stateless scope, as in the symbolic call that builds a model, Keras only registers them.
     """
     return current_scope() is None and all(storage(one) is not None for one in variables)
 
@@ -115,14 +114,14 @@ def initialized(variables: Iterable[Any]) -> bool:
 def when_initialized(action: Callable[[], None]) -> None:
     """Run an action as soon as all variables that exist now have their values.
 
-    That is on leaving a stateless scope, before anybody gets to see them. Keras has no event for
-    that; it goes through a list of variables, in which this stands as if it were one.
+    Keras sets them when it leaves a stateless scope, before user code sees them. It has no event
+    for that, but goes through a list of variables; the action is put into that list.
     """
     _variables.register_uninitialized_variable(_Uninitialized(action))
 
 
 class _Uninitialized:
-    """What stands in the list of variables to initialize."""
+    """An action in Keras's list of variables to initialize."""
 
     def __init__(self, action: Callable[[], None]) -> None:
         self.action = action
@@ -131,7 +130,7 @@ class _Uninitialized:
         try:
             self.action()
         except BaseException:
-            # Keras would initialize those before this one again, the next time.
+            # Otherwise Keras would initialize the variables before this one again.
             pending = _global_state.get_global_attribute("uninitialized_variables")
             place = next(i for i, one in enumerate(pending) if one is self)
             del pending[: place + 1]
@@ -139,34 +138,34 @@ class _Uninitialized:
 
 
 def own_variables(layer: keras.layers.Layer) -> list[Any]:
-    """The live list of variables a layer made as trainable, in the order of its weight files.
+    """The layer's own list (not a copy) of trainable variables, in the order of weight files.
 
-    `layer.weights` mixes in the sublayers, and is computed from these lists.
+    `layer.weights` is computed from such lists and includes the sublayers.
     """
     return layer._trainable_variables
 
 
 def own_state(layer: keras.layers.Layer) -> list[Any]:
-    """The variables of a layer that no optimizer trains, in the order of its weight files.
+    """The variables of a layer that no optimizer trains, in the order of weight files.
 
-    Those of the sublayers are not among them, and neither are seeds and metrics.
+    Variables of sublayers, seeds and metrics are not included.
     """
     return list(layer._non_trainable_variables)
 
 
 def own_lists(layer: keras.layers.Layer) -> tuple[list[Any], list[Any]]:
-    """The live lists of a layer's own variables: made as trainable, and not.
+    """The layer's own lists (not copies) of trainable and non-trainable variables.
 
-    A layer that takes a variable over while that is off lists it in the second.
+    If a layer takes over a variable with `trainable=False`, the variable is in the second list.
     """
     return layer._trainable_variables, layer._non_trainable_variables
 
 
 def set_own_lists(layer: keras.layers.Layer, lists: Iterable[Sequence[Any]]) -> None:
-    """Replace the content of those lists in place, locked or not.
+    """Replace the content of those lists in place, also if the layer is locked.
 
-    The tracker is told of the new ones, so that assigning one of them to an attribute again is not
-    taken for new state. The old ones stay known to it for the same reason.
+    The tracker also registers the new variables, so that assigning one of them to an attribute
+    again does not count as new state. The old ones stay registered for the same reason.
     """
     stores = ("trainable_variables", "non_trainable_variables")
     for store, own, variables in zip(stores, own_lists(layer), lists, strict=True):
@@ -175,18 +174,18 @@ def set_own_lists(layer: keras.layers.Layer, lists: Iterable[Sequence[Any]]) -> 
 
 
 def children(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The sublayers of a layer, one level down: those that Keras takes its weights from.
+    """The sublayers of a layer, one level down: those that Keras collects weights from.
 
-    Only models have a public list, and a functional one leaves out what is not in its graph.
+    Only models have a public list, and that of a functional model lacks layers outside its graph.
     """
     return list(layer._layers)
 
 
 def serializes_children(layer: keras.layers.Layer, kind: type | None = None) -> bool:
-    """Whether the config of a layer is just the configs of its sublayers.
+    """Whether the config of a layer contains just the configs of its sublayers.
 
-    So it is for `Sequential` and for functional models; any other layer makes its sublayers
-    itself, and what is not in its own config is lost. `kind` is asked in the place of its class.
+    True for `Sequential` and functional models. Any other layer makes its sublayers itself, so what
+    is not in its own config is lost. `kind` is used instead of the layer's class.
     """
     kind = kind or type(layer)
     if isinstance(layer, keras.Sequential):
@@ -220,27 +219,27 @@ def in_call() -> bool:
     return _global_state.get_global_attribute("current_call_ctx") is not None
 
 
-# The method that the wrapper around `layer.quantize` asks first; `quantize` itself is wrapped for
-# each layer when it is made, out of a subclass's reach.
+# The method that `layer.quantize` calls first. A subclass cannot override `quantize` itself: Keras
+# wraps it for each layer object.
 BEFORE_QUANTIZING = "_check_quantize_args"
 
 
 def initialize(variable: Any, value: Any) -> None:
-    """Give a variable object its backend storage, as its constructor does."""
+    """Give a variable object its backend storage, as the constructor does."""
     variable._initialize(value)
 
 
 def storage(variable: Any) -> Any:
-    """The backend's own variable, as it is: not cast for mixed precision, in no stateless scope."""
+    """The variable of the backend: not cast for mixed precision, not in a stateless scope."""
     return variable._value
 
 
 def with_ops(method: Callable[..., Any], replaced: Mapping[str, Callable[..., Any]]) -> Any:
-    """A method of a stock layer, run as it is with some of the `ops` it calls replaced.
+    """A copy of a method of a stock layer with some of the `ops` that it calls replaced.
 
-    A layer has no hook for how it multiplies. Its module looks `ops` up as a global name, so a
-    copy of the function with another one there runs the same code; nobody else sees the change.
-    A method of another make comes back as it is, and its layer goes the generic way.
+    Layers have no hook for multiplication. Their methods look up `ops` as a global name, so a copy
+    of the function with other globals runs the same code, and nothing else changes. A method
+    without a global `ops` is returned unchanged; its layer then uses the generic path.
     """
     own: Any = method
     if "ops" not in getattr(own, "__globals__", ()):
@@ -261,8 +260,8 @@ def fellow_backups(
 ) -> list[keras.callbacks.BackupAndRestore]:
     """The backup callbacks of the `fit` that has just given `callback` its parameters.
 
-    A callback is told of its model and not of the others. All callbacks of one `fit` get the very
-    same dictionary of parameters, from a list that is alive meanwhile.
+    A callback does not know the other callbacks. All callbacks of one `fit` get the same dictionary
+    object of parameters, from a `CallbackList` that is alive during `fit`.
     """
     return [
         fellow
@@ -274,24 +273,24 @@ def fellow_backups(
 
 
 def backed_up_epoch(backup: keras.callbacks.BackupAndRestore) -> int | None:
-    """The last epoch that had begun when a backup was made, None where there is no backup.
+    """The last epoch that had begun when a backup was made, None if there is no backup.
 
     Only the callback knows the names of its files.
     """
     if os.path.exists(backup._training_metadata_path):
         with open(backup._training_metadata_path, encoding="utf-8") as file:
             epoch = int(json.load(file)["epoch"])
-        # One made at the end of an epoch names the next one.
+        # A backup made at the end of an epoch has the number of the next one.
         return epoch - 1 if backup.save_freq == "epoch" else epoch
-    # Killed between the two files of the first backup.
+    # The process was killed between writing the two files of the first backup.
     return 0 if os.path.exists(backup._weights_path) else None
 
 
 @dataclass(frozen=True)
 class Call:
-    """How a symbolic tensor came about: output `index` of `operation(*args, **kwargs)`.
+    """The call that made a symbolic tensor: output `index` of `operation(*args, **kwargs)`.
 
-    `node` numbers the calls of the operation.
+    `node` is the number of the call among those of the operation.
     """
 
     operation: Any
@@ -301,28 +300,28 @@ class Call:
     index: int
 
     def again(self, *first: Any) -> Any:
-        """The same call with other first arguments."""
+        """Repeat the call with other first arguments."""
         made = self.operation(*first, *self.args[len(first) :], **self.kwargs)
         return made[self.index] if isinstance(made, (list, tuple)) else made
 
 
 def call_of(tensor: Any) -> Call:
-    """The call that made a symbolic tensor: no public way leads from a tensor to it."""
+    """The call that made a symbolic tensor; Keras has no public function for this."""
     operation, node, index = tensor._keras_history
     arguments = operation._inbound_nodes[node].arguments
     return Call(operation, node, tuple(arguments.args), arguments.kwargs, index)
 
 
 def mask_of(tensor: Any) -> Any:
-    """The mask of a sequence that travels with a symbolic tensor, None for none."""
+    """The mask that is attached to a symbolic tensor, None for none."""
     return _backend.get_keras_mask(tensor)
 
 
 def compiled_with(model: keras.Model) -> list[Any]:
-    """What a model was compiled with: its public config has names in the place of functions."""
+    """The objects that a model is compiled with; its public config has only names of functions."""
     config = getattr(model, "_compile_config", None)
     return keras.tree.flatten(config.config) if config is not None else []
 
 
 untracked = DotNotTrackScope
-"""A context in which attributes that are set are not taken for state of their object."""
+"""A context in which Keras does not track attributes that are set."""

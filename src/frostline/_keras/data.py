@@ -1,7 +1,7 @@
-"""Data as `fit` takes it, in batches of arrays.
+"""Read data as `fit` accepts it, in batches of arrays.
 
-Keras turns every kind of data that `fit` takes into batches with adapters that it keeps to itself.
-There is no public way to them but `fit`, `evaluate` and `predict`, which run a step of the model.
+Keras turns all kinds of data into batches with private adapters. The only public functions that use
+them are `fit`, `evaluate` and `predict`, which also run the model.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from keras.src.trainers.data_adapters import get_data_adapter
 
 
 class Data:
-    """Data as `fit` takes it: arrays and nested ones, data sets and loaders, generators.
+    """Data as `fit` accepts it: arrays, nested arrays, data sets, loaders, generators.
 
     Args:
-        x: What `fit` takes as `x`.
-        y: What `fit` takes as `y`.
-        sample_weight: What `fit` takes as `sample_weight`.
-        batch_size: Of arrays; 32 where it is None.
+        x: As for `fit`.
+        y: As for `fit`.
+        sample_weight: As for `fit`.
+        batch_size: The batch size for arrays; None means 32.
 
     Attributes:
-        length: How many batches there are, None where nobody knows.
+        length: The number of batches, None if unknown.
 
     Raises:
-        ValueError: What `fit` raises for data that it can not take.
+        ValueError: As for `fit` with unsuitable data.
     """
 
     def __init__(self, x: Any, y: Any, sample_weight: Any, batch_size: int | None) -> None:
@@ -36,11 +36,11 @@ class Data:
         self.length: int | None = self._adapter.num_batches
 
     def batches(self) -> Generator[tuple[Any, Any, Any], None, None]:
-        """The batches in their order: x, y and sample weights, nested NumPy arrays or None."""
+        """The batches in order: x, y and sample weights, as nested NumPy arrays or None."""
         self._adapter.on_epoch_begin()
         try:
             for batch in self._adapter.get_numpy_iterator():
                 yield keras.utils.unpack_x_y_sample_weight(batch)
         finally:
-            # It stops the workers of a `PyDataset`, of which batches may be left.
+            # Stops the workers of a `PyDataset`, which may have batches left.
             self._adapter.on_epoch_end()

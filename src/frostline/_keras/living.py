@@ -1,4 +1,4 @@
-"""Objects of Keras that are alive: no layer knows who uses its weights."""
+"""Find the Keras objects that are alive: a layer does not know what uses its weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import keras
 
 
 def constructed_layers(living: Iterable[Any]) -> list[keras.layers.Layer]:
-    """Of living objects the layers that are past their constructor."""
+    """The layers among living objects whose constructor has run."""
     return [
         one
         for one in living
@@ -20,7 +20,7 @@ def constructed_layers(living: Iterable[Any]) -> list[keras.layers.Layer]:
 
 
 def built_optimizers(living: Iterable[Any]) -> list[keras.optimizers.Optimizer]:
-    """Of living objects the optimizers that have made their slots."""
+    """The optimizers among living objects that have made their slots."""
     return [
         one
         for one in living
@@ -31,14 +31,13 @@ def built_optimizers(living: Iterable[Any]) -> list[keras.optimizers.Optimizer]:
 def live(*kinds: type) -> list[Any]:
     """Every living object of some classes.
 
-    A layer does not know the layers, models and optimizers that use it, and a change of its
-    variables must reach all of them. There may be millions of objects, so this takes no step of
-    Python for each. By their `type`: some objects do anything when they are asked for their
-    `__class__`.
+    A layer does not know the layers, models and optimizers that use it, but a change of its
+    variables must reach all of them. There may be millions of objects, so no Python code runs for
+    each. The `type` is used because reading `__class__` of some objects runs arbitrary code.
 
-    No list of all objects lasts longer than a call: a tuple that another thread is filling has to
-    be that thread's alone, and with one reference more CPython raises a `SystemError` there
-    (tests/freezing/test_interrupts.py). An instance refers to its class.
+    No list of all objects is kept beyond a call: if another thread is filling a tuple, one more
+    reference to it makes CPython raise a `SystemError` there (tests/freezing/test_interrupts.py).
+    Referrers are enough because an instance refers to its class.
     """
     everything = itertools.chain.from_iterable(map(gc.get_objects, (None,)))
     classes = {kind for kind in set(map(type, everything)) if issubclass(kind, kinds)}

@@ -1,4 +1,4 @@
-"""Methods of Keras that this package has to hear of."""
+"""Wrap methods of Keras whose calls this package must know about."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from frostline._keras.living import live
 
 
 def wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
-    """Put a function around a method of a class of Keras, once: more calls do nothing.
+    """Wrap a method of a Keras class in a function, once: more calls do nothing.
 
     Args:
         owner: The class.
         name: The method's name.
-        around: Called with the method, and with the arguments of each of its calls.
+        around: Called in place of the method, with the method and its arguments.
     """
     method = vars(owner)[name]
     if not hasattr(method, "_frostline_method"):
@@ -34,13 +34,13 @@ def wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
 def watch_takers(
     made_of: Callable[[Any], Sequence[Any] | None], taken: Callable[..., None]
 ) -> None:
-    """Have a layer that takes a variable over, `self.w = other.kernel`, list what it is made of.
+    """Make a layer that takes over a variable (`self.w = other.kernel`) list its parts.
 
-    A layer notes variables in its tracker when an attribute is set, without a hook.
+    A layer tracks variables when an attribute is set, and Keras has no hook for that.
 
     Args:
-        made_of: What to list for a variable, None for the variable itself.
-        taken: Called with a layer that has taken one over, in a list.
+        made_of: Returns what to list for a variable, None for the variable itself.
+        taken: Called with a list of the layer that has taken over a variable.
     """
 
     def add_to_store(add: Any, tracker: Any, store: str, value: Any) -> None:
