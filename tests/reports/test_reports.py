@@ -253,7 +253,7 @@ def test_a_link_stays_one(tmp_path):
 
 
 BAD = {
-    "no page": (lambda folder: folder / "model.keras", "the name must end in .html or .htm; got suffix"),
+    "no page": (lambda folder: folder / "model.keras", "must end in .html or .htm; got suffix"),
     "no folder": (lambda folder: folder / "missing" / "r.html", "its folder does not exist; got"),
     "a folder": (lambda folder: folder, "not a file; got a folder. Name a file in it: "),
 }

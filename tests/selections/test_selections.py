@@ -236,7 +236,7 @@ def test_what_cannot_index_is_refused_when_written(index, message):
             (2, 3),
             mask([True, False, True]),
             r"^hidden/kernel: a mask must have exactly the shape of the weight; got a mask of "
-            r"shape \(3,\) \(shape \(2, 3\), dtype float32\)\. Use fl\.mask\(np\.broadcast_to\(array",
+            r"shape \(3,\) \(shape \(2, 3\), dtype float32\)\. Use fl\.mask\(np\.broadcast_to\(",
         ),
         ((2, 3), at[[9] * 1000], r"got at\[\[9, 9, .{30,60} \.\.\. .{30} \(shape"),
     ],

@@ -290,7 +290,7 @@ def built(layer: Any, *shape: int | None) -> Any:
             lambda: built(layers.PReLU(), None, 3),
             units(0),
             r"^alpha: fl\.units does not know the units of PReLU; got units\(0\) .*"
-            r"Use fl\.at\[\.\.\.\]\. fl\.units knows BatchNormalization, .*Conv1D, .*LSTMCell, .*Dense",
+            r"Use fl\.at\[\.\.\.\]\. fl\.units knows BatchNormalization, .*, LSTMCell, .*Dense",
         ),
         (
             lambda: built(layers.LayerNormalization(axis=[1, 2]), None, 5, 3),
