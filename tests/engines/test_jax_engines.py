@@ -40,7 +40,7 @@ def test_two_processes_train_as_one_device_does(how, tmp_path):
 def test_weights_that_span_processes_are_read_in_all_of_them(tmp_path):
     alone, _ = run_together("jax_spanning", 2, folder=tmp_path, **TWO)
     assert "model/h/kernel: no process holds the whole weight, so all of them" in alone
-    assert "take it out of `if jax.process_index() == 0:`" in alone
+    assert "move it out of `if jax.process_index() == 0:`" in alone
 
 
 @pytest.mark.parametrize(

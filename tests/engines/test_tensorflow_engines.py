@@ -90,13 +90,13 @@ def test_mirrored(one_device, folder):
     assert_applied(folder)
     told = shared.told(printed)
     assert told["errors"] == {
-        "replica": "model/out/kernel: the freeze can not change inside a step; got a call within "
+        "replica": "model/out/kernel: the freeze cannot change inside a step; got a call inside "
         "`strategy.run`. Call it between two steps.",
-        "traced": "model/out/kernel: the freeze can not change inside a step; got a call within "
+        "traced": "model/out/kernel: the freeze cannot change inside a step; got a call inside "
         "a tf.function. Call it between two steps.",
-        "scope": "model/out/kernel: made under another strategy than the one whose scope is open; "
-        "got scope=MirroredStrategy. Call it outside of `with strategy.scope():`, where each "
-        "weight keeps its own strategy.",
+        "scope": "model/out/kernel: this weight belongs to another strategy than the open scope; "
+        "got scope=MirroredStrategy. Call it outside of `with strategy.scope():`: each "
+        "weight keeps its own strategy there.",
     }
     assert_told(told["stale"])
     assert told["leak"].startswith("hidden/kernel: a frozen entry has changed; got weight[0, 0]=")
@@ -126,7 +126,7 @@ def test_servers(one_device, folder):
     assert_applied(folder)
     assert_told(told["stale"])
     assert told["running"] == (
-        "model/out/bias: scheduled steps still train this weight; got coordinator.done()=False. "
+        "model/out/bias: scheduled steps are still training this weight; got coordinator.done()=False. "
         "Wait for them first: `coordinator.join()`."
     )
     for error in told["plain"].values():

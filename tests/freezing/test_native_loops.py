@@ -142,7 +142,7 @@ if BACKEND == "torch":
             step(model, optimizer)
         assert_only_the_rest_moved(model, before)
 
-    @pytest.mark.filterwarnings("ignore:.*what is frozen of this weight does not train:UserWarning")
+    @pytest.mark.filterwarnings("ignore:.*frozen entries of this weight do not train:UserWarning")
     def test_a_parameter_stays_frozen_wherever_it_goes():
         model = small()
         freeze(model)

@@ -86,8 +86,8 @@ MUTATIONS = [
         name="a checkpoint of TensorFlow leaves the parts out",
         invariant=5,
         file="_backends/tensorflow.py",
-        old='return {f"trainable_{told}": parts.trainable, f"frozen_{told}": parts.frozen}',
-        new="return {} if told else {}",
+        old='return {f"trainable_{mark}": parts.trainable, f"frozen_{mark}": parts.frozen}',
+        new="return {} if mark else {}",
         tests=(
             "freezing/test_files.py::test_a_checkpoint_of_tensorflow_restores_a_partly_frozen_weight",
         ),

@@ -1,1 +1,1 @@
-"""The few things that differ between backends, each behind one function of `base.Backend`."""
+"""What differs between backends, each thing behind one method of `base.Backend`."""

@@ -1,4 +1,4 @@
-"""What a backend computes in its own way; the defaults suit one that needs nothing special."""
+"""Computations that differ between backends, with defaults for a backend like any other."""
 
 from __future__ import annotations
 
@@ -14,57 +14,57 @@ from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
 from frostline._errors import UnsupportedError
 
 Merge = Callable[[Any, Any, Any], Any]
-"""Plan, trainable part, frozen part -> the whole weight."""
+"""A function from plan, trainable part and frozen part to the whole weight."""
 
 
 class Arithmetic:
-    """Entries that are moved, products, and gradients."""
+    """Moving entries, products, and gradients."""
 
     divides_convolutions: bool = False
-    """Whether the gradient of some filters alone costs less than that of all of them."""
+    """Whether the gradient of some filters costs less than that of all filters."""
 
     merges_in_place: bool = False
-    """Whether putting the parts of an index list together makes no copy of the weight."""
+    """Whether merging the parts of a `positions` plan makes no copy of the weight."""
 
     def read(self, variable: Any) -> Any:
         """The value of a variable as a tensor."""
         return variable.value
 
     def dense_gradient(self, tensor: Any) -> Any:
-        """The tensor, such that its gradient is one array whatever is done with it."""
+        """The tensor, made so that its gradient is always one dense array."""
         return tensor
 
     def join(self, pieces: Sequence[Any], axis: int) -> Any:
-        """Tensors one after the other along an axis, with the same bits."""
+        """Concatenate tensors along an axis, bit for bit."""
         return ops.concatenate(pieces, axis=axis)
 
     def put(self, base: Any, plan: SplitPlan, rows: Any) -> Any:
-        """A copy of `base` with `rows` along its first axis at the positions that train.
+        """A copy of `base` with `rows` at the trainable positions of its first axis.
 
         The positions of a plan are sorted, unique and in bounds, here and in `take`.
         """
         return ops.scatter_update(base, plan.trainable[:, None], rows)
 
     def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
-        """What of `tensor` lies at the positions that train along an axis."""
+        """The trainable positions of `tensor` along an axis."""
         return ops.take(tensor, plan.trainable, axis=axis)
 
     def columns(self, table: Any, indices: Any) -> Any:
-        """The columns of `table` (`k, n`) at integers of any shape, which the result has last."""
+        """The columns of `table` (`k, n`) at `indices` of any shape, which comes last."""
         return ops.take(table, indices, axis=1)
 
     def split(self, tensor: Any, edges: list[int], axis: int) -> Sequence[Any]:
-        """The blocks of `tensor` along an axis, each but the last up to one of `edges`."""
+        """Split `tensor` along an axis at `edges`."""
         return ops.split(tensor, edges, axis=axis)
 
     def places(self, plan: AxisPlan, indices: Any, *, trainable: bool) -> Any:
-        """Where the positions `indices` of the whole axis lie in a part.
+        """The places in a part of the positions `indices` of the whole axis.
 
         Args:
             plan: A plan along the axis.
             indices: Integers of any shape.
-            trainable: Which part: of the trainable one one more, and 0 for a frozen position; of
-                the frozen one 0 for a position that trains.
+            trainable: True for the trainable part: the place plus one, and 0 for a frozen position.
+                False for the frozen part: the place, and 0 for a trainable position.
         """
         return ops.take(plan.places if trainable else plan.frozen_places, indices, axis=0)
 
@@ -72,7 +72,7 @@ class Arithmetic:
         """The rows of `trainable` at `places`, or those of `frozen` at `indices`.
 
         Args:
-            places: Integers of any shape: one more than a row of `trainable`, 0 for none of them.
+            places: Integers of any shape: a row of `trainable` plus one, or 0 for none.
             trainable: `(k, d)`
             indices: Integers of the shape of `places`.
             frozen: `(n, d)`
@@ -82,7 +82,7 @@ class Arithmetic:
         return ops.where(ops.expand_dims(places > 0, -1), trained, rows)
 
     def whole(self, parts: Any, merge: Merge) -> Any:
-        """A weight put together from its parts, with a gradient for the trainable one."""
+        """Merge a weight from its parts, with a gradient for the trainable part."""
         return self._merged(parts, merge)
 
     def computing(self, near: Any) -> AbstractContextManager[Any]:
@@ -91,17 +91,17 @@ class Arithmetic:
         return contextlib.nullcontext()
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A function of nested tensors, compiled; its first argument may be given up by a call."""
+        """Compile a function of nested tensors; a call may consume its first argument."""
         return function
 
     def gradients(self, function: Callable[[list[Any]], Any], values: Sequence[Any]) -> list[Any]:
-        """The gradient of `function`, a number, by each of `values`, of the same shape.
+        """The gradients of a scalar `function` with respect to each of `values`.
 
-        None or zeros for one that it does not depend on.
+        None or zeros for a value that it does not depend on.
         """
         del function, values
         raise UnsupportedError(
-            "backend: it computes no gradients; got "
+            "backend: this backend computes no gradients; got "
             f"keras.backend.backend()={keras.backend.backend()!r}. "
             "Set KERAS_BACKEND to tensorflow, jax or torch before Python starts."
         )
@@ -112,44 +112,44 @@ class Arithmetic:
         carry: list[Any],
         arrays: Sequence[Any],
     ) -> list[Any]:
-        """Carry tensors through `function`, once for each position of the first axis of `arrays`.
+        """Call `function` for each position of the first axis of `arrays`, like `jax.lax.scan`.
 
         Args:
-            function: Of what is carried, and of the arrays at one position, with an axis of length
-                one in the place of the first. What it returns has the same shapes and dtypes.
-            carry: What the first call gets.
-            arrays: At least one, with first axes of one length.
+            function: Takes the carried tensors and the arrays at one position, whose first axis has
+                length 1. It returns the new carried tensors, of the same shapes and dtypes.
+            carry: The carried tensors for the first call.
+            arrays: At least one array; all first axes have the same length.
         """
         for at in range(arrays[0].shape[0]):
             carry = function(carry, [array[at : at + 1] for array in arrays])
         return carry
 
     def multiplies_at_entries(self, plan: SplitPlan, x: Any) -> bool:
-        """Whether a product at the entries of a plan alone costs less than the whole product.
+        """Whether a product computed only at the entries of a plan costs less than a whole product.
 
-        What `docs/speed.md` measured: it grows with the entries, and the whole one does not.
+        Its cost grows with the number of entries, see the measurements in `docs/speed.md`.
         """
         del plan, x
         return False
 
     def adds_gradients(self, parts: Any, x: Any) -> bool:
-        """Whether each device has some rows of `x`, and a gradient is the sum of what each finds.
+        """Whether each device has some rows of `x`, and gradients are summed over the devices.
 
-        Then `product` adds only those of the entries that train.
+        Then `product` sums only the gradients of the trainable entries.
         """
         del parts, x
         return False
 
     def product_at_entries(self, plan: EntriesPlan, x: Any, y: Any) -> Any:
         """The entries of a plan in the transpose of `x` (`b, n`) times `y` (`b, m`)."""
-        raise NotImplementedError("only asked for where `multiplies_at_entries` says so")
+        raise NotImplementedError("called only if `multiplies_at_entries` returns True")
 
     def pull_back(self, function: Callable[[Any], Any], x: Any, upstream: Any) -> Any:
-        """The gradient of `function` at `x`, given that of its output."""
-        raise NotImplementedError("only asked for where there are gradients")
+        """The gradient of `function` at `x`, given the gradient of its output."""
+        raise NotImplementedError("called only on backends with gradients")
 
     def matmul(self, x: Any, weight: Any) -> Any:
-        """`x` (`..., n`) times `weight` (`n, m`), both of one floating-point dtype."""
+        """`x` (`..., n`) times `weight` (`n, m`), both of the same floating-point dtype."""
         return ops.matmul(x, weight)
 
     def matmul_transposed(self, x: Any, weight: Any) -> Any:
@@ -157,18 +157,18 @@ class Arithmetic:
         return ops.matmul(x, ops.transpose(weight))
 
     def product(self, product: Any, x: Any, parts: Any, merge: Merge) -> Any:
-        """The product of `x` and a weight whose gradient is computed for what trains alone.
+        """The product of `x` and a weight, with a gradient only for the trainable part.
 
         Args:
             product: A `frostline._fast.product.Product`.
             x: The input, a tensor.
             parts: The parts of the weight.
-            merge: What puts them together, in the order of axes that they have.
+            merge: A function that merges them, with their axes in the order of the parts.
         """
         return product.apply(x, self._merged(parts, merge))
 
     def patched(self, product: Any, x: Any, trainable: Any, frozen: Any) -> Any:
-        """The same without a copy of the weight, for inputs of few rows."""
+        """The same without a copy of the weight, for inputs with few rows."""
         return product.patched(x, trainable, frozen)
 
     def _merged(self, parts: Any, merge: Merge) -> Any:

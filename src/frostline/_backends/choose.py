@@ -1,4 +1,4 @@
-"""Which backend the command runs on, where nobody has chosen one."""
+"""Choose the backend for the command, if the user has not."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _TRAINING = ("tensorflow", "jax", "torch")
 
 
 def restart_with(name: str) -> None:
-    """Run this command on the backend `name`, unless one was chosen by KERAS_BACKEND.
+    """Run this command on the backend `name`, unless KERAS_BACKEND is set.
 
-    Keras fixes its backend at import. A process in which that has happened starts another.
+    Keras fixes its backend at import. If Keras is imported already, another process is started.
     """
     if _VARIABLE in os.environ:
         return
@@ -32,7 +32,7 @@ def restart_with(name: str) -> None:
 
 
 def restart_with_any() -> None:
-    """Run this command on a backend that is installed: Keras's own choice, if that is."""
+    """Run this command on an installed backend, preferably the one Keras is configured for."""
     installed = [name for name in (_configured(), *_TRAINING) if _is_installed(name)]
     if installed:
         restart_with(installed[0])
@@ -43,7 +43,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _configured() -> str:
-    """What Keras's configuration file names, and nothing where there is none."""
+    """The backend in Keras's configuration file, or an empty string."""
     home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
     try:
         config = json.loads(Path(home, "keras.json").read_text(encoding="utf-8"))

@@ -10,18 +10,18 @@ from frostline._backends.base import Backend
 def _load() -> Backend:
     name = keras.backend.backend()
     if name == "tensorflow":
-        from frostline._backends.tensorflow import TensorFlowBackend  # brings in TensorFlow
+        from frostline._backends.tensorflow import TensorFlowBackend  # imports TensorFlow
 
         return TensorFlowBackend()
     if name == "torch":
-        from frostline._backends.torch import TorchBackend  # brings in PyTorch
+        from frostline._backends.torch import TorchBackend  # imports PyTorch
 
         return TorchBackend()
     if name == "jax":
-        from frostline._backends.jax import JaxBackend  # brings in JAX
+        from frostline._backends.jax import JaxBackend  # imports JAX
 
         return JaxBackend()
-    # Keras's NumPy and OpenVINO backends do not train; everything else works through `keras.ops`.
+    # Keras's NumPy and OpenVINO backends cannot train; the rest works through `keras.ops`.
     return Backend()
 
 

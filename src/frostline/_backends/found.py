@@ -1,4 +1,4 @@
-"""What a backend finds among the living objects: compiled functions, and modules around a model."""
+"""What a backend finds among the living objects: compiled functions, and wrappers of a model."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Traced:
-    """A compiled function with the storage of a variable in it.
+    """A compiled function that holds the storage of a variable.
 
     Attributes:
         function: The function itself.
-        name: What its author calls it.
+        name: The name in the user's code.
         variable: The variable whose storage it was traced with.
-        writes: Whether it writes that storage. A call, since the whole graph is looked at.
-        trains: Whether it writes the storage of anything that trains in a living layer.
+        writes: Whether it writes that storage. A function, because it searches the whole graph.
+        trains: Whether it writes the storage of any trainable variable of a living layer.
     """
 
     function: Any
@@ -32,12 +32,12 @@ class Wrapper:
 
     Attributes:
         module: The module itself.
-        name: What users call it.
-        holds: Whether it was made with a variable, by the storage that this has now.
-        reduces: Whether it averages the gradient of a variable that it holds over the processes.
+        name: Its name for users.
+        holds: Whether it was made with the current storage of a variable.
+        reduces: Whether it averages the gradient of a variable that it holds over processes.
         waits_for: Whether its next step needs the gradient of a variable that it holds.
-        shards: Whether it replaces the storage, so that no layer of Keras computes with what it
-            trains.
+        shards: Whether it replaces the storage, so that Keras layers do not compute with the
+            values that it trains.
     """
 
     module: Any

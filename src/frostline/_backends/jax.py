@@ -1,4 +1,4 @@
-"""JAX: a training step sees the state of a model only while the forward pass runs."""
+"""JAX: in a training step, variables have their values only during the forward pass."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from frostline._backends.jax_processes import Region, agreed, gathered, local, s
 
 
 class JaxBackend(Backend):
-    """`optimizer.stateless_apply` is handed the trainable variables and the optimizer's, no others.
+    """`optimizer.stateless_apply` gets only the trainable variables and those of the optimizer.
 
-    A constraint that looks at the whole weight needs the frozen part as well, and `fit` takes the
-    arrays away from the variables meanwhile. The forward pass of the same step has read the frozen
-    part, so it is taken from there, as long as it belongs to the same trace.
+    A constraint on the whole weight also needs the frozen part, but during `fit` variables have no
+    arrays. The forward pass of the same step has read the frozen part, so its value is used, if it
+    belongs to the same trace.
     """
 
     divides_convolutions = True
@@ -48,15 +48,15 @@ class JaxBackend(Backend):
         return super().mesh_sizes(layout)
 
     def layout_with_axes(self, layout: Any, axes: list[Any]) -> Any:
-        # A layout of Keras has one name for each axis.
+        # A Keras layout can have only one name for each axis.
         several = any(isinstance(names, tuple) for names in axes)
         if several or isinstance(layout, NamedSharding):
             return NamedSharding(_mesh(layout), PartitionSpec(*axes))
         return super().layout_with_axes(layout, axes)
 
     def creating(self, variable: Any) -> AbstractContextManager[Any]:
-        # A weight that was made before there was a distribution is none of its: Keras would give
-        # what takes its place a layout for another shape, by its path.
+        # A weight made before the distribution was set is not distributed. Keras would give its
+        # replacement a layout by path, for another shape.
         if getattr(variable, "_layout", None) is None and keras.distribution.distribution():
             return _undistributed()
         return contextlib.nullcontext()
@@ -75,9 +75,9 @@ class JaxBackend(Backend):
         return frozen.value
 
     def drop_traces(self, divided: Iterable[tuple[Any, Any, Sequence[Any]]]) -> None:
-        # A function that somebody gave to `jax.jit` is run again for arrays of the same shapes, and
-        # holds the positions of the plan that it was traced with. What a weight was divided into
-        # before, under which plan, is kept on it: an earlier freeze counts as the last one does.
+        # A function compiled with `jax.jit` is reused for arrays of the same shapes, with the
+        # positions of the plan that it was traced with. So each weight keeps a record of its
+        # earlier plans by the shapes of its parts.
         stale = False
         for variable, plan, parts in divided:
             shapes = tuple(tuple(part.shape) for part in parts)
@@ -94,7 +94,7 @@ class JaxBackend(Backend):
             agreed(shared[0], zlib.crc32(b"".join(_told(plan) for _, plan in plans)))
 
     def is_alive(self, variable: Any) -> bool:
-        # A compiled step takes the memory of what it is handed.
+        # A compiled step may take over the memory of its arguments.
         value = _keras.storage(variable)
         return isinstance(value, jax.Array) and not value.is_deleted()
 
@@ -113,11 +113,11 @@ class JaxBackend(Backend):
 
     def from_numpy(self, array: np.ndarray, variable: Any) -> Any:
         value = _keras.storage(variable)
-        # JAX would gather the array of every process on each device, to find out whether they are
-        # equal, which those with a NaN never are.
+        # JAX would gather the arrays of all processes to check that they are equal, which arrays
+        # with NaN never are.
         return scattered(array, value.sharding) if spans(value) else array
 
-    # On a CPU a copy by NumPy costs as much as one by XLA, and has nothing to compile.
+    # On a CPU, a copy by NumPy costs as much as one by XLA and needs no compilation.
     def read_at(self, variable: Any, positions: np.ndarray, axis: int | None) -> np.ndarray:
         value = _keras.storage(variable)
         if moves.on_cpu(value) and value.is_fully_addressable:
@@ -128,8 +128,8 @@ class JaxBackend(Backend):
     def write_at(
         self, variable: Any, positions: np.ndarray, axis: int | None, values: np.ndarray
     ) -> None:
-        # Always a copy: handing the old memory on, `donate_argnums`, would take it from whoever
-        # else holds the array, and from the variable if an interrupt comes before it has the new.
+        # Always a copy: `donate_argnums` would free the old memory for everything else that holds
+        # the array, and for the variable if an interrupt comes before it has the new array.
         value = _keras.storage(variable)
         if moves.on_cpu(value) and value.is_fully_addressable:
             return super().write_at(variable, positions, axis, values)
@@ -177,7 +177,7 @@ class JaxBackend(Backend):
         return self._laid_out(merged, parts.frozen._frostline_view)
 
     def _moved(self, product: Any, parts: Any, x: Any, trainable: Any, y: Any) -> Any:
-        """How the product `y` moves with what trains; the gradient is derived from this."""
+        """The derivative of the product `y` along the trainable part; JAX transposes it."""
         if isinstance(parts.plan, EntriesPlan):
             return self._moved_by_entries(product, parts, x, trainable)
         part = product.apply(product.take_x(x), trainable)
@@ -185,8 +185,8 @@ class JaxBackend(Backend):
         return part
 
     def _moved_by_entries(self, product: Any, parts: Any, x: Any, trainable: Any) -> Any:
-        # A weight for each share of the batch, on the devices that have it: the gradient of each
-        # is there, and what is added up over the devices is that of the entries that train.
+        # One weight for each share of the batch, on the devices that have the share. Their
+        # gradients stay there; only those of the trainable entries are summed over the devices.
         plan, like = parts.plan, parts.frozen._layout
         shares, batch = self._shares(x, like)
         axes = self.layout_axes(like, len(plan.shape)) or []
@@ -207,13 +207,13 @@ class JaxBackend(Backend):
         layout = getattr(parts.frozen, "_layout", None)
         axes = self.layout_axes(layout, len(parts.plan.shape))
         shares, batch = self._shares(x, layout)
-        # A weight that the same devices share has its gradient scattered among them.
+        # If the weight is sharded over the same devices, its gradient is scattered among them.
         if shares == 1 or axes is None:
             return False
         return not any(batch in (axis if isinstance(axis, tuple) else (axis,)) for axis in axes)
 
     def _shares(self, x: Any, like: Any) -> tuple[int, Any]:
-        """Among how many devices of a layout a batch is divided evenly, and their mesh axis."""
+        """The number of devices that a batch is divided among evenly, and their mesh axis."""
         distribution = keras.distribution.distribution()
         if distribution is None or like is None or not isinstance(x.shape[0], int):
             return 1, None
@@ -226,20 +226,20 @@ class JaxBackend(Backend):
 
     def _put_together(self, parts: Any, merge: Merge, trainable: Any, frozen: Any) -> Any:
         if parts.plan.sharded:
-            # XLA would share the positions among the devices as well, and gather them again.
+            # Otherwise XLA would shard the positions too, and gather them again.
             layout = parts.trainable._layout
             everywhere = self.layout_with_axes(layout, [None] * len(trainable.shape))
             trainable = keras.distribution.distribute_tensor(trainable, everywhere)
         return merge(parts.plan, trainable, frozen)
 
     def _laid_out(self, value: Any, like: Any) -> Any:
-        """A value shared among the devices as a variable is, and so is its gradient."""
+        """The value, sharded like a variable; its gradient is sharded the same way."""
         layout = getattr(like, "_layout", None)
         return value if layout is None else keras.distribution.distribute_tensor(value, layout)
 
     def product(self, product: Any, x: Any, parts: Any, merge: Merge) -> Any:
-        # A rule for tangents and not for cotangents: it is linear, so that JAX derives the other
-        # direction from it, and forward mode, second derivatives and `vmap` go on to work.
+        # A rule for tangents, not cotangents: it is linear, so JAX can transpose it, and forward
+        # mode, second derivatives and `vmap` keep working.
         def merged(trainable: Any, frozen: Any) -> Any:
             return self._laid_out(self._put_together(parts, merge, trainable, frozen), parts.frozen)
 

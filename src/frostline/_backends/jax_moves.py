@@ -1,4 +1,4 @@
-"""Entries of JAX arrays that are moved: bit for bit outside of a trace, on any devices."""
+"""Move entries of JAX arrays, bit for bit outside of a trace, on any devices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from frostline._arrays.plan import EntriesPlan, SplitPlan
 
 
 def join(pieces: Sequence[Any], axis: int) -> Any:
-    """Arrays one after the other along an axis."""
+    """Concatenate arrays along an axis."""
     return jnp.concatenate(list(map(bits, pieces)), axis).view(pieces[0].dtype)
 
 
@@ -29,8 +29,7 @@ def put(base: Any, plan: SplitPlan, rows: Any) -> Any:
         return _as_array(whole, base)
     if isinstance(base, Tracer) or isinstance(rows, Tracer):
         return _set(base, index, rows)
-    # Left to itself, XLA may share the result among the devices in a way that JAX has no name
-    # for, and that is an error.
+    # By default XLA may shard the result in a way that JAX cannot express, which is an error.
     moved = jax.jit(_set, out_shardings=_sharding_for(base, rows))
     return moved(bits(base), index, bits(rows)).view(base.dtype)
 
@@ -61,14 +60,14 @@ def on_cpu(value: Any) -> bool:
 
 
 def _on_host(value: Any) -> bool:
-    """Whether NumPy can move the entries of a value: XLA compiles for each new number of them."""
+    """Whether NumPy can move the entries; XLA would compile for each new number of them."""
     concrete = isinstance(value, jax.Array) and not isinstance(value, Tracer)
     return concrete and len(value.devices()) == 1 and on_cpu(value)
 
 
 _EACH_ONCE: dict[str, Any] = {
-    # Without these promises the gradient finds out by itself which of several updates of an entry
-    # was the last, in memory of the size of the whole weight.
+    # Without these promises the gradient must find the last of several updates of an entry, with
+    # as much memory as the whole weight.
     "unique_indices": True,
     "indices_are_sorted": True,
     "mode": "promise_in_bounds",
@@ -80,7 +79,7 @@ def _set(base: Any, index: Any, rows: Any) -> Any:
 
 
 def _sharding_for(base: Any, rows: Any) -> Any:
-    """The sharding of `base`; of one that was just made, on one device, one like that of `rows`."""
+    """The sharding of `base`; if it is new, on one device, one like that of `rows`."""
     if base.committed or not isinstance(rows.sharding, NamedSharding):
         return base.sharding
     everywhere = NamedSharding(rows.sharding.mesh, PartitionSpec())
@@ -98,15 +97,15 @@ def _get(tensor: Any, index: Any, axis: int) -> Any:
 
 
 def _stored_index(plan: SplitPlan) -> tuple[np.ndarray, ...]:
-    """Where what trains lies in a weight, from the divided axis on."""
-    # To flatten what several devices share would gather it on each.
+    """The index of the trainable entries in a weight, from the divided axis on."""
+    # Flattening a sharded array would gather it on each device.
     if isinstance(plan, EntriesPlan) and plan.sharded:
         return plan.coordinates
     return (plan.trainable,)
 
 
 def _array(value: Any) -> Any:
-    # A derivative may be handed what JAX has made of an array of NumPy.
+    # In a derivative this may be a NumPy array.
     return value if isinstance(value, jax.Array) else jnp.asarray(value)
 
 
@@ -115,8 +114,8 @@ def _as_array(moved: np.ndarray, source: jax.Array) -> jax.Array:
 
 
 def bits(value: Any) -> Any:
-    """An array whose numbers XLA moves as they are.
+    """The array as integers, which XLA moves bit for bit.
 
-    Of numbers of 16 bits it may make others of 32 on the way, and one NaN of all.
+    XLA may convert 16-bit floats to 32 bits and back, which changes NaNs.
     """
     return value.view(f"uint{8 * value.dtype.itemsize}") if value.dtype.itemsize < 4 else value

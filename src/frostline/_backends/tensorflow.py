@@ -22,7 +22,7 @@ from frostline._errors import UnsupportedError
 
 
 class _View:
-    """A view has no storage of its own, so nothing that TensorFlow does to a resource applies."""
+    """A view has no storage of its own, so TensorFlow cannot treat it as a resource."""
 
     path: str
     _frostline: Any
@@ -30,17 +30,17 @@ class _View:
     @property
     def handle(self) -> Any:
         raise UnsupportedError(
-            f"{self.path}: a part of this weight is frozen, so it is no tf.Variable that a "
+            f"{self.path}: this weight is partly frozen, so it is not a tf.Variable that a "
             "GradientTape can watch or differentiate. Take the gradient with respect to "
-            "`model.trainable_variables`, which holds its trainable part."
+            "`model.trainable_variables`, which contain its trainable part."
         )
 
-    # SavedModel and Checkpoint: the state is in the parts, and the view is how they are reached.
+    # For SavedModel and Checkpoint: the state is in the parts, which are children of the view.
     def _trackable_children(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         del args, kwargs
         parts = self._frostline
-        told = fingerprint(parts.plan)  # a checkpoint of another freeze of the same shapes is not
-        return {f"trainable_{told}": parts.trainable, f"frozen_{told}": parts.frozen}
+        mark = fingerprint(parts.plan)  # so that a checkpoint of another freeze does not match
+        return {f"trainable_{mark}": parts.trainable, f"frozen_{mark}": parts.frozen}
 
     def _serialize_to_tensors(self) -> dict[str, Any]:
         return {}
@@ -67,7 +67,7 @@ class _View:
 
 
 class TensorFlowBackend(Backend):
-    """Variables that take the place of another must be where its strategy puts them."""
+    """A variable that replaces another must be made under the strategy of the other."""
 
     divides_convolutions = True
     engine_errors = (tf.errors.OpError,)
@@ -83,19 +83,19 @@ class TensorFlowBackend(Backend):
         within = here.has_strategy() and not here.in_cross_replica_context()
         if within or not tf.executing_eagerly():
             raise UnsupportedError(
-                f"{variable.path}: the freeze can not change inside a step; got a call within "
+                f"{variable.path}: the freeze cannot change inside a step; got a call inside "
                 f"{'`strategy.run`' if within else 'a tf.function'}. Call it between two steps."
             )
         if here.has_strategy() and strategy is not here.get_strategy():
             raise UnsupportedError(
-                f"{variable.path}: made under another strategy than the one whose scope is open; "
+                f"{variable.path}: this weight belongs to another strategy than the open scope; "
                 f"got scope={type(here.get_strategy()).__name__}. Call it outside of "
-                "`with strategy.scope():`, where each weight keeps its own strategy."
+                "`with strategy.scope():`: each weight keeps its own strategy there."
             )
         coordinator = getattr(strategy, "_cluster_coordinator", None)
         if coordinator is not None and not coordinator.done():
             raise UnsupportedError(
-                f"{variable.path}: scheduled steps still train this weight; got "
+                f"{variable.path}: scheduled steps are still training this weight; got "
                 "coordinator.done()=False. Wait for them first: `coordinator.join()`."
             )
 
@@ -106,13 +106,13 @@ class TensorFlowBackend(Backend):
         return strategy.scope()
 
     def naming(self, variable: Any) -> AbstractContextManager[Any]:
-        # Optimizers look for the words of `exclude_from_weight_decay` in the name of a variable,
-        # which for TensorFlow has the layers in it.
+        # Optimizers search the name of a variable for the words of `exclude_from_weight_decay`. On
+        # TensorFlow that name includes the layers.
         above = variable.path.rpartition("/")[0]
         return tf.name_scope(f"{above}/") if above else contextlib.nullcontext()
 
     def reference(self, storage: Any) -> Callable[[], Any]:
-        # A compiled function goes on with the resource of a variable that nothing in Python holds.
+        # A compiled function may still use the resource of a variable that Python has dropped.
         return lambda: storage
 
     def traced_functions(self, variables: Iterable[Any], living: Sequence[Any]) -> list[Traced]:
@@ -145,13 +145,13 @@ class TensorFlowBackend(Backend):
         return isinstance(value, tf.Tensor)
 
     def read(self, variable: Any) -> Any:
-        # The value of a variable is its resource where nothing casts it.
+        # If it is not cast, the value of a variable is its resource.
         return tf.convert_to_tensor(variable.value)
 
     def to_numpy(self, tensor: Any, of: str = "tensor") -> np.ndarray:
         if isinstance(tensor, tf.Variable):
             tensor = tf.convert_to_tensor(tensor)
-        # The `numpy` of a tensor, which Keras calls, copies it.
+        # Keras calls `tensor.numpy()`, which makes a copy.
         return np.asarray(tensor) if isinstance(tensor, tf.Tensor) else super().to_numpy(tensor, of)
 
     def copies(self, variable: Any) -> Sequence[Any]:
@@ -171,13 +171,12 @@ class TensorFlowBackend(Backend):
             positions, axis, values = flat_positions(shape, positions, axis), None, values.ravel()
         at = np.stack(index_of(shape, positions, axis), axis=-1)
         if isinstance(_strategy(variable), tf.distribute.ParameterServerStrategy):
-            # In another process: eager, TensorFlow does not know its shape there, and stops.
+            # In another process. In eager mode TensorFlow does not know its shape, and fails.
             tf.function(storage.scatter_nd_update, autograph=False)(at, values)
             return
         for copy in self.copies(variable) or (storage,):
-            # TensorFlow copies first if a tensor that was read shares the memory. Afterwards each
-            # read would be a copy, as of a table that is written row by row, were it not for the
-            # second line.
+            # TensorFlow copies first if a tensor that was read shares the memory. After the update,
+            # every read would make a copy; the second line prevents that.
             copy.scatter_nd_update(at, values)
             tf.raw_ops.DisableCopyOnRead(resource=copy.handle)
 
@@ -185,9 +184,9 @@ class TensorFlowBackend(Backend):
         return self.dense_gradient(super().whole(parts, merge))
 
     def dense_gradient(self, tensor: Any) -> Any:
-        # The gradient of a lookup holds a row for each id of the batch, and an optimizer squares
-        # those of an id that occurs twice one by one. Through a reshape it becomes whole, as it is
-        # on other backends and for every plan alike; see `test_embedding_gradient_is_whole`.
+        # The gradient of a lookup has a row for each id of the batch, and an optimizer squares the
+        # rows of a repeated id separately. A reshape makes it dense, as on the other backends and
+        # for every plan; see `test_embedding_gradient_is_whole`.
         return tf.reshape(tensor, tensor.shape)
 
     def take(self, tensor: Any, plan: SplitPlan, axis: int) -> Any:
@@ -199,12 +198,12 @@ class TensorFlowBackend(Backend):
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         traces: dict[Any, Any] = {}
 
-        # One trace for each set of shapes. A `tf.function` does that by itself, and warns of it.
+        # One trace for each set of shapes. A `tf.function` would do the same, but warn.
         def run(*args: Any) -> Any:
             args = tf.nest.map_structure(tf.convert_to_tensor, args)
             key = tuple((tuple(one.shape), one.dtype) for one in tf.nest.flatten(args))
             if key not in traces:
-                # As Keras compiles its own steps: no layer is rewritten by AutoGraph.
+                # Like Keras's own steps, without AutoGraph.
                 traced = tf.function(function, autograph=False)
                 traces[key] = traced.get_concrete_function(*args)
             return traces[key](*args)
@@ -217,7 +216,7 @@ class TensorFlowBackend(Backend):
             tape.watch(values)
             found = function(values)
         gradients = tape.gradient(found, values)
-        # That of a lookup is a list of rows.
+        # The gradient of a lookup is a list of rows.
         return [None if one is None else tf.convert_to_tensor(one) for one in gradients]
 
     def for_each(
@@ -232,7 +231,7 @@ class TensorFlowBackend(Backend):
             one = [tf.expand_dims(tf.gather(array, at), 0) for array in arrays]
             return [at + 1, *function(list(carry), one)]
 
-        # One after another: each of them holds a gradient of all weights.
+        # One iteration at a time: each holds a gradient of all weights.
         return tf.while_loop(
             lambda at, *_: at < count, body, [tf.constant(0), *carry], parallel_iterations=1
         )[1:]
@@ -253,12 +252,12 @@ class TensorFlowBackend(Backend):
             lambda at: tf.reduce_sum(tf.gather(x, at[0]) * tf.gather(y, at[1]), -1),
             plan.blocks,
             fn_output_signature=x.dtype,
-            parallel_iterations=2,  # each of them holds what it gathers
+            parallel_iterations=2,  # each iteration holds what it gathers
         )
         return tf.reshape(found, (-1,))[: len(plan.trainable)]
 
     def matmul_transposed(self, x: Any, weight: Any) -> Any:
-        # For a few rows this takes half the time of a `matmul` that is told to transpose.
+        # For few rows this takes half the time of `matmul` with `transpose_b=True`.
         if len(x.shape) == 2:
             return tf.einsum("bi,oi->bo", x, weight)
         y = tf.einsum("bi,oi->bo", tf.reshape(x, (-1, x.shape[-1])), weight)
@@ -272,8 +271,8 @@ class TensorFlowBackend(Backend):
             whole = merge(parts.plan, trainable, frozen)
 
             def gradient(upstream: Any) -> Any:
-                # Eager forward passes hide from the tape that the weight depends on what trains,
-                # which a second derivative needs.
+                # In eager mode the tape does not see that the weight depends on the trainable
+                # part, which a second derivative needs.
                 weight = merge(parts.plan, trainable, frozen) if tf.executing_eagerly() else whole
                 return (
                     product.gradient_x(x, weight, upstream),
@@ -285,7 +284,7 @@ class TensorFlowBackend(Backend):
         return run(x, self.read(parts.trainable))
 
     def patched(self, product: Any, x: Any, trainable: Any, frozen: Any) -> Any:
-        # Derived by TensorFlow, the gradient of a lookup would be a sum over segments.
+        # TensorFlow's own gradient of a lookup would be a slower sum over segments.
         @tf.custom_gradient
         def run(x: Any, trainable: Any) -> Any:
             def gradient(upstream: Any) -> Any:
@@ -299,13 +298,13 @@ class TensorFlowBackend(Backend):
 def _strategy(variable: Any) -> Any:
     """The strategy that a variable was made under, None for none.
 
-    Mirrored ones have a public name for it, those on a parameter server have not.
+    Mirrored variables have a public attribute for it; those on a parameter server do not.
     """
     return getattr(_keras.storage(variable), "_distribute_strategy", None)
 
 
 def _handles(variable: Any) -> Iterator[int]:
-    """What a trace knows the storage of a variable by; a mirrored one has a copy on each device."""
+    """The ids of a variable's handles, as traces hold them: one for each mirrored copy."""
     storage = _keras.storage(variable)
     for copy in getattr(storage, "values", (storage,)):
         if isinstance(copy, tf.Variable):
@@ -315,17 +314,17 @@ def _handles(variable: Any) -> Iterator[int]:
 def _traces(function: Any) -> list[Any]:
     """The graphs that a `tf.function` has made so far.
 
-    There is no public way to them. `_list_all_concrete_functions` makes one more where a function
-    has an input signature; this is what it lists. `test_what_tensorflow_keeps_private` watches it.
+    They have no public name. `_list_all_concrete_functions` would make one more if the function has
+    an input signature. `test_what_tensorflow_keeps_private` tests this private attribute.
     """
     return function._function_cache.values()
 
 
 def _written(trace: Any) -> set[int]:
-    """What of the tensors that a graph took from outside it writes.
+    """The ids of the captured tensors that a graph writes.
 
-    TensorFlow finds that out to order the operations, in loops and in calls of other graphs too.
-    There is no public way to it; `test_what_tensorflow_keeps_private` watches this one.
+    TensorFlow computes this to order operations, also in loops and in calls of other graphs. It has
+    no public name; `test_what_tensorflow_keeps_private` tests the private function.
     """
     read = set(_control.get_read_only_resource_input_indices_graph(trace.graph))
     captured = trace.captured_inputs
@@ -334,6 +333,6 @@ def _written(trace: Any) -> set[int]:
 
 
 def _name(function: Any) -> str:
-    # TensorFlow calls an object that can be called `function`, a model for one.
+    # TensorFlow gives callable objects, such as a model, the name `function`.
     called = function.python_function
     return function.name if hasattr(called, "__name__") else type(called).__name__

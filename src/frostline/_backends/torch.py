@@ -1,4 +1,4 @@
-"""PyTorch: layers are modules with parameter lists of their own."""
+"""PyTorch: layers are modules with their own lists of parameters."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from frostline._backends.torch_entries import along, index_of
 
 
 class TorchBackend(Backend):
-    """A replaced parameter must leave every module's list.
+    """A replaced parameter must be removed from the list of every module.
 
-    Otherwise a native optimizer made from `model.parameters()` is given weights that no forward
-    pass reads, and `DistributedDataParallel` stops on an unused parameter.
+    Otherwise a native optimizer made from `model.parameters()` gets weights that no forward pass
+    reads, and `DistributedDataParallel` fails because of an unused parameter.
     """
 
     merges_in_place = True
@@ -46,14 +46,14 @@ class TorchBackend(Backend):
 
     def refresh_parameters(self, layers: Iterable[Any]) -> None:
         for layer in layers:
-            # Keras fills this list when a layer is built, and again only when it is asked.
+            # Keras fills this list when a layer is built, and updates it only on request.
             if "_torch_params" in layer._modules:
                 layer._track_variables()
 
     def to_numpy(self, tensor: Any, of: str = "tensor") -> np.ndarray:
         if tensor.dtype != torch.bfloat16:
             return super().to_numpy(tensor, of)
-        # Keras goes through float32, which makes all NaNs of a sign one.
+        # Keras converts through float32, which makes all NaNs of one sign the same.
         stored = tensor.detach().cpu().view(torch.int16)
         return np.asarray(ops.convert_to_numpy(stored)).view(ml_dtypes.bfloat16)
 
@@ -72,7 +72,7 @@ class TorchBackend(Backend):
     def write_at(
         self, variable: Any, positions: np.ndarray, axis: int | None, values: np.ndarray
     ) -> None:
-        # In place, as Keras assigns a whole one.
+        # In place, like `variable.assign` of Keras.
         tensor, positions, axis = along(variable, positions, axis)
         given = torch.as_tensor(
             self.from_numpy(np.array(values, order="C"), variable), device=tensor.device
@@ -80,15 +80,15 @@ class TorchBackend(Backend):
         tensor.index_copy_(axis, index_of(positions, tensor), given)
 
     def own(self, tensor: Any) -> Any:
-        # A slice or a transpose is a view of the storage of another tensor.
+        # A slice or transpose shares the storage of another tensor.
         return tensor.clone(memory_format=torch.contiguous_format)
 
     def is_dense(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor) and value.layout == torch.strided
 
     def memory_order(self, tensor: Any) -> Any:
-        # An orthogonal initializer gives a matrix whose columns lie together, and a product with
-        # it rounds in another way than one with a matrix of rows.
+        # An orthogonal initializer returns a matrix in column order, and products with it round
+        # differently than with a matrix in row order.
         if tensor.is_contiguous():
             return None
         return sorted(range(tensor.ndim), key=lambda axis: -tensor.stride(axis))
@@ -117,7 +117,7 @@ class TorchBackend(Backend):
         return torch_engines.wrappers(living)
 
     def forget_gradient(self, variable: Any) -> Callable[[], None]:
-        # A native optimizer takes a gradient of zeros, from before, as one more step of decay.
+        # With an old gradient of zeros, a native optimizer would still apply weight decay.
         storage = _keras.storage(variable)
         gradient, storage.grad = storage.grad, None
         return lambda: setattr(storage, "grad", gradient)
@@ -132,7 +132,7 @@ class TorchBackend(Backend):
         positions = _positions(plan, tensor)
         if axis < tensor.ndim - 1 or axis < 2:
             return tensor.index_select(axis, positions)
-        # Along the last of more than two axes it takes ten times as long.
+        # Along the last of more than two axes, `index_select` takes ten times as long.
         rows = tensor.reshape(-1, tensor.shape[-1]).index_select(1, positions)
         return rows.reshape(*tensor.shape[:-1], len(positions))
 
@@ -147,14 +147,14 @@ class TorchBackend(Backend):
         return whole if parts.order is None else self.in_order(whole, parts.order)
 
     def matmul(self, x: Any, weight: Any) -> Any:
-        # What Keras finds out before it multiplies takes as long as a product of few rows.
+        # The checks in `ops.matmul` take as long as a product with few rows.
         return torch.matmul(x, weight)
 
     def matmul_transposed(self, x: Any, weight: Any) -> Any:
         return torch.matmul(x, weight.t())
 
     def split(self, tensor: Any, edges: list[int], axis: int) -> Sequence[Any]:
-        # Keras asks NumPy for the sizes, at a hundred microseconds a call.
+        # `ops.split` computes the sizes with NumPy, which takes 100 microseconds.
         return torch.tensor_split(tensor, edges, dim=axis)
 
     def places(self, plan: AxisPlan, indices: Any, *, trainable: bool) -> Any:
@@ -162,7 +162,7 @@ class TorchBackend(Backend):
         return _constant(plan, name, indices)[indices.long()]
 
     def columns(self, table: Any, indices: Any) -> Any:
-        # As `ops.take` does it, without `ravel` and `squeeze`, which ONNX has no form of.
+        # Like `ops.take`, without `ravel` and `squeeze`, which ONNX does not support.
         indices = indices.long()
         places = torch.where(indices < 0, indices + table.shape[1], indices)
         columns = table.index_select(1, places.reshape(-1))
@@ -171,8 +171,8 @@ class TorchBackend(Backend):
     def choose(self, places: Any, trainable: Any, indices: Any, frozen: Any) -> Any:
         if _traced():
             return super().choose(places, trainable, indices, frozen)
-        # Only the rows that are hit are written and have a gradient. In place, before any reshape:
-        # of a view, the backward pass would copy the gradient of all rows.
+        # Only the trainable rows are written and have a gradient. In place and before any reshape:
+        # for a view, the backward pass would copy the gradient of all rows.
         rows = ops.take(frozen, indices.reshape(-1), axis=0)
         flat = places.reshape(-1)
         (hits,) = torch.nonzero(flat > 0, as_tuple=True)
@@ -180,7 +180,7 @@ class TorchBackend(Backend):
         return rows.reshape(*places.shape, frozen.shape[-1])
 
     def multiplies_at_entries(self, plan: SplitPlan, x: Any) -> bool:
-        # With more of them the dense product is cheaper.
+        # With more entries the dense product is cheaper.
         few = len(plan.trainable) <= 0.05 * plan.size
         plain = x.dtype in (torch.float32, torch.float64) and x.device.type in ("cpu", "cuda")
         return few and plain and not torch.is_autocast_enabled(x.device.type)
@@ -198,14 +198,14 @@ class TorchBackend(Backend):
 
     @contextlib.contextmanager
     def computing(self, near: Any) -> Iterator[None]:
-        # No graph can be made of a tensor that was made in inference mode. What the layers make
-        # themselves, Keras puts on the device of the thread's scope.
+        # Autograd cannot use tensors made in inference mode. Keras puts tensors that layers make
+        # on the device of the thread's scope.
         with torch.inference_mode(False), torch.no_grad(), keras.device(str(near.device)):
             yield
 
     def gradients(self, function: Callable[[list[Any]], Any], values: Sequence[Any]) -> list[Any]:
         with torch.enable_grad():
-            # In the memory of the values, outside any graph that they are in.
+            # They share the memory of the values, but not their graph.
             leaves = [value.detach().requires_grad_() for value in values]
             found = function(leaves)
             if not found.requires_grad:
@@ -218,7 +218,7 @@ class TorchBackend(Backend):
             return torch.autograd.grad(function(leaf), leaf, upstream)[0]
 
     def product(self, product: Any, x: Any, parts: Any, merge: Merge) -> Any:
-        # Under `torch.autocast` dtypes differ between the directions; autograd knows how.
+        # Under `torch.autocast` forward and backward use different dtypes; autograd handles that.
         if _traced() or torch.is_autocast_enabled(x.device.type):
             return super().product(product, x, parts, merge)
         whole = _refreshed(parts)
@@ -230,8 +230,8 @@ class TorchBackend(Backend):
 
 @functools.cache
 def _expect_beta() -> None:
-    # Of the first sparse tensor in a process PyTorch says that such tensors are in beta, to a user
-    # who has not asked for one. The filter is of this module alone, and of no other warning.
+    # For the first sparse tensor in a process, PyTorch warns that such tensors are in beta. The
+    # user did not ask for one, so this module ignores that one warning.
     warnings.filterwarnings(
         "ignore",
         message="Sparse CSR tensor support is in beta",
@@ -241,69 +241,69 @@ def _expect_beta() -> None:
 
 
 def _positions(plan: SplitPlan, beside: torch.Tensor) -> torch.Tensor:
-    # `index_copy` takes 64 bits only.
+    # `index_copy` needs 64-bit indices.
     return _constant(plan, "trainable", beside, torch.int64)
 
 
 def _constant(
     plan: SplitPlan, name: str, beside: torch.Tensor, dtype: torch.dtype = torch.int32
 ) -> torch.Tensor:
-    # From NumPy an index would be copied, on a GPU with a wait, each time it is used.
+    # A NumPy index would be copied to the device at each use, and on a GPU that waits.
     known = plan.__dict__.setdefault("_constants", {})
     key = name, beside.device
     if key in known:
         return known[key]
-    # Made in inference mode it could not be used in training.
+    # A tensor made in inference mode cannot be used in training.
     with torch.inference_mode(False):
         constant = torch.as_tensor(getattr(plan, name), dtype=dtype, device=beside.device)
-    # Made in a trace it could be used nowhere else.
+    # A tensor made in a trace cannot be used outside it.
     if not (torch.compiler.is_compiling() or is_tracing()):
         known[key] = constant
     return constant
 
 
 def _traced() -> bool:
-    """Whether values are not what the variables hold, or a write to them would be out of order."""
+    """Whether values may differ from those in the variables, or in-place writes are not safe."""
     return (
         _keras.current_scope() is not None
         or torch.compiler.is_compiling()
-        # What a `torch.autograd.Function` computes is a constant in the trace, and so in ONNX.
+        # The result of a `torch.autograd.Function` is a constant in a trace, and so in ONNX.
         or is_tracing()
-        # No public function tells of `torch.func` and `torch.vmap`, whose wrapped tensors can't
-        # be written to plain ones; see `test_vectorized_map_over_a_partly_frozen_layer`.
+        # `torch.func` and `torch.vmap`, for which there is no public check: their wrapped tensors
+        # can't be written to plain ones; see `test_vectorized_map_over_a_partly_frozen_layer`.
         or torch._C._are_functorch_transforms_active()
     )
 
 
 @torch.no_grad()
 def _refreshed(parts: Any) -> Any:
-    """What `merge_stored` gives, in the storage of the frozen part: no copy of the weight is made.
+    """The merged weight in the storage of the frozen part, so that no copy of the weight is made.
 
-    The trainable entries are written over the places of theirs in it, which hold nothing else, at
-    each call: nothing tells whether a user's loop moved them through `parameter.data`. For the
-    same reason the write goes through `data`: the values are those that a graph in flight has
-    seen, and it would take them for others.
+    At each call the trainable entries are written to their positions in the frozen part, which have
+    no other use: there is no way to know whether a user's loop changed them through
+    `parameter.data`. The write goes through `data` so that autograd does not see it: the values are
+    those that the current graph has used.
     """
     plan, base = parts.plan, _keras.storage(parts.frozen).data
     part = _keras.storage(parts.trainable).data
     rows = base if plan.kind == "positions" else base.view(-1)
     rows.index_copy_(0, _positions(plan, base), part)
-    # As Keras casts a variable that is read, which is not every one in mixed precision.
+    # Cast as Keras does when it reads a variable; in mixed precision not all are cast.
     return ops.cast(base, parts.frozen.dtype)
 
 
 class _Whole(torch.autograd.Function):
-    """The weight put together, and the gradient of what trains taken out of its gradient."""
+    """The merged weight; the gradient of the trainable part is taken from its gradient."""
 
     @staticmethod
     def forward(ctx: Any, part: Any, parts: Any) -> Any:
         ctx.plan = parts.plan
-        # Saved to be told of a change of what trains between here and the backward pass.
+        # Saved so that autograd reports a change of `part` before the backward pass.
         ctx.save_for_backward(part)
-        # `data`: no view of the frozen part for autograd.
+        # `data`, so that autograd does not see a view of the frozen part.
         whole = _refreshed(parts).data
         if ctx.plan.kind == "positions":
-            # The same memory order as the plain weight, or kernels would round in another way.
+            # The same memory order as the plain weight, or products would round differently.
             return whole.movedim(0, ctx.plan.axis).contiguous().data
         return whole
 
@@ -317,7 +317,7 @@ class _Whole(torch.autograd.Function):
 
 
 class _Product(torch.autograd.Function):
-    """A product with the whole weight, and the gradient of what trains alone."""
+    """A product with the whole weight, with a gradient only for the trainable part."""
 
     @staticmethod
     def forward(ctx: Any, x: Any, part: Any, product: Any, whole: Any, again: Any) -> Any:
@@ -329,7 +329,7 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Any) -> Any:
         (gradient,) = upstream
         x, part = ctx.saved_tensors
-        # Keras moves what its operations are given to the device of the thread's scope.
+        # Keras moves the arguments of its operations to the device of the thread's scope.
         with keras.device(str(x.device)):
             return _Product._gradients(ctx, x, part, gradient)
 
@@ -337,7 +337,7 @@ class _Product(torch.autograd.Function):
     def _gradients(ctx: Any, x: Any, part: Any, gradient: Any) -> Any:
         by_x = by_part = None
         if ctx.needs_input_grad[0]:
-            # A second derivative has to see that the weight depends on what trains.
+            # For a second derivative, the weight must depend on the trainable part.
             weight = ctx.again() if torch.is_grad_enabled() else ctx.whole
             by_x = ctx.product.gradient_x(x, weight, gradient)
         if ctx.needs_input_grad[1]:

@@ -1,4 +1,4 @@
-"""What of PyTorch keeps the parameters that it was made with: optimizers, and modules around."""
+"""PyTorch objects that keep the parameters they were made with: optimizers and model wrappers."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from frostline._backends.found import Wrapper
 
 OPTIMIZERS = (torch.optim.Optimizer,)
 
-# For each DistributedDataParallel and each of its parameters, by its id, whether it averages the
-# gradient of that. No public list tells; it is so for what trained when the module was made. That
-# is what the first change of the parameter finds.
+# For each DistributedDataParallel and each id of its parameters, whether it averages the gradient.
+# It averages those that were trainable when the module was made, and has no public list of them.
+# So `requires_grad` is recorded before the first change of a parameter.
 _reduced: weakref.WeakKeyDictionary[Any, dict[int, bool]] = weakref.WeakKeyDictionary()
 
 
 def wrapper_kinds() -> tuple[type, ...]:
-    """The classes of modules around a model, as far as they are imported."""
-    # Not every build of PyTorch has it, and nobody has such a module before it is imported.
+    """The classes of modules that wrap a model, as far as they are imported."""
+    # Not every build of PyTorch has FSDP, and before it is imported there are no such modules.
     fsdp = sys.modules.get("torch.distributed.fsdp")
     names = ("FullyShardedDataParallel", "FSDPModule")
     return (DistributedDataParallel, *(vars(fsdp)[name] for name in names if fsdp is not None))
@@ -49,7 +49,7 @@ def wrappers(living: Iterable[Any]) -> list[Wrapper]:
     for one in living:
         kind = next((kind for kind in kinds if issubclass(type(one), kind)), None)
         if kind is DistributedDataParallel:
-            # One whose constructor failed may live on in a traceback.
+            # A module whose constructor failed may still be alive in a traceback.
             found += [_reducing(one)] if "reducer" in vars(one) else []
         elif kind is not None:
             name = "fully_shard" if kind.__name__ == "FSDPModule" else kind.__name__
@@ -60,7 +60,7 @@ def wrappers(living: Iterable[Any]) -> list[Wrapper]:
 
 def _reducing(module: Any) -> Wrapper:
     known = _reduced.setdefault(module, {})
-    # The module keeps these parameters alive, so no id becomes that of another one.
+    # The module keeps these parameters alive, so their ids stay unique.
     made_with = {id(parameter) for parameter in module._module_parameters}
     skips = module.find_unused_parameters and not module.static_graph
 

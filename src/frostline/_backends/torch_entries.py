@@ -1,4 +1,4 @@
-"""The storage of a PyTorch variable as something to read and write single entries of."""
+"""Access single entries in the storage of a PyTorch variable."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from frostline import _keras
 def along(
     variable: Any, positions: np.ndarray, axis: int | None
 ) -> tuple[torch.Tensor, np.ndarray, int]:
-    """The storage of a variable with its entries along one axis, and positions along that."""
-    # Detached, it is of the same version: the backward pass of a graph that has read it tells of a
-    # write. Along one axis it takes a tenth of the time that an index for each axis does.
+    """The storage of a variable with its entries along one axis, and the positions along it."""
+    # A detached tensor has the same version counter: if a graph has read the variable, its backward
+    # pass reports a write. An index along one axis takes a tenth of the time of one for each axis.
     tensor = _keras.storage(variable).detach()
     if axis is not None:
         return tensor, positions, axis
@@ -28,5 +28,5 @@ def along(
 
 
 def index_of(positions: np.ndarray, beside: torch.Tensor) -> torch.Tensor:
-    """Positions as an index of a tensor, on its device."""
+    """Positions as an index tensor on the device of `beside`."""
     return torch.from_numpy(np.array(positions, np.int64)).to(beside.device)

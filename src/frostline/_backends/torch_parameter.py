@@ -1,4 +1,4 @@
-"""A PyTorch parameter that does not train, whatever a loop sets on it."""
+"""A PyTorch parameter that never trains, even if a loop sets `requires_grad`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ class FrozenParameter(torch.nn.Parameter):
     """A parameter whose `requires_grad` stays False.
 
     Many loops call `requires_grad_(True)` on every parameter. `lock` changes the class of a
-    parameter and not the object, which modules and optimizers hold. Operations on it give ordinary
-    tensors. PyTorch pickles it as an ordinary parameter, so files open without this library.
+    parameter, not the object, because modules and optimizers hold it. Operations on it return
+    ordinary tensors. PyTorch pickles it as an ordinary parameter, so files open without this
+    library.
     """
 
     _frostline_path: str | None = None
-    """The weight, for the warning. None once it was given: some loops set the flag each step."""
+    """The path of the weight, for the warning. None after the first: loops may set it each step."""
 
     def __new__(cls, data: Any = None, requires_grad: bool = False) -> FrozenParameter:
         del requires_grad
@@ -30,11 +31,11 @@ class FrozenParameter(torch.nn.Parameter):
         if value and path is not None:
             self._frostline_path = None
             warn(
-                f"{path}: what is frozen of this weight does not train; got requires_grad={value}. "
-                "It stays frozen. Call `fl.unfreeze` to train it."
+                f"{path}: frozen entries of this weight do not train; got requires_grad={value}. "
+                "They stay frozen. Call `fl.unfreeze` to train them."
             )
 
-    # Read by PyTorch's own function, without a step of Python.
+    # PyTorch's own getter, so that reading it runs no Python code.
     requires_grad = property(torch.Tensor.requires_grad.__get__, _refuse)  # type: ignore[assignment]
 
     def requires_grad_(self, requires_grad: bool = True) -> Any:  # type: ignore[override]
@@ -47,22 +48,22 @@ class FrozenParameter(torch.nn.Parameter):
         return copied
 
 
-# `torch.export` refuses a parameter of a class that is not listed here, though one without a
-# `__torch_dispatch__` of its own is an ordinary one to it, as it is to `FakeTensorMode`. There is
-# no public list; see `test_exporters_of_pytorch_take_every_kind_of_freeze`.
+# `torch.export` refuses parameters of classes that are not listed here, although a class without
+# its own `__torch_dispatch__` works like an ordinary parameter. There is no public list; see
+# `test_exporters_of_pytorch_take_every_kind_of_freeze`.
 proxy_tensor.HANDLED_TYPES = (*getattr(proxy_tensor, "HANDLED_TYPES", ()), FrozenParameter)
 
 
 def lock(parameter: Any, path: str) -> None:
-    """Make a parameter that does not train one that can't be made to."""
-    # The class of another library stays: it has methods of its own.
+    """Make `requires_grad` of a parameter stay False."""
+    # Classes of other libraries are not changed: they have their own methods.
     if type(parameter) in (torch.nn.Parameter, FrozenParameter):
         parameter.__class__ = FrozenParameter
         parameter._frostline_path = path
 
 
 def unlock(parameter: Any) -> None:
-    """Make it an ordinary parameter again, which does not train until it is told to."""
+    """Make it an ordinary parameter again; `requires_grad` is still False."""
     if isinstance(parameter, FrozenParameter):
         vars(parameter).pop("_frostline_path", None)
         parameter.__class__ = torch.nn.Parameter  # type: ignore[assignment]

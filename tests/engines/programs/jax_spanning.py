@@ -102,7 +102,9 @@ def audited():
 def unlike():
     """Each process freezes other entries: an error in both, and nothing has changed."""
     model, layer = build()
-    with pytest.raises(fl.ProcessError, match="do not freeze the same entries; got 2 different"):
+    with pytest.raises(
+        fl.ProcessError, match="all processes must freeze the same entries; got 2 different"
+    ):
         fl.freeze(model, "h/kernel", fl.at[world.rank])
     assert not fl.is_frozen(layer.kernel)
     fl.freeze(model, "h/kernel", fl.at[0])
