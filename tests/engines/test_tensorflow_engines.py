@@ -126,8 +126,8 @@ def test_servers(one_device, folder):
     assert_applied(folder)
     assert_told(told["stale"])
     assert told["running"] == (
-        "model/out/bias: scheduled steps are still training this weight; got coordinator.done()=False. "
-        "Wait for them first: `coordinator.join()`."
+        "model/out/bias: scheduled steps are still training this weight; got "
+        "coordinator.done()=False. Wait for them first: `coordinator.join()`."
     )
     for error in told["plain"].values():
         assert error == (

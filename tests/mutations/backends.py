@@ -27,8 +27,8 @@ MUTATIONS = [
         name="a weight put together is a constant to a trace",
         invariant=3,
         file="_backends/torch.py",
-        old="        or is_tracing()\n        # No",
-        new="        # No",
+        old="        or is_tracing()\n        # `torch.func`",
+        new="        # `torch.func`",
         tests=(
             "freezing/test_export.py::test_exporters_of_pytorch_take_every_kind_of_freeze[Conv2D-columns-onnx]",
         ),
