@@ -241,7 +241,7 @@ def test_another_base_is_refused_and_nothing_is_written(files):
         (["extract", "absent.keras", "-o", "e.safetensors"], "cannot be read"),
         (
             ["extract", "tuned.keras", "--frozen", "base.keras", "-o", "e.safetensors"],
-            "holds no freeze",
+            "contains no freeze",
         ),
         (["info", "base.keras"], "a delta is a .safetensors file"),
     ],

@@ -211,13 +211,15 @@ def test_diff_of_weights_against_a_freeze_named(tmp_path, frozen):
 
 
 def test_diff_refuses_a_freeze_that_is_not_there(plain):
-    assert "holds no freeze; got 4 weights" in told(invoke("diff", plain, plain, "--frozen", plain))
+    assert "contains no freeze; got 4 weights" in told(
+        invoke("diff", plain, plain, "--frozen", plain)
+    )
 
 
 def test_diff_refuses_another_architecture(tmp_path, plain):
     large().save(tmp_path / "large.keras")
     message = told(invoke("diff", plain, tmp_path / "large.keras"))
-    assert "of another architecture" in message
+    assert "the architecture differs" in message
     assert message.count("\n") == 1
 
 
@@ -257,7 +259,7 @@ def test_verify_of_a_truncated_file(frozen):
     frozen.write_bytes(frozen.read_bytes()[:-100])
     result = invoke("verify", frozen)
     assert result.exit_code == 1
-    assert "not a whole .keras file" in result.stdout
+    assert "not a complete .keras file" in result.stdout
 
 
 @pytest.mark.once(False)

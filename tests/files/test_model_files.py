@@ -395,7 +395,7 @@ def test_a_file_that_ends_while_it_is_compared_is_told(tmp_path):
     with open_file(tmp_path / "t.safetensors") as a, open_file(tmp_path / "t.safetensors") as b:
         with open(tmp_path / "t.safetensors", "r+b") as file:
             file.truncate(2 * BATCH)
-        with pytest.raises(FileError, match=r"t\.safetensors: w: the file ends within this weight"):
+        with pytest.raises(FileError, match=r"t\.safetensors: w: the file ends inside this weight"):
             compare(a, b)
 
 
@@ -466,7 +466,9 @@ def test_files_of_weights_against_the_freeze_of_another(tmp_path):
     assert compared(*files).total("frozen") == 0
     result = compared(*files, freeze=tmp_path / "model.keras")
     assert str(result.first) == "out/bias[1]: 0.0 -> 9.0"
-    with pytest.raises(FileError, match=r"a\.weights\.h5: holds no freeze; got 4 weights"):
+    with pytest.raises(
+        FileError, match=r"a\.weights\.h5: this file contains no freeze; got 4 weights"
+    ):
         compared(*files, freeze=tmp_path / "a.weights.h5")
 
 
@@ -495,12 +497,14 @@ def test_other_architectures_are_refused(tmp_path):
     large().save(tmp_path / "large.keras")
     wide = keras.Sequential([keras.Input((4,)), keras.layers.Dense(7), keras.layers.Dense(2)])
     wide.save(tmp_path / "wide.keras")
-    with pytest.raises(FileError, match=r"of another architecture than .*; got no weight "):
+    with pytest.raises(FileError, match=r"the architecture differs from .*; got no weight "):
         compared(tmp_path / "small.keras", tmp_path / "large.keras")
-    with pytest.raises(FileError, match=r"another architecture; got shape \(4, 6\) in .*\(4, 7\)"):
+    with pytest.raises(
+        FileError, match=r"the architecture differs; got shape \(4, 6\) in .*\(4, 7\)"
+    ):
         compared(tmp_path / "small.keras", tmp_path / "wide.keras")
     frozen_variously(small()).save(tmp_path / "frozen.keras")
-    with pytest.raises(FileError, match="its freeze is of another architecture"):
+    with pytest.raises(FileError, match="its freeze does not fit the architecture"):
         compared(tmp_path / "wide.keras", tmp_path / "wide.keras", freeze=tmp_path / "frozen.keras")
 
 
@@ -528,7 +532,7 @@ def test_a_truncated_file_is_told(suffix, share, tmp_path):
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     assert "whole" in faults(path)
-    with pytest.raises(FileError, match=f"{path.name}.*not a whole"), open_file(path):
+    with pytest.raises(FileError, match=f"{path.name}.*not a complete"), open_file(path):
         pass
 
 
@@ -560,10 +564,13 @@ def test_a_freeze_of_another_shape_is_told(saved, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(path="hiden/kernel"), "hidden/hiden/kernel: no such layer in the file"),
+        (
+            lambda d: d.update(path="hiden/kernel"),
+            "hidden/hiden/kernel: the file has no such layer",
+        ),
         (lambda d: d.update(plan={"kind": "?", "shape": [4, 6]}), "unknown kind of plan '?'"),
-        (lambda d: d["plan"].update(frozen="AAAA"), "what is frozen of it is malformed"),
-        (lambda d: d["plan"].update(frozen=7), "what is frozen of it is malformed"),
+        (lambda d: d["plan"].update(frozen="AAAA"), "its freeze is malformed"),
+        (lambda d: d["plan"].update(frozen=7), "its freeze is malformed"),
         (lambda d: d.pop("plan"), "hidden: its freeze is malformed; got no name, path and plan"),
         (lambda d: d.update(position=9, plan={"kind": "whole", "shape": [9]}), "no such weight"),
     ],
@@ -604,12 +611,12 @@ def external(hdf5):
     [
         (
             delete_bias,
-            "hidden: fewer weights in the file than its config says; got 1 of kernel, bias",
+            "hidden: the file has fewer weights than its config; got 1 of kernel, bias",
         ),
-        (delete_layer, "out: no such layer in the file; got a Dense in its config"),
-        (link, "a weight file holds its weights itself; got a link"),
-        (external, "a weight file holds its weights itself; got a dataset that lies in another"),
-        (lambda hdf5: hdf5.clear(), "no layers in it"),
+        (delete_layer, "out: the file has no such layer; got a Dense in its config"),
+        (link, "a weight file must contain its weights itself; got a link"),
+        (external, "a weight file must contain its weights itself; got a dataset in another"),
+        (lambda hdf5: hdf5.clear(), "this file contains no layers"),
     ],
     ids=["weight", "layer", "link", "external", "all"],
 )
@@ -622,7 +629,7 @@ def test_groups_without_end_are_told(tmp_path):
     with h5py.File(tmp_path / "model.weights.h5", "w") as hdf5:
         hdf5.create_group("layers")
         hdf5["layers/dense"] = hdf5["layers"]
-    assert "groups lie in one another without end" in faults(tmp_path / "model.weights.h5")
+    assert "groups form a loop" in faults(tmp_path / "model.weights.h5")
 
 
 def test_archives_of_other_things_are_told(tmp_path):
@@ -650,9 +657,9 @@ def safetensors(header, data=b""):
     [
         (b"", "a header of 0 bytes in a file of 0"),
         (struct.pack("<Q", 2**60) + b"{}", "in a file of 10"),
-        (safetensors(b"{nonsense"), "a header that is not JSON"),
-        (safetensors([]), "a header that is a list"),
-        (safetensors({"w": {"dtype": "F32"}}), "no dtype, shape and place of 'w'"),
+        (safetensors(b"{nonsense"), "its header is not JSON"),
+        (safetensors([]), "a header of type list"),
+        (safetensors({"w": {"dtype": "F32"}}), "no dtype, shape or offsets of 'w'"),
         (safetensors({"w": {"dtype": "X", "shape": [], "data_offsets": [0, 0]}}), "dtype='X'"),
         (
             safetensors({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, b"1234"),
@@ -664,7 +671,7 @@ def safetensors(header, data=b""):
         ),
         (
             safetensors({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"12345"),
-            "5 bytes after the header for 4 of tensors",
+            "5 bytes after the header, 4 bytes of tensors",
         ),
     ],
     ids=["empty", "length", "json", "list", "entry", "dtype", "size", "place", "rest"],

@@ -117,7 +117,7 @@ def wide_half(own):
 
 
 FORGED = {
-    **{null: "no known shape", compound: "dtype", text_inside: "dtype", huge_chunk: "shape"},
+    **{null: "unsupported shape", compound: "dtype", text_inside: "dtype", huge_chunk: "shape"},
     **{nothing_written: "holds 0 bytes", nothing_written_in_chunks: "holds 0 bytes"},
     **{constant: "filters", many_axes: "shape", two_names: "two names", in_itself: "without end"},
     **{shared: "two names", deep: "without end", soft: "link", wide_half: "dtype"},
@@ -141,10 +141,10 @@ def test_a_crash_of_the_hdf5_library_is_an_error(good, monkeypatch, tmp_path):
     # Each way in which the process that reads HDF5 can end: by a signal, or by its own limits.
     script = tmp_path / "child.py"
     for code, got in {
-        "os.kill(os.getpid(), 11)": "the end of the process that reads HDF5, by SIGSEGV",
-        "os._exit(3)": "the end of the process that reads HDF5, by status 3",
-        "print('nonsense')": "the end of the process that reads HDF5, by status 0",
-        "os.kill(os.getpid(), signal.SIGXCPU)": "no end of reading them",
+        "os.kill(os.getpid(), 11)": "a crash of the process that reads HDF5, SIGSEGV",
+        "os._exit(3)": "a crash of the process that reads HDF5, status 3",
+        "print('nonsense')": "a crash of the process that reads HDF5, status 0",
+        "os.kill(os.getpid(), signal.SIGXCPU)": "a timeout while reading them",
     }.items():
         script.write_text(f"import os, signal\n{code}\n")
         popen = subprocess.Popen
@@ -171,8 +171,8 @@ FIELDS = {
     "packed size": (b"PK\x01\x02", 20, "<I", 2**31, "another part"),
     "offset": (b"PK\x01\x02", 42, "<I", 2**31, "another part"),
     "overlap": (b"PK\x01\x02", 42, "<I", 0, "another part|not read"),
-    "directory": (b"PK\x05\x06", 16, "<I", 2**31, "another part|not a whole"),
-    "directory size": (b"PK\x05\x06", 12, "<I", 2**31, "not a whole"),
+    "directory": (b"PK\x05\x06", 16, "<I", 2**31, "another part|not a complete"),
+    "directory size": (b"PK\x05\x06", 12, "<I", 2**31, "not a complete"),
 }
 
 
@@ -327,8 +327,8 @@ def test_a_weight_that_is_described_twice(good, tmp_path):
                 one["config"]["frostline"]["weights"] *= 2
 
     path = with_config(good / "model.keras", change, tmp_path / "bad.keras")
-    refused(path, "given twice")
-    with pytest.raises(FrostlineError, match="given twice"):
+    refused(path, "occurs twice")
+    with pytest.raises(FrostlineError, match="occurs twice"):
         keras.saving.load_model(path)
 
 

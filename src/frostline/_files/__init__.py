@@ -1,4 +1,4 @@
-"""Model files without their models: read, compared and checked with no Keras and no backend."""
+"""Read, compare and check model files without their models, without Keras and a backend."""
 
 from frostline._files.open import ModelFile, Stored, open_file
 

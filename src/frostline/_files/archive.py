@@ -1,4 +1,4 @@
-"""The parts of a `.keras` file, a zip archive, without unpacking the large one."""
+"""Read the parts of a `.keras` file, a zip archive, without unpacking the weights."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ WEIGHTS = "model.weights.h5"
 BLOCK = 1 << 20
 _LOCAL_HEADER = 30  # bytes before the name of a member
 _LOCAL_SIGN = b"PK\x03\x04"
-_DIRECTORY = 1 << 20  # bytes of names and places of members
-_PACKED = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}  # by how much each can shrink data
+_DIRECTORY = 1 << 20  # maximum bytes of the directory of members
+_PACKED = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}  # maximum compression of each method
 
 
 class Window(NamedTuple):
-    """`length` bytes of an open file from `start` on; `path` is where the file is."""
+    """`length` bytes of the open file at `path`, from `start` on."""
 
     file: IO[bytes]
     path: Path
@@ -35,7 +35,7 @@ class Window(NamedTuple):
 
 
 class _Directory(io.FileIO):
-    """A file of which no more is read at once than a directory of members may have."""
+    """A file that reads no more at once than the maximum size of a directory."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:
@@ -43,14 +43,14 @@ class _Directory(io.FileIO):
             size = self.seek(0, 2) - start
             self.seek(start)
         if size > _DIRECTORY:
-            raise ValueError(f"{size} bytes of names and places of parts")
+            raise ValueError(f"a directory of {size} bytes")
         return super().read(size) or b""
 
 
 @contextmanager
 def open_archive(path: Path, file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
-    """The archive in an open file, or the error that says what is wrong with it."""
-    whole = "not a whole .keras file, which is a zip archive"
+    """The archive in an open file; an error if it is damaged."""
+    whole = "not a complete .keras file, which is a zip archive"
     length = file.seek(0, 2)
     with _Directory(file.fileno(), "rb", closefd=False) as bounded:
         with reading(path, whole, CUT):
@@ -60,8 +60,9 @@ def open_archive(path: Path, file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
             for wanted in (CONFIG, WEIGHTS):
                 if wanted not in names:
                     raise FileError(
-                        f"{path}: a .keras file holds {CONFIG} and {WEIGHTS}; got no {wanted} "
-                        f"among its {len(names)} parts. Save the model with `model.save(...)`."
+                        f"{path}: a .keras file must contain {CONFIG} and {WEIGHTS}; got no "
+                        f"{wanted} among {len(names)} parts. Save the model with "
+                        "`model.save(...)`."
                     )
             with reading(path, "its parts cannot be read"):
                 _check(path, archive, length)
@@ -69,7 +70,7 @@ def open_archive(path: Path, file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
 
 
 def _check(path: Path, archive: zipfile.ZipFile, length: int) -> None:
-    """Compare what the directory says of the members with the size of the file."""
+    """Check the directory of members against the size of the file."""
     members = sorted(archive.infolist(), key=lambda info: info.header_offset)
     names = {info.filename for info in members}
     ends = [*(info.header_offset for info in members), length]
@@ -80,13 +81,15 @@ def _check(path: Path, archive: zipfile.ZipFile, length: int) -> None:
         elif info.compress_type not in _PACKED:
             got = f"it is compressed by method {info.compress_type}"
         elif start < 0 or start + _LOCAL_HEADER + len(info.filename) + info.compress_size > end:
-            got = f"{info.compress_size} bytes at {start} of {length}, on those of another part"
+            got = f"{info.compress_size} bytes at {start} of {length}, overlapping another part"
         elif info.file_size > _PACKED[info.compress_type] * info.compress_size:
-            got = f"{info.file_size} bytes in {info.compress_size}"
+            got = f"{info.file_size} bytes compressed to {info.compress_size}"
         elif len(names) < len(members):
-            got = f"{len(members) - len(names)} names more than once"
+            got = f"{len(members) - len(names)} repeated names"
         if got:
-            raise FileError(f"{path}: {info.filename}: this part is not read; got {got}. {AGAIN}")
+            raise FileError(
+                f"{path}: {info.filename}: this part is not safe to read; got {got}. {AGAIN}"
+            )
 
 
 def read_config(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
@@ -114,9 +117,9 @@ def _bytes_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 
 @contextmanager
 def weights_member(path: Path, archive: zipfile.ZipFile, file: IO[bytes]) -> Iterator[Window]:
-    """The weights as a file: a window where they lie as they are, as Keras writes them.
+    """The weights as a file: a window of the archive if they are uncompressed, as Keras saves them.
 
-    An archive that another program has compressed is unpacked into a temporary file.
+    Compressed weights, from another program, are unpacked into a temporary file.
     """
     info = archive.getinfo(WEIGHTS)
     if info.compress_type == zipfile.ZIP_STORED:
@@ -138,7 +141,7 @@ def weights_member(path: Path, archive: zipfile.ZipFile, file: IO[bytes]) -> Ite
 
 
 def unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None:
-    """Write a member to a file; its checksum and size have to be right."""
+    """Write a member to a file, and check its checksum and size."""
     with archive.open(info) as member, open(target, "wb") as out:
         shutil.copyfileobj(member, out, BLOCK)
         if out.tell() != info.file_size:

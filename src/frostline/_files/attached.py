@@ -1,4 +1,4 @@
-"""What a `.keras` file holds of the objects directly below its model: optimizers among them."""
+"""The variables in a `.keras` file that belong to objects directly below the model: optimizers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from frostline._files.sources import read_whole
 
 
 def attached(path: Path) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """The attributes of the model that the file holds variables of, with these, one by one."""
+    """The attributes of the model that have variables in the file, with their values."""
     with (
         readable(path) as file,
         open_archive(path, file) as archive,
@@ -28,7 +28,7 @@ def attached(path: Path) -> Iterator[tuple[str, list[np.ndarray]]]:
 
 
 def compiled_with(path: Path) -> str | None:
-    """The class of the optimizer that the config of a file names, None where it names none."""
+    """The class of the optimizer in the config of a file, None if there is none."""
     with readable(path) as file, open_archive(path, file) as archive:
         compiled = read_config(path, archive).get("compile_config")
     optimizer = compiled.get("optimizer") if isinstance(compiled, dict) else None

@@ -1,4 +1,4 @@
-"""Where readers of files meet what others wrote: one kind of error, and JSON within limits."""
+"""Read files that others wrote: a single kind of error, and JSON with a memory limit."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from frostline._errors import FileError, FrostlineError
 AGAIN = "Take the file from its source again."
 CUT = f"It may have been cut off while it was copied: {AGAIN[0].lower()}{AGAIN[1:]}"
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS)
-_ROOM = 48 << 20  # bytes that plain data may take beyond what the weights beside it do
-# About what each sign of JSON stands for, in bytes of Python objects.
+_ROOM = 48 << 20  # bytes that JSON data may take in addition to a multiple of the weights
+# Approximate bytes of Python objects for each character of JSON.
 _TAKES = {b"{": 184, b"[": 64, b",": 32, b":": 20, b'"': 12}
 
 
@@ -23,31 +23,31 @@ _TAKES = {b"{": 184, b"[": 64, b",": 32, b":": 20, b'"': 12}
 def reading(
     path: Path | str, fault: str, do: str = AGAIN, *, writes: bool = False
 ) -> Iterator[None]:
-    """Turn whatever a library raises while it reads a file into one `FileError`.
+    """Turn any exception of a library that reads a file into a `FileError`.
 
     Args:
         path: The file, and the place in it.
-        fault: What is wrong if that fails.
+        fault: The rule that is broken if reading fails.
         do: What to do then.
-        writes: Whether what is read is written elsewhere, of whose errors the writer tells.
+        writes: Whether the block also writes a file; errors for a full disk then pass through.
     """
     try:
         yield
     except FrostlineError:
         raise
-    except Exception as error:  # MemoryError and RecursionError are among them
+    except Exception as error:  # includes MemoryError and RecursionError
         if writes and isinstance(error, OSError) and error.errno in _NO_ROOM:
             raise
-        said = (str(error).strip() or "no more memory").split("\n")[0][:300]
+        said = (str(error).strip() or "out of memory").split("\n")[0][:300]
         raise FileError(f"{path}: {fault}; got {type(error).__name__}: {said}. {do}") from None
 
 
 def check_room(length: int, weights: int, objects: int = 0) -> None:
-    """Raise `ValueError` where JSON would take too much memory, as bytes, as text and as objects.
+    """Raise `ValueError` if JSON would take too much memory, as bytes, as text and as objects.
 
     Args:
         length: Bytes of the JSON.
-        weights: Bytes of the weights in the same file. A layer may have few of them.
+        weights: Bytes of the weights in the same file; there may be few.
         objects: Bytes of the objects in it.
     """
     takes = 2 * length + objects
@@ -56,12 +56,12 @@ def check_room(length: int, weights: int, objects: int = 0) -> None:
 
 
 def parsed(text: bytes, weights: int, *, strict: bool = False) -> Any:
-    """The data in JSON from a file; `ValueError` where it is none, or would take too much memory.
+    """Parse JSON from a file; `ValueError` if it is invalid or would take too much memory.
 
     Args:
         text: The JSON.
         weights: Bytes of the weights in the same file.
-        strict: Whether a name that is given twice is an error, and so are NaN and infinity.
+        strict: Whether repeated names, NaN and infinity are errors.
     """
     objects = sum(text.count(sign) * size for sign, size in _TAKES.items())
     check_room(len(text), weights, objects)
@@ -74,9 +74,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(n for n in names if names.count(n) > 1)[:100]!r} is given twice")
+        raise ValueError(f"{next(n for n in names if names.count(n) > 1)[:100]!r} occurs twice")
     return found
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,4 +1,4 @@
-"""Whether a model file is whole: every byte can be read, and every freeze fits its weight."""
+"""Check a model file: every byte can be read, and every freeze fits its weight."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from frostline._files.open import Stored, open_file, readable
 
 @dataclass(frozen=True)
 class Verification:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        faults: All that is wrong, in words; empty where the file is whole.
-        weights: How many weights it holds.
-        size: How many entries they have.
-        frozen: How many of those are frozen.
+        faults: Descriptions of all faults; empty if the file is intact.
+        weights: The number of weights.
+        size: The number of their entries.
+        frozen: The number of frozen entries.
     """
 
     faults: tuple[str, ...]
@@ -37,12 +37,12 @@ def check(
     read_delta: Callable[[Path], object],
     advance: Callable[[int], None] = lambda done: None,
 ) -> Verification:
-    """Read a whole file, and say what is wrong with it.
+    """Read a whole file, and describe its faults.
 
     Args:
         path: A `.keras`, `.weights.h5` or `.safetensors` file.
-        read_delta: Reads a file that holds a delta; a `FileError` says what is wrong with it.
-        advance: Told how many bytes have been read since it was last.
+        read_delta: Reads a delta file; raises a `FileError` if it is damaged.
+        advance: Called with the number of bytes read since the last call.
     """
     damaged: list[str] = []
     try:
@@ -60,7 +60,7 @@ def check(
 
 
 def _damaged_parts(path: Path, advance: Callable[[int], None]) -> Iterator[str]:
-    """The members of an archive whose bytes are not those that were written."""
+    """The faults of the archive members that are damaged."""
     with readable(path) as file, open_archive(path, file) as archive:
         for info in archive.infolist():
             try:
@@ -72,11 +72,11 @@ def _damaged_parts(path: Path, advance: Callable[[int], None]) -> Iterator[str]:
 
 
 def read_all(weights: Iterable[Stored], advance: Callable[[int], None] = lambda done: None) -> None:
-    """Read all entries of weights, and forget them.
+    """Read all entries of weights without keeping them.
 
     Args:
-        weights: Which.
-        advance: Told how many bytes have been read since it was last.
+        weights: The weights to read.
+        advance: Called with the number of bytes read since the last call.
     """
     buffer = np.empty(PIECE, np.uint8)
     for weight in weights:

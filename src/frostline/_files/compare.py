@@ -1,4 +1,4 @@
-"""Two model files, weight by weight and bit by bit, in memory that does not grow with them."""
+"""Compare two model files weight by weight, bit by bit, with a fixed amount of memory."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from frostline._files.open import ModelFile, Stored
 from frostline._files.through import Both, go_through
 
 See: TypeAlias = Callable[[int, np.ndarray, np.ndarray], None]
-"""Is shown a piece with other bits in it: where it starts, its entries before and after, flat."""
+"""Called with a piece that differs: its start, and its entries before and after, flat."""
 Watch: TypeAlias = Callable[[Stored, Frozen | None], AbstractContextManager[See]]
-"""Is told which weight comes, in the second file, and what is frozen of it."""
+"""Called with each weight of the second file, and what is frozen of it, before its pieces."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """What became of one weight.
+    """How one weight changed.
 
     Attributes:
         path: Its path below the model.
         shape: Its shape.
         dtype: Its dtype.
-        size: How many entries it has.
-        changed: How many of them have other bits.
-        largest: The largest |difference| of two finite entries, None where there is none.
-        not_finite: How many entries with other bits are not finite before or after.
-        frozen: How many entries are frozen.
-        frozen_changed: How many of those have other bits.
+        size: The number of entries.
+        changed: The number of entries whose bits differ.
+        largest: The largest |difference| of two finite entries, None if there is none.
+        not_finite: The number of changed entries that are not finite before or after.
+        frozen: The number of frozen entries.
+        frozen_changed: The number of frozen entries whose bits differ.
     """
 
     path: str
@@ -52,12 +52,12 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two files compared.
+    """The result of comparing two files.
 
     Attributes:
-        freeze_from: The files that said what is frozen; empty where none holds a freeze.
-        weights: What became of each weight.
-        first: The first frozen entry that differs, None where none does.
+        freeze_from: The files that the freeze was read from; empty if none contains one.
+        weights: How each weight changed.
+        first: The first frozen entry that differs, None if there is none.
     """
 
     freeze_from: tuple[Path, ...]
@@ -76,17 +76,17 @@ def compare(
     advance: Callable[[int], None] = lambda done: None,
     watch: Watch | None = None,
 ) -> Comparison:
-    """Compare the weights of two files of one architecture.
+    """Compare the weights of two files with the same architecture.
 
     Args:
-        before: One file.
-        after: The other.
-        freeze: The file that says what is frozen; either of the two by default.
-        advance: Told how many bytes of weights have been compared since it was last.
-        watch: Sees what differs, weight by weight and in order, in one thread.
+        before: The first file.
+        after: The second file.
+        freeze: The file to read the freeze from; both files by default.
+        advance: Called with the number of bytes of weights compared since the last call.
+        watch: Receives what differs, weight by weight and in order, in one thread.
 
     Raises:
-        FileError: The files are of different architectures, or `freeze` holds no freeze.
+        FileError: The files have different architectures, or `freeze` contains no freeze.
     """
     said = freeze_sources([before, after], freeze)
     weights = paired(before, after)
@@ -96,7 +96,7 @@ def compare(
         watched = None if watch is None else stack.enter_context(_Watched(watch, tallies))
 
         def see(both: Both, room: np.ndarray) -> None:
-            # Every entry comes by here once.
+            # Called once for every piece.
             if tallies[both.number].see(both, room) and watched is not None:
                 watched.see(both)
 
@@ -108,7 +108,7 @@ def compare(
 
 
 def _identity(one: ModelFile, other: ModelFile) -> Callable[[Stored], str]:
-    """What names the same weight in two files: names of layers may be automatic, places are not."""
+    """The identity of a weight in two files: by place, because layer names may be automatic."""
     tensors = [file.format == "safetensors" for file in (one, other)]
     if tensors[0] == tensors[1]:
         return lambda weight: weight.key
@@ -116,17 +116,17 @@ def _identity(one: ModelFile, other: ModelFile) -> Callable[[Stored], str]:
 
 
 def freeze_sources(files: list[ModelFile], freeze: ModelFile | None) -> list[ModelFile]:
-    """The files that say what is frozen: `freeze` alone, or all.
+    """The files to read the freeze from: only `freeze`, or all.
 
     Raises:
-        FileError: `freeze` holds no freeze.
+        FileError: `freeze` contains no freeze.
     """
     if freeze is None:
         return files
     if not freeze.holds_a_freeze:
         raise FileError(
-            f"{freeze.path}: holds no freeze; got {len(freeze.weights)} weights, none of them "
-            "frozen. Name the .keras file of the partly frozen model."
+            f"{freeze.path}: this file contains no freeze; got {len(freeze.weights)} weights, none "
+            "of them frozen. Name the .keras file of the partly frozen model."
         )
     return [freeze]
 
@@ -135,7 +135,7 @@ def paired(before: ModelFile, after: ModelFile) -> list[tuple[Stored, Stored]]:
     """Each weight in both files, in the order of the second.
 
     Raises:
-        FileError: The files are of different architectures.
+        FileError: The files have different architectures.
     """
     name = _identity(before, after)
     ones = {name(weight): weight for weight in before.weights}
@@ -147,17 +147,17 @@ def paired(before: ModelFile, after: ModelFile) -> list[tuple[Stored, Stored]]:
         only = [weight for key, weight in held.items() if key not in missing]
         if only:
             raise FileError(
-                f"{without.path}: of another architecture than {file.path}; got no weight "
-                f"{only[0].path} (and {len(only) - 1:,} more). Compare files of one model."
+                f"{without.path}: the architecture differs from {file.path}; got no weight "
+                f"{only[0].path} (and {len(only) - 1:,} more). Compare files of the same model."
             )
     for key, weight in ones.items():
         other = others[key]
         for what in ("shape", "dtype"):
             if getattr(weight, what) != getattr(other, what):
                 raise FileError(
-                    f"{other.path}: of another architecture; got {what} {getattr(weight, what)} "
+                    f"{other.path}: the architecture differs; got {what} {getattr(weight, what)} "
                     f"in {before.path} and {getattr(other, what)} in {after.path}. "
-                    "Compare files of one model."
+                    "Compare files of the same model."
                 )
     return [(ones[name(weight)], weight) for weight in after.weights]
 
@@ -176,8 +176,8 @@ def frozen_by_key(
             mine = weights.get(name(weight))
             if mine is None or mine.shape != weight.shape:
                 raise FileError(
-                    f"{file.path}: its freeze is of another architecture than {after.path}; got "
-                    f"{weight.path} of shape {weight.shape}. Name the file of the same model."
+                    f"{file.path}: its freeze does not fit the architecture of {after.path}; got "
+                    f"{weight.path} of shape {weight.shape}. Name a file of the same model."
                 )
             known = frozen.get(mine.key)
             frozen[mine.key] = weight.frozen if known is None else either(known, weight.frozen)
@@ -185,7 +185,7 @@ def frozen_by_key(
 
 
 class _Tally:
-    """What became of one weight, as far as it has been seen."""
+    """The differences of one weight that have been counted so far."""
 
     def __init__(self, weight: Stored, frozen: Frozen | None) -> None:
         self.weight = weight
@@ -196,7 +196,7 @@ class _Tally:
         self._first: tuple[int, np.generic, np.generic] | None = None
 
     def see(self, both: Both, room: np.ndarray) -> bool:
-        """Count what differs in a piece, in any thread, and say whether anything does."""
+        """Count the differences in a piece, in any thread; return whether there are any."""
         found = False
         for at in range(0, both.stop - both.start, BLOCK):
             before, after = both.before[at : at + BLOCK], both.after[at : at + BLOCK]
@@ -224,7 +224,7 @@ class _Tally:
                 self._first = start + place, before[place], after[place]
 
     def compared(self) -> Compared:
-        """What became of it, when all of it has been seen."""
+        """The result, after all pieces have been counted."""
         return Compared(
             path=self.weight.path,
             shape=self.weight.shape,
@@ -243,7 +243,7 @@ class _Tally:
 
 
 class _Watched:
-    """Shows one weight after the other to somebody who watches, also those without entries."""
+    """Passes each weight to `watch` in order, also weights without entries."""
 
     def __init__(self, watch: Watch, tallies: list[_Tally]) -> None:
         self._watch = watch
@@ -261,7 +261,7 @@ class _Watched:
         self._stack.__exit__(kind, error, trace)
 
     def see(self, both: Both) -> None:
-        """Show a piece."""
+        """Pass on a piece."""
         self._turn_to(both.number)
         self._see(both.start, both.before, both.after)
 

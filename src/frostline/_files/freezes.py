@@ -1,4 +1,4 @@
-"""Which variables of a file the freeze in its config is of."""
+"""Find the variables in a file that the freeze in its config belongs to."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from frostline._files.names import Described
 
 @dataclass
 class Placed:
-    """What is frozen, by place and key of the variable; and what does not fit, in words.
+    """The freezes of a file, by place and key of the variable, and what does not fit.
 
     Attributes:
-        frozen: The freeze of a variable.
-        names: Its name, which the freeze says.
-        faults: What is wrong with the freeze.
+        frozen: The freeze of each variable.
+        names: The name of each variable, from its freeze.
+        faults: Descriptions of what is wrong with the freeze.
     """
 
     frozen: dict[tuple[str, str], Frozen] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Placed:
 
 
 def place(layers: list[Described], groups: list[Group]) -> Placed:
-    """Find the variable of each weight of which a config says that something is frozen."""
+    """Find the variable of each weight that is frozen according to the config."""
     placed = Placed()
     by_path: dict[str, list[Group]] = {}
     by_ending: dict[int, dict[str, list[Group]]] = {}
@@ -50,22 +50,20 @@ def place(layers: list[Described], groups: list[Group]) -> Placed:
             path = f"{layer.path}/{weight['path']}" if layer.path else weight["path"]
             owners = by_path.get(path.rpartition("/")[0], [])
             if not any(group.variables for group in owners):
-                # A layer that is used in two models is in the file once, below the first of them.
+                # A layer that two models share is in the file once, below the first of them.
                 tail = f"/{layer.path.rpartition('/')[2]}/{weight['path']}".rpartition("/")[0]
                 owners = _ending(tail, groups, by_ending)
             try:
                 _place(path, weight, owners, placed)
             except ValueError as error:
-                placed.faults.append(
-                    f"{path}: what is frozen of it is malformed; got {str(error)[:300]}"
-                )
+                placed.faults.append(f"{path}: its freeze is malformed; got {str(error)[:300]}")
     return placed
 
 
 def _ending(
     tail: str, groups: list[Group], known: dict[int, dict[str, list[Group]]]
 ) -> list[Group]:
-    """The groups whose path ends in some names; each number of names is looked for once."""
+    """The groups whose path ends in some names; indexed once for each number of names."""
     count = tail.count("/")
     if count not in known:
         known[count] = {}
@@ -82,20 +80,20 @@ def _place(path: str, weight: StoredWeight, owners: list[Group], placed: Placed)
     if len(fitting) != 1:
         placed.faults.append(f"{path}: {_fault(owners, fitting, weight, shape)}")
         return
-    # No plan is unpacked before its shape is that of a weight.
+    # A plan is unpacked only after its shape was found to be that of a weight.
     frozen = frozen_from_config(weight["plan"])
     group, variable = fitting[0]
     at = (group.place, variable.key)
     if placed.frozen.setdefault(at, frozen) != frozen:
-        placed.faults.append(f"{path}: two freezes; got another one for the same weight")
+        placed.faults.append(f"{path}: this weight has two different freezes; got a second one")
     placed.names[at] = weight["name"]
 
 
 def _candidates(group: Group, weight: StoredWeight, shape: Shape) -> list[Variable]:
-    """The variables of a layer that the description may be of: by position, else by shape."""
+    """The variables of a layer that the freeze may belong to: by position, else by shape."""
     fitting = [variable for variable in group.variables if variable.shape == shape]
     position = weight.get("position")
-    # A layer that writes its variables itself may call them as it likes.
+    # A layer that saves its variables itself may use any names.
     for key in (str(position), weight["name"]):
         if any(variable.key == key for variable in group.variables):
             return [variable for variable in fitting if variable.key == key]
@@ -105,10 +103,10 @@ def _candidates(group: Group, weight: StoredWeight, shape: Shape) -> list[Variab
 def _fault(owners: list[Group], fitting: list[Any], weight: StoredWeight, shape: Shape) -> str:
     got = f"got a freeze for shape {shape}"
     if not owners:
-        return f"no such layer in the file; {got}"
+        return f"the file has no such layer; {got}"
     if len(fitting) > 1:
-        return f"{len(fitting)} weights of the file may be meant; {got}"
+        return f"{len(fitting)} weights of the file could be meant; {got}"
     shapes = [v.shape for g in owners for v in g.variables if v.key == str(weight.get("position"))]
     if shapes:
         return f"the weight has another shape, {shapes[0]}; {got}"
-    return f"no such weight in the file; {got}"
+    return f"the file has no such weight; {got}"

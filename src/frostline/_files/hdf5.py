@@ -1,6 +1,6 @@
-"""The groups and variables of a weight file of Keras, as they lie in HDF5.
+"""Read the groups and variables of a Keras weight file in HDF5 format.
 
-Damaged files can crash the HDF5 library, so `hdf5_child.py` reads them in a process of its own.
+Damaged files can crash the HDF5 library, so `hdf5_child.py` reads them in a separate process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _OPTIMIZER = "optimizer"
 
 
 def start() -> subprocess.Popen[bytes]:
-    """A process that reads the file that is named in its standard input."""
+    """Start a process that reads the file named on its standard input."""
     return subprocess.Popen(
         [sys.executable, "-P", str(Path(__file__).with_name("hdf5_child.py"))],
         stdin=subprocess.PIPE,
@@ -40,7 +40,7 @@ def start() -> subprocess.Popen[bytes]:
 
 @dataclass(frozen=True)
 class Variable:
-    """One variable: `key` is its name among those of its layer, mostly its number."""
+    """One variable; `key` is its name in its layer, usually a number."""
 
     key: str
     shape: tuple[int, ...]
@@ -50,13 +50,13 @@ class Variable:
 
 @dataclass(frozen=True)
 class Group:
-    """What a file holds of one layer.
+    """A layer in a file.
 
     Attributes:
         place: Its attributes and containers from the model down, `"layers/dense_1"`.
-        path: The names of the layers on the way, `"encoder/hidden"`.
-        above: The group of the layer around it.
-        variables: Its own variables in their order.
+        path: The names of the layers from the model down, `"encoder/hidden"`.
+        above: The group of the layer that contains it.
+        variables: Its own variables, in order.
     """
 
     place: str
@@ -66,27 +66,27 @@ class Group:
 
     @property
     def attribute(self) -> str:
-        """The last part of the place: an attribute, or a class name where it is in a list."""
+        """The last part of the place: an attribute, or in a list the name of a class."""
         return self.place.rpartition("/")[2]
 
     @property
     def in_list(self) -> bool:
-        """Whether it lies in a list of its layer, where Keras names it by its class."""
+        """Whether it is in a list of its layer, where Keras names it by its class."""
         around = "" if self.above is None else self.above.place
         return self.place.rpartition("/")[0] != around
 
     @property
     def of_optimizer(self) -> bool:
-        """Whether it is what Keras keeps of the optimizer of the model."""
+        """Whether it is the state of the model's optimizer."""
         return self.place.partition("/")[0] == _OPTIMIZER
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What is in a weight file.
+    """The contents of a weight file.
 
     Attributes:
-        groups: Every layer and the optimizer, those around before those inside.
+        groups: Every layer and the optimizer; outer layers come before inner ones.
         top: The first names at the top of the file, for errors.
         child: The process that reads it.
     """
@@ -101,11 +101,11 @@ class Child:
 
     Args:
         path: The file, for messages.
-        window: The part of a file that is HDF5.
-        mode: `"r"`, or `"r+"` to write into a whole file.
+        window: The part of the file that is HDF5.
+        mode: `"r"`, or `"r+"` to write; the window must then be the whole file.
 
     Attributes:
-        ahead: Processes that were started before they were needed.
+        ahead: Processes that were started in advance.
     """
 
     ahead: ClassVar[list[Any]] = []
@@ -113,18 +113,22 @@ class Child:
     def __init__(self, path: Path, window: Window, mode: str = "r") -> None:
         self._path = path
         self._lock = threading.Lock()
-        with reading(path, "no process to read it in", "Run Python as a program of its own."):
+        with reading(
+            path,
+            "cannot start a process to read it",
+            "Run this in an ordinary Python process: `sys.executable` must start Python.",
+        ):
             self._process: Any = self.ahead.pop() if self.ahead else start()
         self._requests: Any = self._process.stdin
         self._replies: Any = self._process.stdout
         self._send([str(window.path), window.start, window.length, mode])
 
     def listing(self) -> dict[str, Any]:
-        """What is in the file."""
+        """The contents of the file."""
         return json.loads(self._line())
 
     def read(self, number: int, index: tuple[int | slice, ...], label: str) -> bytes:
-        """Entries of a dataset, one after the other."""
+        """The bytes of entries of a dataset, in order."""
         parts = [[i.start, i.stop] if isinstance(i, slice) else i for i in index]
         with self._lock, reading(label, "this weight cannot be read"):
             self._send([number, parts, None])
@@ -141,7 +145,7 @@ class Child:
         """End the process."""
         with self._lock:
             for pipe in (self._requests, self._replies):
-                with contextlib.suppress(OSError):  # it has ended before
+                with contextlib.suppress(OSError):  # it has ended already
                     pipe.close()
             try:
                 self._process.wait(1)
@@ -150,7 +154,7 @@ class Child:
                 self._process.wait()
 
     def _send(self, request: list[Any], data: Any = b"") -> None:
-        with contextlib.suppress(OSError):  # it has ended: how, is in its answer or its status
+        with contextlib.suppress(OSError):  # it has ended: its reply or its status says why
             self._requests.write(json.dumps(request).encode() + b"\n")
             self._requests.write(data)
             self._requests.flush()
@@ -170,15 +174,15 @@ class Child:
     def _end(self) -> str:
         status = self._process.wait()
         if status == -getattr(signal, "SIGXCPU", 0):
-            return "no end of reading them"
+            return "a timeout while reading them"
         name = signal.Signals(-status).name if status < 0 else f"status {status}"
-        return f"the end of the process that reads HDF5, by {name}"
+        return f"a crash of the process that reads HDF5, {name}"
 
 
 class Slices:
-    """Entries that the HDF5 library has to find: in chunks, compressed, or never written."""
+    """Entries that only the HDF5 library can read: chunked, compressed, or never written."""
 
-    piece = PIECE  # a chunk in two pieces is unpacked twice
+    piece = PIECE  # large, because a chunk in two pieces is unpacked twice
 
     def __init__(self, child: Child, number: int, name: str, dtype: np.dtype) -> None:
         self.child = child
@@ -200,7 +204,7 @@ class Slices:
 
 @contextmanager
 def open_hdf5(path: Path, window: Window, mode: str = "r") -> Iterator[Weights]:
-    """What is in the HDF5 file in a part of a file, which is open until the end of the block."""
+    """Open the HDF5 file in a part of a file for the length of the block."""
     child = Child(path, window, mode)
     try:
         with reading(path, "its weights cannot be read"):

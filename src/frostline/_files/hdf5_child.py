@@ -1,8 +1,8 @@
-"""Reads an HDF5 file in a process of its own: damaged files can crash the HDF5 library.
+"""Read an HDF5 file in a separate process, because damaged files can crash the HDF5 library.
 
 `hdf5.py` starts this file as a script. It prints one line of JSON, which lists all groups and
-datasets, then answers requests for entries until its standard input ends. It imports nothing of
-this package. Every number in the file is compared with the size of the file before it is used.
+datasets, then answers requests for entries until its standard input ends. It imports nothing from
+this package. Every number in the file is checked against the size of the file before it is used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 if __name__ == "__main__":
-    os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # no library is loaded that a file asks for
+    os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # never load a library that a file asks for
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import h5py
@@ -31,27 +31,27 @@ try:
 except ImportError:  # Windows has no such limits
     resource = None
 
-DEEPEST = 200  # groups in one another
-LONGEST = 4096  # characters of a place in the file
+DEEPEST = 200  # nested groups
+LONGEST = 4096  # characters of a path in the file
 RANK = 32
-ROOM = 64 << 20  # bytes that this process may take besides three times a weight
-SMALL = 1 << 16  # bytes of a dataset that nothing was written to
+ROOM = 64 << 20  # bytes that this process may take in addition to three times a weight
+SMALL = 1 << 16  # bytes of a dataset that was never written
 SECONDS = 3  # for one request, and one more for each 16 MiB of data
-ITSELF = "a weight file holds its weights itself; got"
+ITSELF = "a weight file must contain its weights itself; got"
 AGAIN = "Save the weights again with Keras."
 CUT = "It may have been cut off while it was copied: take it from its source again."
 OWN = b"vars"
 KINDS = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)}
-# By how much each filter can shrink data, which bounds what a dataset may claim to hold.
+# The maximum compression of each filter, which limits the size that a dataset may claim.
 SHRINKS = {h5z.FILTER_DEFLATE: 1032, h5z.FILTER_SHUFFLE: 1, h5z.FILTER_FLETCHER32: 1, 32000: 90}
 
 
 class Refused(Exception):
-    """The file breaks a rule. The second argument, if any, says what to do."""
+    """The file breaks a rule. The second argument, if there is one, says what to do."""
 
 
 class Window(io.RawIOBase):
-    """`length` bytes of a file from `start` on, as a file of its own."""
+    """`length` bytes of a file from `start` on, as a file."""
 
     def __init__(self, file: Any, start: int, length: int) -> None:
         self._file, self._start, self._length, self._place = file, start, length, 0
@@ -70,10 +70,10 @@ class Window(io.RawIOBase):
 
 
 class Listing:
-    """All that is in a file.
+    """The contents of a file.
 
-    Each object is opened once, so that shared groups and circles end. How many characters of names
-    and bytes of data there may be is bounded by the size of the file.
+    Each object may be opened only once, so that loops of groups end. The characters of names and
+    the bytes of data are limited by the size of the file.
     """
 
     def __init__(self, hdf5: Any, length: int) -> None:
@@ -88,13 +88,13 @@ class Listing:
 
     def _walk(self, group: Any, place: bytes, path: str, above: int, depth: int) -> None:
         if depth > DEEPEST:
-            raise Refused(f"groups lie in one another without end; got {_text(place)[:60]}...")
+            raise Refused(f"groups are nested too deeply; got {_text(place)[:60]}...")
         names = self._members(group, place)
         here = above
         if OWN in names:
             own = self._open(group, OWN, place)
             if isinstance(own, h5py.h5g.GroupID):
-                # Older files of Keras hold no names: the attribute or the class has to do.
+                # Older Keras files have no names; then the attribute or class is used.
                 name = _attribute(own, b"name") or _text(place.rpartition(b"/")[2])
                 path = (f"{path}/{name}" if path else name) if place else ""
                 self._spend(len(path) + len(place))
@@ -133,13 +133,13 @@ class Listing:
         def take(name: bytes, info: Any) -> bool | None:
             found.append((name, info.type))
             self._names += len(name) + 8
-            return self._names > self._room or None  # an exception here h5py could not pass on
+            return self._names > self._room or None  # h5py could not pass on an exception
 
         group.links.iterate(take, info=True)
         self._spend(0)
         for name, kind in found:
             if len(place) + len(name) > LONGEST:
-                raise Refused(f"a name of more than {LONGEST} characters")
+                raise Refused(f"a name has more than {LONGEST} characters")
             if kind != h5l.TYPE_HARD:
                 raise Refused(f"{ITSELF} a link at {_text(place)}/{_text(name)}", AGAIN)
         return sorted((name for name, _ in found), key=_natural)
@@ -149,7 +149,7 @@ class Listing:
         address = h5o.get_info(one).addr
         if address in self._seen:
             raise Refused(
-                "groups lie in one another without end, or an object has two names; got "
+                "an object has two names, or groups form a loop; got "
                 f"{_text(place)[:60]}/{_text(name)[:60]}"
             )
         self._seen.add(address)
@@ -158,10 +158,10 @@ class Listing:
     def _spend(self, characters: int) -> None:
         self._names += characters
         if self._names > self._room:
-            raise Refused("names that are longer than the file can hold")
+            raise Refused("the names are longer than the file")
 
     def _dataset(self, dataset: Any) -> dict[str, Any] | None:
-        """What a dataset is: its offset where its bytes lie in the file as they are in memory."""
+        """Describe a dataset; with an offset if its bytes in the file are as in memory."""
         dtype, shape = dataset.dtype, dataset.shape
         if dtype.kind not in "biufcV":
             return None
@@ -169,9 +169,9 @@ class Listing:
         simple = dtype.kind != "V" or (dtype.fields is None and dtype.subdtype is None and named)
         known = named or dtype.str[1:] in KINDS | {"b1", "f2", "f4", "f8", "c8", "c16"}
         if not simple or not known or (named and dtype.itemsize != 2):
-            raise Refused(f"a dtype that is not known here; got {dtype}")
+            raise Refused(f"unknown dtype; got {dtype}")
         if shape is None or len(shape) > RANK:
-            raise Refused(f"an array of no known shape; got {shape}")
+            raise Refused(f"unsupported shape; got {shape}")
         size = math.prod(shape) * dtype.itemsize
         offset = self._offset(dataset, dtype, shape, size)
         native = "bfloat16" if named else dtype.newbyteorder("=").str
@@ -181,22 +181,22 @@ class Listing:
         plist = dataset.get_create_plist()
         layout, held = plist.get_layout(), dataset.get_storage_size()
         if plist.get_external_count() or layout == h5d.VIRTUAL:
-            raise Refused(f"{ITSELF} a dataset that lies in another file", AGAIN)
+            raise Refused(f"{ITSELF} a dataset in another file", AGAIN)
         self._bytes += held
         if self._bytes > self._length:
             raise Refused(
-                f"more data than the file holds; got {held} bytes of it in {self._length}"
+                f"more data than the file can contain; got {held} bytes in {self._length}"
             )
         shrunk = _chunks(plist, shape, dtype.itemsize) if layout == h5d.CHUNKED else 1
         if size > max(SMALL, held * shrunk):
-            raise Refused(f"an array of shape {shape}, of which the file holds {held} bytes")
+            raise Refused(f"too little data for the shape; got {held} bytes for shape {shape}")
         plain = layout == h5d.CONTIGUOUS and self._plain
         offset = dataset.get_offset() if plain else None
         if offset is None:
             return None
         if offset + size > self._length or held != size:
             raise Refused(
-                f"lies beyond the end of the file; got bytes {offset} to "
+                f"the data is beyond the end of the file; got bytes {offset} to "
                 f"{offset + max(size, held)} of {self._length}"
             )
         stored = dataset.get_type()
@@ -207,14 +207,14 @@ class Listing:
 
 
 def _chunks(plist: Any, shape: tuple[int, ...], itemsize: int) -> int:
-    """How many times smaller than its entries a dataset in chunks may be; 1 without filters."""
+    """The maximum compression of a dataset in chunks; 1 without filters."""
     chunk = plist.get_chunk()
     larger = any(c > max(n, 1) for c, n in zip(chunk, shape, strict=True))
     if larger and math.prod(chunk) * itemsize > SMALL:
-        raise Refused(f"chunks that are larger than the array; got {chunk} for shape {shape}")
+        raise Refused(f"chunks are larger than the array; got {chunk} for shape {shape}")
     filters = [plist.get_filter(place)[0] for place in range(plist.get_nfilters())]
     if not set(filters) <= SHRINKS.keys() or len(set(filters)) < len(filters):
-        raise Refused(f"filters that are not read here; got the numbers {filters}")
+        raise Refused(f"unsupported filters; got numbers {filters}")
     return math.prod(SHRINKS[number] for number in filters)
 
 
@@ -230,7 +230,7 @@ def _natural(name: bytes) -> list[tuple[int, bytes]]:
 
 
 def _attribute(one: Any, name: bytes) -> str | None:
-    """A short text that is an attribute, None where it is something else."""
+    """An attribute that is a short text, None for anything else."""
     if not h5a.exists(one, name):
         return None
     attribute = h5a.open(one, name)
@@ -245,7 +245,7 @@ def _attribute(one: Any, name: bytes) -> str | None:
 
 
 class Datasets:
-    """The datasets that are asked for: the last of them stays open, with its chunks."""
+    """The datasets of a file; the last one that was requested stays open, with its chunks."""
 
     def __init__(self, hdf5: Any, places: list[bytes]) -> None:
         self._hdf5, self._places = hdf5, places
@@ -256,7 +256,7 @@ class Datasets:
             place = self._places[number]
             one = h5py.Dataset(h5d.open(self._hdf5.id, place))
             if one.chunks:
-                # All chunks of the rows that are read together, so that each is unpacked once.
+                # Room for all chunks of the rows that are read together: each is unpacked once.
                 whole = [-(-n // c) * c for n, c in zip(one.shape, one.chunks, strict=True)]
                 size = math.prod((one.chunks[0], *whole[1:])) * one.dtype.itemsize
                 size = min(size, 2 * one.nbytes) + (1 << 20)
@@ -269,7 +269,7 @@ class Datasets:
 
 
 def answers(datasets: Datasets, requests: Any, replies: Any) -> None:
-    """Answer `[number, index, bytes]` until there are no more: entries, or these written."""
+    """Answer requests `[number, index, bytes]`: read entries, or write them if `bytes` is given."""
     for line in requests:
         number, index, count = json.loads(line)
         dataset = datasets.get(number)
@@ -287,13 +287,13 @@ def answers(datasets: Datasets, requests: Any, replies: Any) -> None:
 
 
 def spend(size: int) -> None:
-    """Limit this process to the time that so many bytes take, from now on."""
+    """Limit the CPU time of this process, from now on, to what `size` bytes need."""
     if resource is not None:
         _limit(resource.RLIMIT_CPU, int(time.process_time()) + SECONDS + (size >> 24))
 
 
 def allow(more: int) -> None:
-    """Limit this process to the memory that it has, `more` bytes and some room."""
+    """Limit the memory of this process to what it has now, `more` bytes and some room."""
     if resource is not None and sys.platform == "linux":
         with open("/proc/self/statm", encoding="ascii") as file:
             now = int(file.read().split()[0]) * resource.getpagesize()
@@ -303,27 +303,27 @@ def allow(more: int) -> None:
 def _limit(kind: int, value: int) -> None:
     assert resource is not None
     _, hard = resource.getrlimit(kind)
-    with contextlib.suppress(ValueError, OSError):  # a lower limit is there already
+    with contextlib.suppress(ValueError, OSError):  # there is a lower limit already
         resource.setrlimit(kind, (value if hard < 0 else min(value, hard), hard))
 
 
 @contextlib.contextmanager
 def opened(path: str, start: int, length: int, mode: str) -> Iterator[Any]:
-    """The HDF5 file in a part of a file; to write, it has to be the whole."""
+    """Open the HDF5 file in a part of a file; to write, the part must be the whole file."""
     with open(path, "rb", buffering=0) as file:
         try:
             hdf5 = h5py.File(path if mode == "r+" else Window(file, start, length), mode)
         except (OSError, RuntimeError, ValueError) as error:
-            raise Refused(f"its weights are not a whole HDF5 file; got {error}", CUT) from None
+            raise Refused(f"its weights are not a complete HDF5 file; got {error}", CUT) from None
         with hdf5:
-            cache = hdf5.id.get_mdc_config()  # what it keeps of objects that were closed
+            cache = hdf5.id.get_mdc_config()  # the cache of closed objects
             cache.set_initial_size, cache.initial_size, cache.max_size = True, 1 << 20, 1 << 21
             hdf5.id.set_mdc_config(cache)
             yield hdf5
 
 
 def main() -> None:
-    """Read what file is asked for, print its listing or an error, and answer requests."""
+    """Read the name of the file, print its listing or an error, and answer requests."""
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
     asked = requests.readline()
     if not asked:

@@ -1,7 +1,7 @@
-"""Names for the variables of a file: which class a layer is of, and what that calls its own.
+"""Find the names of the variables in a file, from the class of their layer.
 
-A file numbers the variables of a layer. Their names are in the layers, and a config says which
-layers those are, for Keras's own without importing them. What cannot be known keeps its number.
+A file numbers the variables of a layer. The config gives the class of each layer, and the catalogue
+has the names of the variables of Keras's classes. Unknown variables keep their numbers.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from frostline._arrays.stored import KEY, REGISTERED
 from frostline._catalogue import CATALOGUE, stock_named
 from frostline._files.hdf5 import Group
 
-# What the projections of an attention compute, and the letter that runs over its heads. In each the
-# kernel has one axis before the heads or behind their features.
+# The equations of the projections of an attention layer, and the letter that runs over heads. The
+# kernels have one axis before the heads, or one after their features.
 _INTO_HEADS = ("ab,bhf->ahf", "h")
 _OUT_OF_HEADS = ("ahf,hfc->ac", "h")
-# The axes of its recurrent kernel tell a cell from another: so many times its states.
+# The recurrent kernel identifies a cell: it has so many times as many columns as states.
 _CELLS = {len(CATALOGUE[n].gates) or 1: n for n in ("LSTMCell", "GRUCell", "SimpleRNNCell")}
-_LONGEST = 1000  # characters of a path: each layer has that of those around it in its own
+_LONGEST = 1000  # characters of a path, which grows with each nested layer
 _NOT_LAYERS = ("inbound_nodes", "build_config", "compile_config")
 
 
 def snake_case(name: str) -> str:
-    """A class name as Keras writes it in files: `Conv2DTranspose` is `conv2d_transpose`."""
+    """A class name as Keras writes it in files: `conv2d_transpose` for `Conv2DTranspose`."""
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
@@ -36,7 +36,7 @@ _IN_FILES = {snake_case(name): name for name in CATALOGUE}
 
 @dataclass(frozen=True)
 class Described:
-    """A layer of a config: its class if that is Keras's own, and what frostline says of it."""
+    """A layer in a config: its class if it is one of Keras's, and its freeze."""
 
     path: str
     kind: str | None
@@ -47,12 +47,12 @@ class Described:
 
 @dataclass(frozen=True)
 class Owner:
-    """What a file tells of the layer that a weight belongs to.
+    """What is known about the layer that a weight belongs to.
 
     Attributes:
-        kind: The name of its class if that is Keras's own, else empty.
-        equation: That of an `EinsumDense`, empty where it is not known.
-        heads: The letter in it that runs over the heads of an attention.
+        kind: The name of its class if it is one of Keras's, else empty.
+        equation: The equation of an `EinsumDense`, empty if unknown.
+        heads: The letter in the equation that runs over attention heads.
     """
 
     kind: str = ""
@@ -64,7 +64,7 @@ UNKNOWN = Owner()
 
 
 def layers_of(config: Mapping[str, Any]) -> Iterator[Described]:
-    """Every layer that the config of a model tells of, those around before those inside."""
+    """Every layer in the config of a model; outer layers come before inner ones."""
     yield from _layers(config, "", top=True)
 
 
@@ -109,7 +109,7 @@ class Names:
     """The names of variables in one file.
 
     Args:
-        layers: What its config tells of; empty where a file has no config.
+        layers: The layers in its config; empty if the file has no config.
     """
 
     def __init__(self, layers: list[Described]) -> None:
@@ -118,7 +118,7 @@ class Names:
             self._layers.setdefault(layer.path, layer)
 
     def of(self, group: Group) -> list[str]:
-        """The name of each variable of a group, its key where it has none that is known."""
+        """The name of each variable of a group, or its key if the name is unknown."""
         keys = [variable.key for variable in group.variables]
         known = self.expected(group)
         numbered = keys == [str(n) for n in range(len(keys))]
@@ -127,14 +127,14 @@ class Names:
         return [*known, *keys[len(known) :]]
 
     def layer_trainable(self, path: str) -> bool:
-        """Whether the layer at a path trains; one that no config tells of does as that around."""
+        """Whether the layer at a path trains; for an unknown layer, whether its container does."""
         while path and path not in self._layers:
             path = path.rpartition("/")[0]
         layer = self._layers.get(path)
         return layer is None or layer.config.get("trainable", True) is not False
 
     def expected(self, group: Group) -> list[str] | None:
-        """The names of the variables that a layer has, None where that is not known."""
+        """The names of the variables that a layer has, None if unknown."""
         if re.fullmatch(r"_?seed_generator", group.attribute):
             return ["seed_generator_state"]
         kind, config = self._kind(group)
@@ -145,27 +145,27 @@ class Names:
             if config.get("rms_scaling"):
                 return ["gamma"]
             return [variable.name for variable in own if variable.is_in(config)]
-        # One that is missing is known if only one can be.
+        # Without a config, optional variables are known if all or none of them are there.
         sure = [variable.name for variable in own if not variable.option]
         counts = {len(sure): sure, len(own): [variable.name for variable in own]}
         return counts.get(len(group.variables))
 
     def owner(self, group: Group) -> Owner:
-        """What is known of the layer of a group."""
+        """What is known about the layer of a group."""
         kind, config = self._kind(group)
         if kind == "EinsumDense":
             if config is not None:
                 return Owner(kind, str(config.get("equation") or "")[:_LONGEST])
             return Owner(kind, *(_OUT_OF_HEADS if "output" in group.attribute else _INTO_HEADS))
         if kind in _CELLS.values() and config is None:
-            # Known to be a cell, and not which: in a `Bidirectional` it may be any.
+            # A cell of an unknown class: in a `Bidirectional` it may be any.
             shapes = [variable.shape for variable in group.variables[:2]]
             rows, columns = shapes[-1] if len(shapes) == 2 and len(shapes[1]) == 2 else (1, 0)
             kind = _CELLS.get(columns // rows if rows and columns % rows == 0 else 0)
         return Owner(kind or "")
 
     def _kind(self, group: Group) -> tuple[str | None, Mapping[str, Any] | None]:
-        """The class of a layer and its config, each None where it is not known."""
+        """The class of a layer and its config, each None if unknown."""
         layer = self._layers.get(group.path)
         if layer is not None and layer.kind is not None and group.place:
             return layer.kind, layer.config
@@ -180,10 +180,10 @@ class Names:
         return None, None
 
     def missing(self, groups: list[Group]) -> Iterator[str]:
-        """Layers that have fewer variables in a file than its config says, in words."""
+        """Descriptions of layers that have fewer variables in the file than in its config."""
         found = {group.path: group for group in groups}
         if not any(path in found for path in self._layers if path):
-            return  # an older file, which holds no names
+            return  # an older file, which has no names
         shared = {path.rpartition("/")[2] for path in found}
         for path, layer in self._layers.items():
             known = stock_named(layer.kind)
@@ -191,13 +191,13 @@ class Names:
                 continue
             group = found.get(path)
             if group is None:
-                # One that is used in two models is in the file once.
+                # A layer that two models share is in the file once.
                 if path.rpartition("/")[2] not in shared:
-                    yield f"{path}: no such layer in the file; got a {layer.kind} in its config"
+                    yield f"{path}: the file has no such layer; got a {layer.kind} in its config"
                 continue
             expected = self.expected(group) or []
             if len(group.variables) < len(expected):
                 yield (
-                    f"{path}: fewer weights in the file than its config says; got "
+                    f"{path}: the file has fewer weights than its config; got "
                     f"{len(group.variables)} of {', '.join(expected)}"
                 )

@@ -1,4 +1,4 @@
-"""A model file of any format as a list of weights, none of them read."""
+"""Open a model file of any format as a list of weights, without reading them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from frostline._files.names import UNKNOWN, Described, Names, Owner, layers_of
 from frostline._files.safetensors import DELTA, contents_of
 from frostline._files.sources import Source
 
-FORMATS = ".keras, .weights.h5 and .safetensors"
+FORMATS = ".keras, .weights.h5 or .safetensors"
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Stored:
     """A weight in a file.
 
     Attributes:
-        key: Where it is in the file: the same for every model of one architecture.
-        path: Its path below the model, `"hidden/kernel"`; `"hidden/0"` where no name is known.
+        key: Its place in the file: the same for all models of one architecture.
+        path: Its path below the model, `"hidden/kernel"`; `"hidden/0"` if the name is unknown.
         shape: Its shape.
         dtype: Its dtype.
         source: Reads it.
-        frozen: What the file says is frozen of it.
-        layer_trainable: False where the file says that its layer does not train.
-        owner: What it tells of the layer of the weight.
+        frozen: What is frozen of it according to the file.
+        layer_trainable: False if its layer has `trainable=False` in the file.
+        owner: What is known about its layer.
     """
 
     key: str
@@ -60,17 +60,17 @@ class Stored:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What is in a file.
+    """The contents of a file.
 
     Attributes:
         path: The file.
         format: `"keras"`, `"weights.h5"` or `"safetensors"`.
-        weights: Every weight of the model, in its order where that is known.
-        optimizer_values: How many values it keeps for an optimizer.
-        faults: What of its freeze does not fit its weights.
-        is_delta: Whether it holds a delta, see `frostline delta`.
-        weights_start: Where in the file the part with its weights begins, as a file of its own.
-        missing: Layers that its config tells of and whose weights it does not hold.
+        weights: Every weight of the model, in the order of the model if known.
+        optimizer_values: The number of values in it that belong to an optimizer.
+        faults: Descriptions of freezes that do not fit the weights.
+        is_delta: Whether it is a delta, see `frostline delta`.
+        weights_start: The offset of the weight file inside the file.
+        missing: Descriptions of layers in its config whose weights are missing.
     """
 
     path: Path
@@ -101,11 +101,12 @@ class ModelFile:
 
 @contextmanager
 def open_file(path: Path, *, faulty: bool = False) -> Iterator[ModelFile]:
-    """Read what is in a file, without its weights, and keep it open for them.
+    """Open a file and list its contents; its weights can be read until the end of the block.
 
     Args:
         path: A `.keras`, `.weights.h5` or `.safetensors` file.
-        faulty: Whether a freeze that does not fit the file is told in `faults` and not an error.
+        faulty: Whether a freeze that does not fit the file is listed in `faults` instead of being
+            an error.
 
     Raises:
         FileError: The file cannot be read, or is not a model file.
@@ -116,17 +117,17 @@ def open_file(path: Path, *, faulty: bool = False) -> Iterator[ModelFile]:
         if opened.faults and not faulty:
             raise FileError(
                 f"{path}: its freeze does not fit its weights; got {opened.faults[0]}. "
-                f"All that is wrong is told by `frostline verify {path}`."
+                f"`frostline verify {path}` lists all faults."
             )
         yield opened
 
 
 def readable(path: Path) -> IO[bytes]:
-    """A file opened for reading, or the error that says why not."""
+    """Open a file for reading; an error if that fails."""
     if path.is_dir():
-        raise FileError(f"{path}: not a file; got a folder. Known are {FORMATS} files.")
+        raise FileError(f"{path}: not a file; got a folder. Pass a {FORMATS} file.")
     try:
-        # Unbuffered: weights are read in large pieces, each once.
+        # Unbuffered, because weights are read in large pieces.
         return open(path, "rb", buffering=0)
     except OSError as error:
         raise FileError(
@@ -151,8 +152,7 @@ def _read(path: Path, file: IO[bytes], stack: ExitStack) -> ModelFile:
         is_delta = DELTA in metadata
         return ModelFile(path, "safetensors", weights, is_delta=is_delta)
     raise FileError(
-        f"{path}: not the name of a model file; got suffix={path.suffix!r}. "
-        f"Known are {FORMATS} files."
+        f"{path}: not the name of a model file; got suffix={path.suffix!r}. Pass a {FORMATS} file."
     )
 
 
@@ -163,8 +163,8 @@ def _keras(
     groups = [group for group in held.groups if not group.of_optimizer]
     if not groups:
         raise FileError(
-            f"{path}: no layers in it; got {held.top} at its top. Known are the files of "
-            "`model.save_weights('name.weights.h5')`, not those of Keras 2."
+            f"{path}: this file contains no layers; got {held.top} at its top. Pass a file from "
+            "`model.save_weights('name.weights.h5')`, not one of Keras 2."
         )
     placed = place(layers, groups)
     names = Names(layers)
@@ -199,7 +199,7 @@ def _keras(
 
 
 def _in_order(weights: list[Stored], layers: list[Described]) -> list[Stored]:
-    """The weights as the config lists their layers; a file sorts those by their classes."""
+    """The weights in the order of the layers in the config; a file sorts layers by class."""
     places = {layer.path: n for n, layer in reversed(list(enumerate(layers)))}
 
     def place(weight: Stored) -> int:
@@ -212,7 +212,7 @@ def _in_order(weights: list[Stored], layers: list[Described]) -> list[Stored]:
 
 
 def _told_apart(weights: list[Stored]) -> list[Stored]:
-    """Layers of one name keep what tells them apart in the file."""
+    """Give weights with the same path their place in the file as path."""
     paths = Counter(weight.path for weight in weights)
 
     def place(weight: Stored) -> str:

@@ -1,4 +1,4 @@
-"""The tensors of a `.safetensors` file and where they lie, as its header of JSON says."""
+"""Read the JSON header of a `.safetensors` file: its tensors and their positions."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from frostline._files.boundary import CUT, check_room, parsed, reading
 from frostline._files.hdf5 import Variable
 from frostline._files.sources import Bytes, dtype_named
 
-DELTA = "frostline_delta"  # in the metadata of a file that holds one
-_LONGEST = 100_000_000  # bytes of a header, as in the format's own library
+DELTA = "frostline_delta"  # key in the metadata of a delta file
+_LONGEST = 100_000_000  # bytes of a header, as in the `safetensors` library
 _DTYPES = {
     "BOOL": "bool",
     "U8": "uint8",
@@ -37,20 +37,20 @@ KNOWN = set(_DTYPES.values())
 
 
 def contents_of(path: Path, file: IO[bytes]) -> tuple[list[Variable], dict[str, Any]]:
-    """Every tensor of the file, in the order of its header, and what that says beside them."""
-    with reading(path, "not a whole .safetensors file", CUT):
+    """Every tensor of the file, in the order of the header, and the metadata."""
+    with reading(path, "not a complete .safetensors file", CUT):
         header, start, end = _header(path, file)
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict):
-            raise _broken(path, f"metadata that are a {type(metadata).__name__}")
+            raise _broken(path, f"metadata of type {type(metadata).__name__}")
         tensors = [_tensor(path, file, name, entry, start, end) for name, entry in header.items()]
         place = 0
         for first, last, name in sorted((*header[n]["data_offsets"], n) for n in header):
             if first != place:
-                raise _broken(path, f"{name!r} at byte {first}, where byte {place} is the next")
+                raise _broken(path, f"{name!r} at byte {first} instead of byte {place}")
             place = last
     if place != end - start:
-        raise _broken(path, f"{end - start} bytes after the header for {place} of tensors")
+        raise _broken(path, f"{end - start} bytes after the header, {place} bytes of tensors")
     return tensors, metadata
 
 
@@ -60,12 +60,12 @@ def _header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
     length = struct.unpack("<Q", file.read(8))[0] if end >= 8 else 0
     if not 2 <= length <= min(_LONGEST, end - 8):
         raise _broken(path, f"a header of {length} bytes in a file of {end}")
-    with reading(path, "not a whole .safetensors file: a header that is not JSON", CUT):
+    with reading(path, "not a complete .safetensors file: its header is not JSON", CUT):
         rest = end - 8 - length
         check_room(length, rest)
         header = parsed(file.read(length), rest, strict=True)
     if not isinstance(header, dict):
-        raise _broken(path, f"a header that is a {type(header).__name__}")
+        raise _broken(path, f"a header of type {type(header).__name__}")
     return header, 8 + length, end
 
 
@@ -74,11 +74,11 @@ def _tensor(path: Path, file: IO[bytes], name: str, entry: Any, start: int, end:
         code, shape = entry["dtype"], shape_from(entry["shape"])
         first, last = shape_from(entry["data_offsets"])
     except (KeyError, TypeError, ValueError):
-        raise _broken(path, f"no dtype, shape and place of {name!r}") from None
+        raise _broken(path, f"no dtype, shape or offsets of {name!r}") from None
     if not isinstance(code, str) or code not in _DTYPES:
         raise FileError(
-            f"{path}: {name}: a dtype that is not known here; got dtype={str(code)[:100]!r}. "
-            f"Known are {', '.join(_DTYPES)}."
+            f"{path}: {name}: unknown dtype; got dtype={str(code)[:100]!r}. "
+            f"Supported: {', '.join(_DTYPES)}."
         )
     dtype = dtype_named(_DTYPES[code])
     if last - first != math.prod(shape) * dtype.itemsize:
@@ -89,4 +89,4 @@ def _tensor(path: Path, file: IO[bytes], name: str, entry: Any, start: int, end:
 
 
 def _broken(path: Path, got: str) -> FileError:
-    return FileError(f"{path}: not a whole .safetensors file; got {got}. {CUT}")
+    return FileError(f"{path}: not a complete .safetensors file; got {got}. {CUT}")

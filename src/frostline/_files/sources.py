@@ -1,4 +1,4 @@
-"""Where the entries of a weight lie in a file, read piece by piece."""
+"""Read the entries of a weight from a file, piece by piece."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ _one_at_a_time = threading.Lock()
 
 
 def dtype_named(name: str) -> np.dtype:
-    """The dtype of a name, NumPy's own or not."""
+    """The dtype of a name, from NumPy or `ml_dtypes`."""
     if not name.startswith(("bfloat", "float8")):
         return np.dtype(name)
-    import ml_dtypes  # late: most files have none of its dtypes
+    import ml_dtypes  # imported late, because most files do not need it
 
     return np.dtype(getattr(ml_dtypes, name))
 
 
 def read_at(file: IO[bytes], buffer: Any, offset: int) -> int:
-    """Fill a buffer from a place in a file, in any number of threads; how many bytes were read."""
+    """Fill a buffer from an offset in a file, in any thread; return the number of bytes read."""
     if hasattr(os, "preadv"):
         return os.preadv(file.fileno(), [buffer], offset)
-    with _one_at_a_time:  # elsewhere a file has one place, from which it is read
+    with _one_at_a_time:  # elsewhere threads share the position in the file
         file.seek(offset)
         return file.readinto(buffer)  # type: ignore[attr-defined]
 
 
 class Source(Protocol):
-    """Where the entries of a weight are, for any number of threads.
+    """The entries of a weight in a file, readable in any thread.
 
     Attributes:
-        piece: How many bytes are best read at once.
+        piece: The best number of bytes to read at once.
     """
 
     piece: int
 
     def read(self, piece: Piece, buffer: np.ndarray) -> np.ndarray:
-        """The entries of a piece, flat, in the weight's dtype.
+        """Return the entries of a piece, flat, in the weight's dtype.
 
         Args:
-            piece: Which.
-            buffer: `uint8[PIECE]` that may be filled with them; the answer may be a view of it.
+            piece: The piece to read.
+            buffer: `uint8[PIECE]` that may be filled; the result may be a view of it.
         """
         ...
 
 
 class Bytes:
-    """Entries that lie one after the other in a file, from the byte `offset` on."""
+    """Entries that are contiguous in a file, from the byte `offset` on."""
 
-    piece = 1 << 20  # two of them and what is computed from them stay in the caches of a core
+    piece = 1 << 20  # two pieces and temporary arrays fit into the caches of a core
 
     def __init__(self, file: IO[bytes], name: str, offset: int, dtype: np.dtype) -> None:
         self._file = file
@@ -74,22 +74,21 @@ class Bytes:
             read = read_at(self._file, view[done:], begin + done)
             if not read:
                 raise FileError(
-                    f"{self._name}: the file ends within this weight; got {done} of {wanted} "
-                    f"bytes from byte {begin} on. "
-                    "Take the file from its source again."
+                    f"{self._name}: the file ends inside this weight; got {done} of {wanted} "
+                    f"bytes from byte {begin} on. Take the file from its source again."
                 )
             done += read
         return target.view(self._dtype)
 
 
 def read_whole(source: Source, shape: Shape, dtype: np.dtype) -> np.ndarray:
-    """All of a weight in memory, a new array."""
+    """Read a whole weight into a new array."""
     whole = np.empty(math.prod(shape), dtype)
     raw, size = whole.view(np.uint8), dtype.itemsize
     for piece in pieces(shape, size):
         target = raw[piece.start * size : piece.stop * size]
         read = source.read(piece, target)
-        # A source that cannot read into it gives an array of its own.
+        # Some sources return a new array instead of filling the buffer.
         if not np.may_share_memory(read, target):
             target[:] = read.view(np.uint8)
     return whole.reshape(shape)

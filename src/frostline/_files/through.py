@@ -1,4 +1,4 @@
-"""Two files gone through side by side, piece by piece, in several threads and little memory."""
+"""Go through two files side by side, piece by piece, in several threads and little memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from frostline._arrays.bits import workspace
 from frostline._arrays.pieces import PIECE, Piece, pieces
 from frostline._files.open import Stored
 
-# Reading is bound by the disk or the memory, of which more threads than a few bring no more.
+# Reading is limited by the disk or the memory, so more than a few threads do not help.
 THREADS = min(4, os.cpu_count() or 1)
 BATCH = 1 << 24  # bytes of each file that a thread goes through at a time
 
@@ -25,11 +25,11 @@ class Both(NamedTuple):
     """A piece of a weight in two files.
 
     Attributes:
-        number: Which weight it is of.
-        start: Its first entry in C order.
-        stop: The entry after its last.
-        before: Its entries in the one file, flat.
-        after: Those in the other.
+        number: The number of the weight.
+        start: The first entry, in C order.
+        stop: The entry after the last.
+        before: The entries in the first file, flat.
+        after: The entries in the second file, flat.
     """
 
     number: int
@@ -42,20 +42,20 @@ class Both(NamedTuple):
 def go_through(
     pairs: Sequence[Pair], work: Callable[[Both, np.ndarray], None], threads: int | None = None
 ) -> Iterator[int]:
-    """Read all weights of two files, and do something with each piece.
+    """Read all weights of two files, and call a function with each piece.
 
     Args:
-        pairs: Weights of the one file and of the other, of the same shapes and dtypes.
-        work: What is done with a piece, whose entries are there until it returns. Its second
-            argument is memory to compute in, see `workspace`. Called in any thread and in any
-            order; with one thread, in order.
-        threads: How many threads there are.
+        pairs: Weights of the first and the second file, of the same shapes and dtypes.
+        work: Called with each piece, whose entries are valid until it returns, and with temporary
+            memory, see `workspace`. It is called in any thread and in any order; with one thread,
+            in order.
+        threads: The number of threads.
 
     Yields:
-        How many bytes have been worked on since it last did.
+        The number of bytes processed since the last yield.
     """
     threads = threads or THREADS
-    # The thread that reads a piece works on it, while its caches hold it.
+    # The thread that reads a piece also processes it, while it is in the cache.
     desks: SimpleQueue[tuple[np.ndarray, np.ndarray]] = SimpleQueue()
     for _ in range(threads):
         desks.put((np.empty((2, PIECE), np.uint8), workspace()))
@@ -77,7 +77,7 @@ def go_through(
 
 
 def _batches(pairs: Sequence[Pair]) -> Iterator[list[tuple[int, Piece]]]:
-    """All pieces in order, so many at a time that handing them to a thread takes no time."""
+    """All pieces in order, in batches large enough for a thread."""
     batch: list[tuple[int, Piece]] = []
     size = 0
     for number, (one, other) in enumerate(pairs):
