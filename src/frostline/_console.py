@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,6 +38,42 @@ def percent(part: float, whole: float) -> str:
     if 0 < part < whole and not 0.0005 <= share < 0.9995:
         return "<0.1%" if share < 0.5 else ">99.9%"
     return f"{share:.1%}"
+
+
+def span(values: Iterable[Any], show: Callable[[Any], str] = "{:,}".format) -> str:
+    """The one value that all of them have, or the lowest and the highest.
+
+    >>> span([1, 1]), span([1000, 1, 20]), span([0.263, 0.266], lambda share: percent(share, 1))
+    ('1', '1 to 1,000', '26.3 to 26.6%')
+    """
+    found = list(values)
+    low, high = show(min(found)), show(max(found))
+    return low if low == high else f"{low.removesuffix('%')} to {high}"
+
+
+def shortened(path: str, room: int) -> tuple[str, str, str]:
+    """A path in three parts: without the one in the middle it has `room` for the others and an "…".
+
+    >>> shortened("backbone/transformer_layer_11/self_attention/query/kernel", 48)
+    ('backbone/transformer_layer_11/', 'self_attention', '/query/kernel')
+    >>> shortened("out/kernel", 48)
+    ('out/kernel', '', '')
+    """
+    if len(path) <= room:
+        return path, "", ""
+    slashes = [place for place, sign in enumerate(path) if sign == "/"]
+    cuts = [
+        (stop - start, abs(start + stop - len(path)), start + 1, stop)
+        for start in slashes
+        for stop in slashes
+        if 0 <= len(path) - room < stop - start - 1
+    ]
+    if cuts:
+        *_, start, stop = min(cuts)
+    else:
+        start = room // 3
+        stop = len(path) - (room - start - 1)
+    return path[:start], path[start:stop], path[stop:]
 
 
 def prints_utf() -> bool:

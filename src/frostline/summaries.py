@@ -33,28 +33,32 @@ __all__ = ["Row", "Summary", "summary"]
 
 
 class Summary(Totals):
-    """What is frozen in a layer or model; printed it is a table.
+    """What is frozen in a layer or model. It prints as a table.
 
     Attributes:
         name: The name of the target.
-        rows: A tuple with a `Row` for each weight that an optimizer can train, shared ones once.
-        layers: A tuple with a `Summary` for each layer that has several weights in it, named by
-            its path; the rows of a layer are among those of the layers around it.
+        rows: A tuple with a `Row` for each weight that an optimizer can train; a shared weight
+            is listed once.
+        layers: A tuple with a `Summary` for each layer that has several weights in it. Its name is
+            the path of the layer. A layer in a layer has a `Summary` too, with some of the same
+            rows.
         size: Entries of all weights: the trainable parameters of the plain model.
         frozen: Entries that are frozen.
-        trainable: Entries that are not.
-        trained: Entries that train now: as `trainable`, without the layers that are off.
+        trainable: Entries that are not frozen.
+        trained: Entries that train now: `trainable`, without layers with `trainable=False`.
         share: `frozen / size`, 0 to 1.
-        slots_kept: Values that the optimizer keeps for what trains; None where none is known.
-            What it keeps once, as its step count, does not count.
-        slots_saved: Optimizer values that need not exist; None where no optimizer is known.
+        slots_kept: Values that the optimizer keeps for what trains, without what it keeps once,
+            such as its step count. None if the model is not compiled, or if this number depends on
+            more than the size of a weight.
+        slots_saved: Values that the optimizer need not keep because of the freeze; None as for
+            `slots_kept`.
         optimizer_bytes_kept: `slots_kept` in bytes.
         optimizer_bytes_saved: `slots_saved` in bytes.
-        delta_bytes: Bytes of a file with what trains alone. It holds values, and where a weight
-            trains in part an index of 4 bytes for each position along an axis (one a row, column,
-            filter or head, however long) or for each single entry, of 8 bytes where the weight has
-            2^31 entries or more. What a file format writes around them does not count,
-            and neither does what `extract_delta` takes along for layers that update it themselves.
+        delta_bytes: Bytes of a delta file: the values that train, and for a partly frozen weight an
+            index of 4 bytes for each position along an axis (a row, column, filter or head) or for
+            each single entry (8 if the weight has 2^31 entries or more). The header of the file
+            does not count, nor do values that layers update themselves, which `extract_delta`
+            includes.
     """
 
     def __init__(
@@ -74,7 +78,7 @@ class Summary(Totals):
 
     @property
     def layers(self) -> tuple[Summary, ...]:
-        """The layers that have several weights in them, the outer ones first."""
+        """The layers that have several weights in them, outer layers first."""
         return tuple(
             Summary(node.path, node.totals.rows, node, depth=self._depth, fold=self._fold)
             for node in layers_of(self._tree)
@@ -89,7 +93,7 @@ class Summary(Totals):
             the attribute of that name; `layers`, a list of dictionaries with the same numbers and
             the `path` of a layer and its count of `weights`; and `weights`, a list of dictionaries
             with the same numbers and `path`, `shape`, `dtype`, `kind` and `trains` of each weight.
-            Whatever the table folds, all are listed. Later versions may add keys.
+            All weights are listed, whatever the table folds. Later versions may add keys.
 
         Examples:
             >>> import keras, frostline as fl
@@ -117,7 +121,7 @@ class Summary(Totals):
             indent: Spaces for each level. One line by default.
 
         Returns:
-            The text; what is None in the dictionary is `null`.
+            The text, with `null` for None.
 
         Examples:
             >>> import json, keras, frostline as fl
@@ -133,13 +137,13 @@ class Summary(Totals):
 
         Returns:
             A `pandas.DataFrame` whose columns are the keys of a weight in `to_dict`, with shapes
-            as tuples. Whatever the printed table folds, all weights are in it.
+            as tuples. All weights are in it, whatever the printed table folds.
 
         Raises:
             DependencyError: pandas is not installed.
 
         Examples:
-            The weights that train in part, without pandas:
+            The partly frozen weights, without pandas:
 
             >>> import keras, frostline as fl
             >>> layer = keras.layers.Dense(3)
@@ -171,20 +175,20 @@ class Summary(Totals):
         return str(self)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The table: with bars where there is room, without shapes where there is little."""
+        """The table: with bars if there is room, without shapes if there is little."""
         yield from self._parts(options.max_width, ascii_only=options.ascii_only)
 
     def _repr_html_(self) -> str:
-        # What lies deeper a notebook opens with a click; of blocks that are alike it has one.
-        listed = sum(line.row is not None for _, line in printed(self._lines, closed=True))
-        notes = table.notes(self, listed, None, self._fold)
+        # A click opens a closed layer, so only what equal blocks fold is missing.
+        listed = [line for _, line in printed(self._lines, closed=True)]
+        notes = table.notes(listed, self, None, self._fold)
         return html.page(table.title(self.name, self), self._lines, self, notes)
 
     def _parts(self, width: int, *, ascii_only: bool) -> RenderResult:
-        listed = sum(line.row is not None for _, line in printed(self._lines))
+        listed = [line for _, line in printed(self._lines)]
         yield Text(table.title(self.name, self))
         yield table.table(self._lines, self, width, ascii_only=ascii_only)
-        yield Text("\n".join(table.notes(self, listed, self._depth, self._fold)))
+        yield Text("\n".join(table.notes(listed, self, self._depth, self._fold)))
 
     @cached_property
     def _lines(self) -> tuple[Line, ...]:
@@ -192,21 +196,21 @@ class Summary(Totals):
 
 
 def summary(target: Any, *, depth: int | None = None, fold: bool = True) -> Summary:
-    """Say what is frozen of each weight of a layer or model, in exact numbers.
+    """List what is frozen of each weight of a layer or model, in exact numbers.
 
     Args:
-        target: A built layer or model. Where it is a compiled model, the table says how many bytes
-            its optimizer keeps, and how many it need not keep.
-        depth: How many layers down the table goes, 1 for those of the target alone. A layer that
-            is not opened has one line with its totals. All the way down by default.
-        fold: Show three or more layers in a row once, with their totals and the first of them, if
-            all numbers in the table are equal for them and their names, up to the numbers in
-            these. `fold=False` lists each.
+        target: A built layer or model. If it is a compiled model, the table says how many bytes
+            its optimizer keeps, and how many the freeze saves.
+        depth: How many levels of layers the table lists; 1 lists only the layers of the target
+            itself. A layer further down adds to the line of the layer around it. All by default.
+        fold: Show three or more equal blocks in a row as one: their totals, and one of them with a
+            range (`26.3 to 26.6%`) where counts differ. Blocks are equal if their weights have the
+            same names up to numbers, shapes, dtypes and kinds of freeze. `fold=False` lists each.
 
     Returns:
         A `Summary`: print it for a table, end a notebook cell with it for HTML, or read `.rows`
-        and `.to_dict()`, which hold every weight whatever the table folds. It takes no time that
-        grows with the size of the weights.
+        and `.to_dict()`, which hold every weight whatever the table folds. It reads no weight, so
+        large weights take no more time.
 
     Raises:
         TargetError: `target` is not a layer or model.
@@ -215,9 +219,9 @@ def summary(target: Any, *, depth: int | None = None, fold: bool = True) -> Summ
         SummaryError: `depth` is not a positive integer.
 
     Note:
-        `model.summary()` of Keras counts the variables that there are. It adds up to the same
-        total as for the plain model, except that a weight frozen by single entries keeps the
-        places of its trainable entries in the frozen part too.
+        Keras's `model.summary()` counts variables. Its total is that of the plain model, except
+        for weights of kind `"positions"` and `"entries"`, whose frozen part is as large as the
+        whole weight.
 
     Examples:
         >>> import keras, frostline as fl

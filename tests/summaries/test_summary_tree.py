@@ -129,21 +129,27 @@ def text(summary, width=100, **options):
     return stream.getvalue()
 
 
-def assert_adds_up(of, totals):
-    """The lines add up to `totals`, and so do those in each of them, however often it repeats."""
+def assert_sum(parts, totals):
     for name in SUMS:
-        parts = [getattr(line.totals, name) for line in of]
-        assert getattr(totals, name) == (None if None in parts else sum(parts)), name
+        found = [getattr(part, name) for part in parts]
+        assert getattr(totals, name) == (None if None in found else sum(found)), name
+
+
+def assert_adds_up(of, alike):
+    """The lines add up, at each place in equal blocks, and so do those in each of them."""
+    for place, totals in enumerate(alike):
+        assert_sum([line.alike[place] for line in of], totals)
     for line in of:
-        assert line.totals.share == line.totals.frozen / line.totals.size
+        assert line.totals is line.alike[0]
+        assert min(one.share for one in line.alike) <= line.share + 1e-12
         if line.times > 1:
             (one,) = line.below
-            for name in SUMS:
-                each, all_of_them = getattr(one.totals, name), getattr(line.totals, name)
-                assert all_of_them == (None if each is None else line.times * each)
-            assert_adds_up(one.below, one.totals) if one.below else None
+            assert len(one.alike) == line.times * len(line.alike)
+            for place, totals in enumerate(line.alike):
+                assert_sum(one.alike[place :: len(line.alike)], totals)
+            assert_adds_up(one.below, one.alike) if one.below else None
         elif line.below:
-            assert_adds_up(line.below, line.totals)
+            assert_adds_up(line.below, line.alike)
 
 
 @pytest.mark.parametrize("fold", [True, False], ids=["folded", "every one"])
@@ -151,18 +157,18 @@ def assert_adds_up(of, totals):
 @pytest.mark.parametrize("make", MODELS.values(), ids=list(MODELS))
 def test_everything_adds_up(make, depth, fold):
     summary = fl.summary(partly(make), depth=depth, fold=fold)
-    assert_adds_up(summary._lines, summary)
+    assert_adds_up(summary._lines, [summary])
     assert summary.size == summary.frozen + summary.trainable
     assert summary.rows == summary._tree.totals.rows
     for layer in summary.layers:
-        assert_adds_up(layer._lines, layer)
+        assert_adds_up(layer._lines, [layer])
         assert set(layer.rows) <= set(summary.rows)
         assert len(layer.rows) > 1
 
 
 def test_without_an_optimizer_the_rest_adds_up():
     summary = fl.summary(subclassed())
-    assert_adds_up(summary._lines, summary)
+    assert_adds_up(summary._lines, [summary])
     assert summary.optimizer_bytes_kept is None
 
 
@@ -222,6 +228,52 @@ def test_only_what_is_alike_is_folded():
     assert folded(model.get_layer("block_1").get_layer("attention")) == []
 
 
+def varied(count=4):
+    """Equal blocks of which other counts of entries are frozen."""
+    model = stack(count)
+    for number in range(count):
+        fl.freeze(model, f"block_{number}/up/kernel", fl.smallest((number + 8) / 128))
+    return model
+
+
+VARIED = """\
+ block_0 ... block_3 x 4             38 / 2,336               1.6%
+   each (block_0)                 8 to 11 / 584         1.4 to 1.9%
+     up                           8 to 11 / 144         5.6 to 7.6%
+       kernel          (8, 16)    8 to 11 / 128  █      6.2 to 8.6%  entries"""
+
+
+def test_blocks_that_differ_in_counts_are_one_with_ranges(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "90")
+    model = varied()
+    shown = str(fl.summary(model)).splitlines()
+    for line in VARIED.splitlines():
+        words = [word for word in line.split() if "█" not in word]
+        assert words in [[w for w in row.split() if "█" not in w] for row in shown], line
+    assert "a to b: the lowest and the highest of equal blocks" in shown
+    assert not [row for row in str(fl.summary(model, fold=False)).splitlines() if " to " in row]
+    # Plain data lists each of them, however it is printed.
+    kernels = [row for row in fl.summary(model).rows if row.path.endswith("up/kernel")]
+    assert [row.frozen for row in kernels] == [8, 9, 10, 11]
+    described = fl.summary(model).to_dict()
+    assert [w["frozen"] for w in described["weights"] if w["frozen"]] == [8, 9, 10, 11]
+    html = fl.summary(model)._repr_html_()
+    assert "8 to 11 / 128" in html
+    assert "6.2 to 8.6%" in html
+
+
+def test_the_words_below_a_table_are_those_in_it():
+    model = stack(1)
+    assert "entries:" not in text(fl.summary(model), width=200)
+    fl.freeze(model, "out/kernel", fl.at[0, 0])
+    fl.freeze(model, "out/bias")
+    shown = text(fl.summary(model), width=200)
+    assert "whole: all of the weight is frozen; entries: single entries train" in shown
+    assert "layer off" not in shown
+    model.get_layer("out").trainable = False
+    assert "layer off: its layer has trainable=False" in text(fl.summary(model), width=200)
+
+
 def test_two_layers_of_one_name_stay_two():
     class Two(keras.layers.Layer):
         def __init__(self):
@@ -252,7 +304,7 @@ def test_any_tree_adds_up(found, data):
         rows.append(fl.Row(weight, (size,), "float16", size, frozen, kind, 0, frozen < size, 3))
     depth, fold = data.draw(st.sampled_from([None, 1, 2])), data.draw(st.booleans())
     tree = tree_of_paths("any", rows)
-    assert_adds_up(lines(tree, depth, fold), Totals(rows))
+    assert_adds_up(lines(tree, depth, fold), [Totals(rows)])
     every = [line.row for _, line in printed(lines(tree, None, False)) if line.row]
     assert sorted(every, key=repr) == sorted(rows, key=repr)
     assert text(fl.Summary("any", tuple(rows), depth=depth, fold=fold), width=30)
@@ -273,8 +325,11 @@ model: 17 of 49 entries frozen, 32 train
  ──────────────────────────────────────────────────────────────────────────
  total                     17 / 49              34.7%                   188
 
-optimizer: known for a compiled model, if it treats all entries alike
-delta: 188 bytes for what trains, values and indices"""
+optimizer state unknown: compile the model first (Adafactor, Muon and
+MultiOptimizer are not supported)
+delta file: 188 bytes, the values that train and their indices
+whole: all of the weight is frozen; block: one range of positions along an axis
+trains or is frozen; entries: single entries train"""
 
 NARROW = """\
 model: 17 of 49 entries frozen, 32 train
@@ -287,10 +342,14 @@ model: 17 of 49 entries frozen, 32 train
 |---------------------+--------------+-----|
 |total                |      17 / 49 |34.7%|
 +------------------------------------------+
-optimizer: known for a compiled model, if it
-treats all entries alike
-delta: 188 bytes for what trains, values and
-indices
+optimizer state unknown: compile the model
+first (Adafactor, Muon and MultiOptimizer are
+not supported)
+delta file: 188 bytes, the values that train
+and their indices
+whole: all of the weight is frozen; block: one
+range of positions along an axis trains or is
+frozen; entries: single entries train
 folded: 4 of 5 weights; depth=None, fold=False
 lists them"""
 
@@ -316,8 +375,11 @@ stack: 2,433 of 7,195 entries frozen, 4,762 train
  ────────────────────────────────────────────────────────
  total               2,433 / 7,195  33.8%
 
-optimizer: 38,096 bytes kept, 19,464 saved
-delta: 36,200 bytes for what trains, values and indices
+optimizer state: 38,096 bytes kept, 19,464 bytes saved
+delta file: 36,200 bytes, the values that train and their
+indices
+block: one range of positions along an axis trains or is
+frozen; entries: single entries train
 folded: 168 of 171 weights; depth=None, fold=False lists
 them"""
 

@@ -1,4 +1,4 @@
-"""The HTML of a summary for a notebook, in the colours of the page and without a script."""
+"""The HTML of a summary for a notebook, in the notebook's colours and without a script."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CAPTION = f"text-align:left;padding:0.3em 0.5em;{_PLAIN}"
 
 
 def page(title: str, of: Sequence[Line], totals: Totals, notes: Iterable[str]) -> str:
-    """A table whose folded layers open with a click."""
+    """A table; a click opens a folded layer."""
     shown = [column for column in range(len(HEAD)) if has(column, totals)]
     head = "".join(f"<th style='{_align(column)}'>{HEAD[column]}</th>" for column in shown)
     total = _row(Line("total", totals), 0, shown)
@@ -45,7 +45,7 @@ def _rows(of: Iterable[Line], indent: int, shown: list[int]) -> str:
 
 
 def _closed(line: Line, indent: int, shown: list[int]) -> str:
-    """What is folded, in a row of its own below the totals of the layer."""
+    """A row below the totals of a layer, which opens to its weights."""
     label, inside = f"{len(line.totals.rows):,} weights", line.below
     if line.times > 1:
         label, inside = f"one of {line.times}", [replace(one, shown=True) for one in inside]
@@ -62,12 +62,12 @@ def _row(line: Line, indent: int, shown: list[int]) -> str:
     texts = [html.escape(text) for text in cells(line)]
     if line.row is None:
         texts[NAME] = f"<b>{texts[NAME]}</b>"
-    # The line below a bar shows how long it could be.
+    # The line below the bar is as long as a full bar.
     texts[SHARE] = (
         "<span style='display:inline-block;width:5em;height:0.6em;text-align:left;line-height:0;"
         "border-bottom:1px solid currentColor'>"
         "<span style='display:inline-block;height:0.6em;background:currentColor;opacity:0.6;"
-        f"width:{5 * line.totals.share:.2f}em'></span></span>"
+        f"width:{5 * line.share:.2f}em'></span></span>"
         f"<span style='display:inline-block;min-width:4em'>{texts[SHARE]}</span>"
     )
     made = []

@@ -1,4 +1,4 @@
-"""The numbers of one weight, and those of several: all others are sums of these. No Keras."""
+"""The numbers of one weight, and their sums over several. No Keras."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ class Row:
         dtype: Its dtype, `"float32"`.
         size: How many entries it has.
         frozen: How many of them are frozen.
-        trained: How many of them train now: those that are not frozen, or none where the layer is
-            off.
+        trained: How many of them train now: those that are not frozen, or none if the layer has
+            `trainable=False`.
         share: `frozen / size`, 0 to 1.
-        kind: How the frozen entries lie: `"whole"`, `"block"` (one block along an axis),
-            `"positions"` (others along an axis), `"entries"`, or `""` where nothing is frozen.
-        slots_kept: Values that an optimizer keeps for what trains. None where no optimizer is
-            known, or where what it keeps depends on more than a weight's size.
-        slots_saved: Optimizer values that need not exist: none where the layer is off, None as for
-            `slots_kept`.
+        kind: `"whole"` (all of the weight is frozen), `"block"` (one range of positions along an
+            axis trains or is frozen), `"positions"` (other positions along an axis train),
+            `"entries"` (single entries train), or `""` if nothing is frozen.
+        slots_kept: Values that the optimizer keeps for what trains. None if the model is not
+            compiled, or if this number depends on more than the size of a weight.
+        slots_saved: Values that the optimizer need not keep because of the freeze: 0 if the layer
+            has `trainable=False`, None as for `slots_kept`.
         optimizer_bytes_kept: `slots_kept` in bytes; Keras keeps slots in the dtype of their weight.
         optimizer_bytes_saved: `slots_saved` in bytes.
-        index_bytes: Bytes of a file that says which entries train: an index of 4 bytes for each
-            position along an axis, or for each single entry (8 bytes where a weight has 2^31
-            entries or more); none where all of them train or none does.
-        delta_bytes: Bytes of a file with what trains alone: the values and `index_bytes`.
-        trains: False where nothing of the weight moves now: all of it is frozen, or its layer has
-            `trainable = False`, which the table calls "layer off".
+        index_bytes: Bytes that a delta file needs to say which entries it holds: 4 for each
+            position along an axis, or for each single entry (8 if a weight has 2^31 entries or
+            more); 0 if all of the weight trains, or nothing.
+        delta_bytes: Bytes of the weight in a delta file: the values that train, and `index_bytes`.
+        trains: False if no entry trains now: all of them are frozen, or the layer has
+            `trainable=False`, which the table calls "layer off".
     """
 
     path: str
@@ -72,7 +73,7 @@ class Row:
 
 
 class Totals:
-    """What the numbers of some weights add up to; `Summary` says what each number is."""
+    """The sums of the numbers of some weights; `Summary` documents each."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self.rows = tuple(rows)
@@ -122,11 +123,20 @@ NUMBERS = (
     *("size", "frozen", "trained", "share", "slots_kept", "slots_saved"),
     *("optimizer_bytes_kept", "optimizer_bytes_saved", "delta_bytes"),
 )
-"""What a weight, a layer and a model say of themselves, in `to_dict` and in `to_dataframe`."""
+"""The numbers of a weight, a layer and a model in `to_dict` and in `to_dataframe`."""
 
 
-UNKNOWN = "known for a compiled model, if it treats all entries alike"
-"""What stands where no optimizer is known."""
+UNKNOWN = "unknown: compile the model first (Adafactor, Muon and MultiOptimizer are not supported)"
+"""What is printed where no optimizer is known."""
+
+
+KINDS = {
+    "whole": "all of the weight is frozen",
+    "block": "one range of positions along an axis trains or is frozen",
+    "positions": "other positions along an axis train, such as rows or filters",
+    "entries": "single entries train",
+}
+"""The kinds of a freeze, each in a few words."""
 
 
 def numbers(of: Row | Totals) -> dict[str, Any]:
@@ -135,7 +145,7 @@ def numbers(of: Row | Totals) -> dict[str, Any]:
 
 
 def described(row: Row) -> dict[str, Any]:
-    """All that there is to say of a weight, as plain data."""
+    """A weight as plain data."""
     return {
         **{"path": row.path, "shape": row.shape, "dtype": row.dtype},
         **numbers(row),
@@ -144,12 +154,12 @@ def described(row: Row) -> dict[str, Any]:
 
 
 def index_bytes(plan: Plan | None) -> int:
-    """Bytes of the index that a file with what trains alone needs."""
+    """Bytes of the index in a delta file: which entries of a partly frozen weight it holds."""
     return plan.trainable.nbytes if isinstance(plan, AxisPlan | EntriesPlan) else 0
 
 
 def itemsize(dtype: str) -> int:
-    """Bytes of an entry. Some are no dtypes of NumPy, as `"bfloat16"`: the name tells the bits."""
+    """Bytes of an entry, from the name: NumPy does not know every dtype, such as `"bfloat16"`."""
     bits = re.search(r"\d+", dtype)
     return max(1, int(bits[0]) // 8) if bits else 1
 

@@ -1,4 +1,4 @@
-"""The row of a weight in a model: what its variable, its plan and its layers say."""
+"""The row of a weight in a model, from its variable, its plan and its layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from frostline._weights.view import plan_of
 
 
 def row_of(weight: Found, slots: int | None = None) -> Row:
-    """The row of one weight; `slots` is how many values an optimizer keeps for each entry."""
+    """The row of one weight; `slots` is how many values the optimizer keeps for each entry."""
     variable = weight.variable
     plan = plan_of(variable)
     frozen = 0 if plan is None else plan.frozen_count
@@ -43,5 +43,5 @@ def slots_of(target: Any) -> int | None:
         return None
     try:
         return slots_per_weight(optimizer)
-    except Exception:  # an optimizer of any origin builds here; a table must not fail with it
+    except Exception:  # this builds a copy, and any class may fail; the table must not
         return None
