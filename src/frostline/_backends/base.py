@@ -79,8 +79,10 @@ class Backend(Arithmetic):
         """A function that returns a variable's storage, or None if nothing else holds it."""
         return weakref.ref(storage)
 
-    def let_go(self, layers: Iterable[Any], variable: Any) -> None:
-        """Remove a variable's storage from the framework's own lists in `layers`."""
+    def letting_go(self, layers: Iterable[Any]) -> Callable[[Any], None]:
+        """A function that removes a variable's storage from the framework's lists in `layers`."""
+        del layers
+        return lambda variable: None
 
     def native_optimizers(
         self, variables: Iterable[Any], living: Iterable[Any]

@@ -99,11 +99,18 @@ class TorchBackend(Backend):
         inverse = sorted(range(tensor.ndim), key=order.__getitem__)
         return tensor.permute(order).contiguous().permute(inverse)
 
-    def let_go(self, layers: Iterable[Any], variable: Any) -> None:
+    def letting_go(self, layers: Iterable[Any]) -> Callable[[Any], None]:
+        lists: dict[str, list[Any]] = {}
         for layer in layers:
             parameters = layer._modules.get("_torch_params")
-            if parameters is not None and variable.path in parameters:
+            for path in () if parameters is None else parameters:
+                lists.setdefault(path, []).append(parameters)
+
+        def let_go(variable: Any) -> None:
+            for parameters in lists.pop(variable.path, ()):
                 del parameters[variable.path]
+
+        return let_go
 
     def wrapper_kinds(self) -> tuple[type, ...]:
         return torch_engines.wrapper_kinds()

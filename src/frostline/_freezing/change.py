@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,16 +117,17 @@ def changed(
         The layers that list one of the variables, and all layers around those.
     """
     holders, around = _affected(layers, changes)
-    affected = [*holders, *around]
+    affected, held_by = [*holders, *around], _held_by(holders)
     lists = [(layer, [list(own) for own in _keras.own_lists(layer)]) for layer in holders]
     _keras.watch_takers(made_of, refresh)
     watch_lists()
     watch_optimizer_files()
     given_back: list[Callable[[], None]] = []
     try:
+        let_go = backend.letting_go(affected)
         for change in each(doing, changes):
-            change.apply(holders)
-            backend.let_go(affected, change.variable)
+            change.apply(held_by[id(change.listed[0])])
+            let_go(change.variable)
         refresh(affected)
         backend.refresh_parameters(affected)
         for change in changes:
@@ -160,7 +161,7 @@ def _affected(
         for layer in layers
         if any(id(listed) in wanted for own in _keras.own_lists(layer) for listed in own)
     ]
-    _check_all_held(holders, changes)
+    _check_all_held(_held_by(holders), changes)
     parents: dict[int, list[Layer]] = {}
     for layer in layers:
         for child in _keras.children(layer):
@@ -176,10 +177,18 @@ def _affected(
     return holders, around
 
 
-def _check_all_held(holders: Sequence[Layer], changes: Sequence[PlanChange]) -> None:
-    held = {id(listed) for layer in holders for own in _keras.own_lists(layer) for listed in own}
+def _held_by(holders: Iterable[Layer]) -> dict[int, list[Layer]]:
+    """The layers that list a variable, by its id."""
+    held_by: dict[int, list[Layer]] = {}
+    for layer in holders:
+        for listed in {id(one) for own in _keras.own_lists(layer) for one in own}:
+            held_by.setdefault(listed, []).append(layer)
+    return held_by
+
+
+def _check_all_held(held_by: Mapping[int, Any], changes: Sequence[PlanChange]) -> None:
     for change in changes:
-        if id(change.listed[0]) not in held:
+        if id(change.listed[0]) not in held_by:
             raise UnsupportedError(
                 f"{change.variable.path}: its layer is not among the objects that Python's garbage "
                 "collector tells of, where layers and optimizers that use a weight are looked for; "

@@ -43,8 +43,10 @@ def describe(layer: Layer) -> list[StoredWeight]:
                 )
             )
     # Of layers that wait for the same weight the outer one comes first.
+    known = set(map(_place, weights))
     for weight in _awaited(layer, routes):
-        if not any(_same_place(weight, known) for known in weights):
+        if _place(weight) not in known:
+            known.add(_place(weight))
             weights.append(weight)
     return weights
 
@@ -197,5 +199,5 @@ def _awaited(layer: Layer, routes: Routes) -> Iterator[StoredWeight]:
                 )
 
 
-def _same_place(one: StoredWeight, other: StoredWeight) -> bool:
-    return (one.get("route"), one["position"]) == (other.get("route"), other["position"])
+def _place(weight: StoredWeight) -> tuple[object, ...]:
+    return (*weight.get("route", ()), weight["position"])

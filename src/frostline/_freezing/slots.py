@@ -10,6 +10,7 @@ of its attributes, and costs what changes.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -105,6 +106,18 @@ class _Build:
         self.made: dict[int, Any] = {}
         self.kept: dict[int, Any] = {}
         self._asked: Counter[Any] = Counter()
+
+    @functools.cached_property
+    def _going(self) -> set[int]:
+        """The ids of the slots of what changes that were made without a reference."""
+        going = {self.places.get(id(change.listed[0])) for change in self.changes}
+        return {
+            id(one)
+            for value in vars(self.old).values()
+            if isinstance(value, list | tuple) and len(value) == len(self.places)
+            for place, one in enumerate(value)
+            if place in going
+        }
 
     def hooked(self) -> AbstractContextManager[None]:
         """While the copy is built, it is handed the slots that stay, and writes to none of them."""
@@ -239,7 +252,7 @@ class _Build:
         there |= {id(slot) for key, slot in self.were.items() if key[0] in going}
         for slot in _keras.slots(self.old):
             # One that was made without a reference, as the factors of Adafactor, has no name.
-            if id(slot) not in there and not self._is_of_one_going(slot):
+            if id(slot) not in there and id(slot) not in self._going:
                 raise UnsupportedError(self._refusal(f"a slot {slot.name} of its own making"))
         attributes = [
             value
@@ -250,15 +263,6 @@ class _Build:
         for slot in (*self.made.values(), *self.kept.values()):
             if id(slot) not in held:
                 raise UnsupportedError(self._refusal(f"{slot.name} in an object of its own"))
-
-    def _is_of_one_going(self, slot: Any) -> bool:
-        going = {self.places.get(id(change.listed[0])) for change in self.changes}
-        return any(
-            one is slot and place in going
-            for value in vars(self.old).values()
-            if isinstance(value, list | tuple) and len(value) == len(self.places)
-            for place, one in enumerate(value)
-        )
 
     def _refusal(self, got: str) -> str:
         return refusal(self.old, got)

@@ -165,12 +165,16 @@ def set_own_lists(layer: keras.layers.Layer, lists: Iterable[Sequence[Any]]) -> 
     """Replace the content of those lists in place, also if the layer is locked.
 
     The tracker also registers the new variables, so that assigning one of them to an attribute
-    again does not count as new state. The old ones stay registered for the same reason.
+    again does not count as new state. Old variables that an attribute may hold stay registered for
+    the same reason. Parts of a weight are removed: no attribute holds them, and a variable that
+    reuses the memory of a deleted part must not count as tracked.
     """
     stores = ("trainable_variables", "non_trainable_variables")
     for store, own, variables in zip(stores, own_lists(layer), lists, strict=True):
+        known = layer._tracker.stored_ids[store]
+        known.difference_update(id(one) for one in own if hasattr(one, "_frostline_view"))
         own[:] = variables
-        layer._tracker.stored_ids[store].update(id(variable) for variable in variables)
+        known.update(map(id, variables))
 
 
 def children(layer: keras.layers.Layer) -> list[keras.layers.Layer]:

@@ -20,13 +20,11 @@ class Routes:
 
     def __init__(self) -> None:
         self._steps: dict[int, dict[str, Layer]] = {}
+        self._names: dict[int, dict[int, str]] = {}
 
     def along(self, chain: Sequence[Layer]) -> list[str]:
         """The route from the first layer of a chain to the last."""
-        return [
-            next(step for step, child in self._below(above).items() if child is below)
-            for above, below in pairwise(chain)
-        ]
+        return [self._names_below(above)[id(below)] for above, below in pairwise(chain)]
 
     def follow(self, layer: Layer, route: Sequence[str]) -> list[Layer]:
         """The layers along a route, as far as there are any: all of them are one more than it."""
@@ -37,6 +35,13 @@ class Routes:
                 break
             found.append(below)
         return found
+
+    def _names_below(self, layer: Layer) -> dict[int, str]:
+        if id(layer) not in self._names:
+            # The first step of a layer that is there twice.
+            steps = reversed(self._below(layer).items())
+            self._names[id(layer)] = {id(child): step for step, child in steps}
+        return self._names[id(layer)]
 
     def _below(self, layer: Layer) -> dict[str, Layer]:
         if id(layer) not in self._steps:
