@@ -474,7 +474,7 @@ MUTATIONS = [
         name="an optimizer that keeps slots in another way loses them",
         invariant=4,
         file="_freezing/slots.py",
-        old="            if id(slot) not in there and not self._is_of_one_going(slot):",
+        old="            if id(slot) not in there and id(slot) not in self._going:",
         new="            if id(slot) not in there and not slot.name:",
         tests=(
             "freezing/test_in_place.py::test_an_optimizer_whose_state_would_be_lost_is_refused",

@@ -72,8 +72,9 @@ def paired(
 
     def pair(mine: Sequence[int], theirs: Sequence[int], depth: int) -> None:
         ours, others = _by_name(paths, mine, depth), _by_name(targets, theirs, depth)
+        theirs_by_kind = _by_kind(others)
         for kind, names in _by_kind(ours).items():
-            there = _by_kind(others).get(kind, [])
+            there = theirs_by_kind.get(kind, [])
             if not by_place or set(names) <= set(there):
                 there = names
             for name, other in zip(names, there, strict=False):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -123,11 +123,13 @@ def _exchanged(
     changed = {id(change.variable): change for change in changes}
     wanted = known(optimizer)
     there = {id(variable) for variable in wanted}
-    for change in changes:
-        if isinstance(change.before, WholePlan) and id(change.variable) not in there:
-            place = siblings.place_for(optimizer, wanted, change.variable)
-            if place is not None:
-                wanted.insert(place, change.variable)
+    back = [
+        change.variable
+        for change in changes
+        if isinstance(change.before, WholePlan) and id(change.variable) not in there
+    ]
+    if back:
+        wanted = siblings.taken_in(optimizer, wanted, back)
     if not any(id(variable) in changed for variable in wanted):
         return []
     variables = []
@@ -147,50 +149,93 @@ class Siblings:
         self._before = {id(change.variable): change.before for change in changes}
 
     @functools.cached_property
-    def _around(self) -> dict[int, list[list[Any]]]:
-        """For each weight those of the layers around it, from its own layer outwards."""
+    def _ways(self) -> list[list[Any]]:
+        """For each layer its weights and those below it, the smallest layers first."""
         ways = [[weight.variable for weight in unique(walk(layer))] for layer in self._layers]
-        around: dict[int, list[list[Any]]] = {}
-        for way in sorted(ways, key=len):
-            for variable in way:
-                around.setdefault(id(variable), []).append(way)
-        return around
+        return sorted(ways, key=len)
 
-    def place_for(self, optimizer: Any, wanted: Sequence[Any], variable: Any) -> int | None:
-        """Where an optimizer that was built during a whole freeze takes the variable in.
+    def taken_in(
+        self, optimizer: Any, wanted: Sequence[Any], variables: Iterable[Any]
+    ) -> list[Any]:
+        """What an optimizer is to know, with variables in it that it was built without.
 
-        It would have got it with the weights beside it: those of its own layer, or else of a layer
-        around it, that train as it does. If the optimizer has all of these, the variable stands
-        between them. None where it has not, or was there before the freeze and did without.
+        It was built during a whole freeze of these. It would have got each with the weights beside
+        it: those of its own layer, or else of a layer around it, that train as it does. If the
+        optimizer has all of these, the variable stands between them. It is left out where the
+        optimizer has not, or was there before the freeze and did without.
         """
-        if optimizer in vars(variable).get(_HIDDEN, ()):
-            return None
-        places = {id(one): place for place, one in enumerate(wanted)}
-        ways = self._around.get(id(variable), [])
-        for way in ways:
-            on = bool(variable.trainable)
-            beside = [one for one in way if self._trained_before(one) and one.trainable == on]
-            if beside:
-                return _between(way, variable, places) if _all_in(beside, places) else None
+        order = _Order(wanted)
+        left = [one for one in variables if optimizer not in vars(one).get(_HIDDEN, ())]
+        left = {id(one): one for one in left}
+        for way in self._ways:
+            here = [one for one in way if id(one) in left]
+            beside = [one for one in way if self._trained_before(one)] if here else []
+            there = {
+                on: [id(one) in order for one in beside if bool(one.trainable) == on]
+                for on in (True, False)
+            }
+            decided = [one for one in here if there[bool(one.trainable)]]
+            for one in decided:
+                del left[id(one)]
+            order.take_in([one for one in decided if all(there[bool(one.trainable)])], way)
         # Nothing trained at all: the model's own optimizer was built for nothing.
-        owners = [layer for layer in self._layers if getattr(layer, "optimizer", None) is optimizer]
-        return _between(ways[-1], variable, places) if owners and ways else None
+        if any(getattr(layer, "optimizer", None) is optimizer for layer in self._layers):
+            for way in reversed(self._ways):
+                order.take_in([left.pop(id(one)) for one in way if id(one) in left], way)
+        return order.listed()
 
     def _trained_before(self, variable: Any) -> bool:
         before = self._before.get(id(variable), plan_of(variable))
         return not isinstance(before, WholePlan)
 
 
-def _all_in(variables: Sequence[Any], places: Mapping[int, int]) -> bool:
-    return all(id(variable) in places for variable in variables)
+class _Order:
+    """A list that variables are taken into, each between the ones beside it."""
 
+    def __init__(self, variables: Sequence[Any]) -> None:
+        self._first = list(variables)
+        self._places = {id(one): place for place, one in enumerate(variables)}
+        self._ahead: dict[int, list[Any]] = {}
+        self._after: dict[int, list[Any]] = {}
 
-def _between(way: Sequence[Any], variable: Any, places: Mapping[int, int]) -> int:
-    """The place of a variable among others that are in the order of `way`."""
-    at = next(i for i, one in enumerate(way) if one is variable)
-    ahead = [places[id(one)] + 1 for one in way[:at] if id(one) in places]
-    after = [places[id(one)] for one in way[at:] if id(one) in places]
-    return ahead[-1] if ahead else min(after, default=0)
+    def __contains__(self, key: int) -> bool:
+        return key in self._places
+
+    def take_in(self, variables: Iterable[Any], way: Sequence[Any]) -> None:
+        """Take variables in after what is ahead of them in `way`, or before what is after them."""
+        left, last = {id(one) for one in variables}, None
+        for at, one in enumerate(way):
+            if id(one) in left:
+                self._put(one, last, way[at:])
+            if id(one) in self._places:
+                last = one
+
+    def _put(self, one: Any, last: Any, rest: Sequence[Any]) -> None:
+        if last is not None:
+            self._after.setdefault(id(last), []).append(one)
+            self._places[id(one)] = self._places[id(last)]
+            return
+        there = [other for other in rest if id(other) in self._places]
+        if there:
+            first = min(there, key=lambda other: self._places[id(other)])
+            self._ahead.setdefault(id(first), []).append(one)
+            self._places[id(one)] = self._places[id(first)]
+        else:
+            self._first.insert(0, one)
+            self._places[id(one)] = -1
+
+    def listed(self) -> list[Any]:
+        """All of them, in order."""
+        found, pending = [], [(one, False) for one in reversed(self._first)]
+        while pending:
+            one, reached = pending.pop()
+            if reached:
+                found.append(one)
+                continue
+            pending += [(other, False) for other in self._after.get(id(one), ())]
+            pending.append((one, True))
+            pending += [(other, False) for other in reversed(self._ahead.get(id(one), ()))]
+        return found
 
 
 def note_hidden(variable: Any, optimizers: Iterable[Any]) -> None:

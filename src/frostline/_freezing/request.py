@@ -17,7 +17,7 @@ from frostline._selections.simple import as_selection, everything, holds_data, h
 from frostline._selections.weight import Weight
 from frostline._weights import values
 from frostline._weights.earlier import refuse_twice
-from frostline._weights.tree import Found, read_value, select
+from frostline._weights.tree import Found, Names, read_value
 
 
 class Picked(NamedTuple):
@@ -73,34 +73,42 @@ class Request:
     ) -> None:
         self._groups: list[_Group] = []
         self.named: dict[int, Found] = {}
+        self._alike: dict[int | None, list[_Group]] = {}
         places = {id(weight): place for place, weight in enumerate(found)}
+        named_by = Names(target, found)
         for names, selection in _pairs(weights, where, verb) or [(weights, nothing)]:
             group = self._group(selection)
-            for weight in select(target, found, names):
+            for weight in named_by.select(names):
                 for named in (group.weights, self.named):
                     known = named.setdefault(id(weight.variable), weight)
                     # Of two ways to a shared weight the first counts, in whatever order named.
                     if places[id(weight)] < places[id(known)]:
                         named[id(weight.variable)] = weight
         first = {id(weight.variable): place for place, weight in reversed([*enumerate(found)])}
+        self._groups_of: dict[int, list[_Group]] = {}
         for group in self._groups:
             group.rank(first)
+            for key in group.weights:
+                self._groups_of.setdefault(key, []).append(group)
 
     def _group(self, selection: Selection) -> _Group:
-        # Compared and not hashed: a callable need not have a hash.
-        for group in self._groups:
+        try:
+            alike = self._alike.setdefault(hash(selection), [])
+        except TypeError:  # a callable need not have a hash
+            alike = self._alike.setdefault(None, [])
+        for group in alike:
             if group.selection == selection:
                 return group
-        self._groups.append(_Group(selection))
-        return self._groups[-1]
+        group = _Group(selection)
+        alike.append(group)
+        self._groups.append(group)
+        return group
 
     def picked(self) -> Iterator[Picked]:
         """The entries of each weight; what several selections pick of one weight adds up."""
         for key, weight in each("selecting", self.named.items()):
             whole, union = False, None
-            for group in self._groups:
-                if key not in group.weights:
-                    continue
+            for group in self._groups_of[key]:
                 if group.selection is everything:
                     whole = group.says = group.selects = True
                     continue

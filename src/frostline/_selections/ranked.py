@@ -45,7 +45,12 @@ class Among(InCall[Ranked]):
 
     def mask(self, weight: Weight) -> np.ndarray | None:
         place = self.place(weight)
-        return next((pool.mask(place) for pool in self._pools if place in pool.places), None)
+        pool = self._pool_of.get(place)
+        return None if pool is None else pool.mask(place)
+
+    @cached_property
+    def _pool_of(self) -> dict[int, _Pool]:
+        return {place: pool for pool in self._pools for place in pool.contest_of}
 
     @cached_property
     def _pools(self) -> list[_Pool]:
@@ -146,11 +151,12 @@ class _Pool:
         self.contests: list[_Contest] = []
 
     @cached_property
-    def places(self) -> set[int]:
-        return {place for contest in self.contests for place in contest.members}
+    def contest_of(self) -> dict[int, int]:
+        """Which of the contests each weight is in."""
+        return {place: i for i, contest in enumerate(self.contests) for place in contest.members}
 
     def mask(self, place: int) -> np.ndarray:
-        which = next(i for i, contest in enumerate(self.contests) if place in contest.members)
+        which = self.contest_of[place]
         contest = self.contests[which]
         if self._count in (0, self._size):
             return contest.mask(place, np.full(contest.size, self._count > 0))
@@ -197,7 +203,9 @@ class _Pool:
         if self._cut.ties == self._cut.tied:
             return 0  # all of them are taken
         # If the masks are read in order, this is known without counting.
-        known = max(place for place in self._ties_left if place <= which)
+        known = which
+        while known not in self._ties_left:
+            known -= 1
         left = self._ties_left[known]
         for contest in self.contests[known:which]:
             left -= min(left, sum(map(self._cut.equal, contest.keys(self._bits)(1))))

@@ -245,7 +245,11 @@ class InCall(Selection, Generic[S]):
 
     def place(self, weight: Weight) -> int:
         """The place of a weight in `weights`."""
-        return next(place for place, one in enumerate(self.weights) if one is weight)
+        return self._places[id(weight)]
+
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        return {id(weight): place for place, weight in enumerate(self.weights)}
 
     def scored(self, place: int) -> Scored:
         """The scores of a weight. Random numbers depend on its place."""

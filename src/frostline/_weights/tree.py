@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import keras
 import numpy as np
@@ -19,6 +20,8 @@ from frostline._weights.suggest import suggestion
 from frostline._weights.view import originals, plan_of
 
 Layer: TypeAlias = keras.layers.Layer
+
+K = TypeVar("K", bound=Hashable)
 
 _SHOWN = 100  # characters of a pattern in a message
 
@@ -118,16 +121,7 @@ def is_glob(pattern: str) -> bool:
 
 def select(target: Layer, found: Sequence[Found], patterns: Any) -> list[Found]:
     """The weights that `patterns` name: a glob, a regex, a variable, or a list of these."""
-    if isinstance(patterns, (list, tuple, Mapping)) and not patterns:
-        raise PathError(
-            f"{target.name}: no weight named; got weights={patterns!r}. "
-            "Write `'*'` to take all of them."
-        )
-    if isinstance(patterns, (list, tuple)):
-        chosen = [weight for pattern in patterns for weight in _matching(target, found, pattern)]
-    else:
-        chosen = _matching(target, found, patterns)
-    return unique(chosen)
+    return Names(target, found).select(patterns)
 
 
 def _walk(layer: Layer, prefix: str, above: tuple[Layer, ...], state: bool) -> Iterator[Found]:
@@ -142,31 +136,73 @@ def _walk(layer: Layer, prefix: str, above: tuple[Layer, ...], state: bool) -> I
             yield from _walk(child, f"{prefix}{child.name}/", chain, state)
 
 
-def _matching(target: Layer, found: Sequence[Found], pattern: Any) -> list[Found]:
-    if isinstance(pattern, keras.Variable):
-        # The trainable part of a weight stands for the weight.
-        pattern = getattr(pattern, "_frostline_view", pattern)
-        matched = [weight for weight in found if weight.variable is pattern]
-        if not matched:
+class Names:
+    """The weights below a target by their names; whole names and variables cost no search."""
+
+    def __init__(self, target: Layer, found: Sequence[Found]) -> None:
+        self._target = target
+        self._found = found
+
+    def select(self, patterns: Any) -> list[Found]:
+        """The weights that a glob, a regex, a variable, or a list of these name."""
+        if isinstance(patterns, (list, tuple, Mapping)) and not patterns:
             raise PathError(
-                f"{pattern.path}: not a weight of {target.name} that trains; "
-                f"got weights={_short(pattern)}. Pass the layer that owns it as the target."
+                f"{self._target.name}: no weight named; got weights={patterns!r}. "
+                "Write `'*'` to take all of them."
             )
+        several = isinstance(patterns, (list, tuple))
+        each = patterns if several else [patterns]
+        return unique(weight for pattern in each for weight in self._matching(pattern))
+
+    def _matching(self, pattern: Any) -> Sequence[Found]:
+        target = self._target
+        if isinstance(pattern, keras.Variable):
+            # The trainable part of a weight stands for the weight.
+            pattern = getattr(pattern, "_frostline_view", pattern)
+            matched = self._by_variable.get(id(pattern), [])
+            if not matched:
+                raise PathError(
+                    f"{pattern.path}: not a weight of {target.name} that trains; "
+                    f"got weights={_short(pattern)}. Pass the layer that owns it as the target."
+                )
+            return matched
+        if isinstance(pattern, re.Pattern):
+            matched = _first_named(self._found, pattern.search)
+        elif isinstance(pattern, str):
+            if is_glob(pattern):
+                matched = _first_named(self._found, lambda n: fnmatch.fnmatchcase(n, pattern))
+            else:
+                matched = self._by_path.get(pattern) or self._by_name.get(pattern, [])
+            _refuse_ambiguous(target, matched, pattern)
+        else:
+            raise PathError(
+                f"{target.name}: a weight is named by a glob on its path, a compiled regex, a "
+                f"variable or a list of these; got weights={_short(pattern)}. All weights of a "
+                "layer are `'name/*'`; a selection of entries is the third argument, "
+                "`where=fl.at[0, :]`."
+            )
+        if not matched:
+            raise PathError(_no_match(target, self._found, pattern))
         return matched
-    if isinstance(pattern, re.Pattern):
-        matched = _first_named(found, pattern.search)
-    elif isinstance(pattern, str):
-        matched = _first_named(found, lambda name: fnmatch.fnmatchcase(name, pattern))
-        _refuse_ambiguous(target, matched, pattern)
-    else:
-        raise PathError(
-            f"{target.name}: a weight is named by a glob on its path, a compiled regex, a variable "
-            f"or a list of these; got weights={_short(pattern)}. All weights of a layer are "
-            "`'name/*'`; a selection of entries is the third argument, `where=fl.at[0, :]`."
-        )
-    if not matched:
-        raise PathError(_no_match(target, found, pattern))
-    return matched
+
+    @functools.cached_property
+    def _by_variable(self) -> dict[int, list[Found]]:
+        return _grouped((id(weight.variable), weight) for weight in self._found)
+
+    @functools.cached_property
+    def _by_path(self) -> dict[str, list[Found]]:
+        return _grouped((weight.path, weight) for weight in self._found)
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, list[Found]]:
+        return _grouped((name, weight) for weight in self._found for name in set(weight.names))
+
+
+def _grouped(pairs: Iterable[tuple[K, Found]]) -> dict[K, list[Found]]:
+    groups: dict[K, list[Found]] = {}
+    for key, weight in pairs:
+        groups.setdefault(key, []).append(weight)
+    return groups
 
 
 def _first_named(found: Sequence[Found], fits: Callable[[str], Any]) -> list[Found]:

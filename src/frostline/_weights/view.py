@@ -121,7 +121,8 @@ class View:
         parts.trainable.assign(split.take_trainable(parts.plan, value))
         parts.frozen.assign(split.take_frozen(parts.plan, value))
         held.renew(self)
-        return self.value
+        # Not put together again where all of it was written.
+        return self.value if _keras.in_call() else value
 
 
 # No methods: another thread may take the class away before they are looked up.
