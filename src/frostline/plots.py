@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from frostline._console import each, percent
 from frostline._errors import PathError, PlotError, TargetError
-from frostline._plots import Gallery, drawing, drift_panel, frozen_panel
+from frostline._plots import Gallery, drawing, drawn, drift_panel, frozen_panel
 from frostline._plots.values import BEFORE, pairs, subject_of
 from frostline._weights.earlier import Earlier
 from frostline._weights.tree import Found, select, weights_of
@@ -20,8 +20,15 @@ if TYPE_CHECKING:  # matplotlib is an extra, and slow to import
 _LISTED = 3  # paths in a message
 
 
-def plot(model: Any, weights: Any = "*", *, ax: Axes | None = None, limit: int = 48) -> Figure:
-    """Draw what is frozen of each weight, one map a weight.
+def plot(
+    model: Any,
+    weights: Any = "*",
+    *,
+    ax: Axes | None = None,
+    limit: int = 48,
+    fold: bool = True,
+) -> Figure:
+    """Draw what is frozen, one map for each partly frozen weight.
 
     Inputs run down and outputs run across; a vector is a strip, the window of a convolution is
     drawn for each pair of channels, heads and gates lie side by side. A weight with more entries
@@ -32,7 +39,11 @@ def plot(model: Any, weights: Any = "*", *, ax: Axes | None = None, limit: int =
         model: A built layer or model.
         weights: Which weights, as in `freeze`: a glob on the path, a regex, a variable, a list.
         ax: Axes of matplotlib to draw one weight on. A new figure by default.
-        limit: How many weights are drawn at most. The figure says how many are not.
+        limit: How many maps are drawn at most. The figure says how many weights are not drawn.
+        fold: Give weights that are frozen whole or not at all one line a block, and draw one map
+            for weights that are alike: three or more of one shape, kind and path up to the numbers
+            in it, if their maps are equal or there are more than 12. `fold=False` draws all,
+            in their order.
 
     Returns:
         A `matplotlib.figure.Figure`, of which pyplot knows nothing: a notebook shows it,
@@ -57,18 +68,23 @@ def plot(model: Any, weights: Any = "*", *, ax: Axes | None = None, limit: int =
     page = _drawing("plot", ax, limit)
     chosen = _chosen(model, weights, ax)
     rows = [row_of(weight) for weight in chosen]
-    shown = list(map(subject_of, chosen[:limit], rows))
-    pixels = functools.partial(page.pixels, axes=ax, weights=len(shown))
-    panels = [frozen_panel(subject, subject.grid(pixels)) for subject in each("drawing", shown)]
-    if ax is not None:
-        return page.on_axes(panels[0], ax)
+    pixels = functools.partial(page.pixels, axes=ax, weights=drawn(rows, limit, fold))
+    gallery = Gallery(limit, fold)
+    for subject in each("drawing", list(map(subject_of, chosen, rows))):
+        gallery.add(frozen_panel(subject, subject.grid(pixels)))
     frozen, size = sum(row.frozen for row in rows), sum(row.size for row in rows)
     title = f"{model.name}: {frozen:,} of {size:,} entries frozen ({percent(frozen, size)})"
-    return page.page(panels, title, page.notes(len(shown), len(chosen)))
+    return _figure(page, gallery, title, ax)
 
 
 def plot_drift(
-    before: Any, after: Any, weights: Any = "*", *, ax: Axes | None = None, limit: int = 48
+    before: Any,
+    after: Any,
+    weights: Any = "*",
+    *,
+    ax: Axes | None = None,
+    limit: int = 48,
+    fold: bool = True,
 ) -> Figure:
     """Draw how far each entry moved between two states of a model, one map a weight.
 
@@ -84,8 +100,11 @@ def plot_drift(
         after: A built layer or model. What is frozen in it now is what must not have moved.
         weights: Which weights of `after`, as in `freeze`.
         ax: Axes of matplotlib to draw one weight on. A new figure by default.
-        limit: How many weights are drawn at most. All are compared, those with a frozen entry that
-            moved come first, and the figure says how many are not drawn.
+        limit: How many maps are drawn at most. All weights are compared, those with a frozen entry
+            that moved come first, and the figure says how many are not drawn.
+        fold: Give weights in which nothing moved one line a block, unless they are partly frozen,
+            and draw one map for weights that are alike if there are more than 12, as in `plot`. A
+            weight with a frozen entry that moved always has its own.
 
     Returns:
         A `matplotlib.figure.Figure`, as `plot` does.
@@ -116,16 +135,18 @@ def plot_drift(
     page = _drawing("plot_drift", ax, limit)
     chosen = _chosen(after, weights, ax)
     earlier = Earlier(before, chosen, BEFORE)
-    gallery = Gallery(limit)
+    gallery = Gallery(limit, fold)
     pixels = functools.partial(page.pixels, axes=ax, weights=min(len(chosen), limit))
     for weight in each("comparing", chosen):
         subject = subject_of(weight, row_of(weight))
         gallery.add(drift_panel(subject, subject.grid(pixels), pairs(weight, earlier)))
-    shown = gallery.shown
+    return _figure(page, gallery, f"{after.name}: {gallery.said}", ax)
+
+
+def _figure(page: Any, gallery: Gallery, title: str, ax: Axes | None) -> Figure:
     if ax is not None:
-        return page.on_axes(shown[0], ax)
-    title = f"{after.name}: {gallery.said}"
-    return page.page(shown, title, page.notes(len(shown), len(chosen)))
+        return page.on_axes(gallery.shown[0], ax)
+    return page.page(gallery.shown, title, page.notes(gallery.left, gallery.seen), gallery.lines)
 
 
 def _drawing(function: str, ax: Any, limit: Any) -> Any:

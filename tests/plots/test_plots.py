@@ -14,7 +14,7 @@ from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 import frostline as fl
 from frostline._backends.current import backend
@@ -107,7 +107,7 @@ def test_the_map_is_the_mask():
     assert_array_equal(image(axes, "frozen"), fl.frozen_mask(layer.kernel))
     assert axes.get_title("left") == "kernel"
     frozen = int(fl.frozen_mask(layer.kernel).sum())
-    assert facts(axes) == f"(6, 8), {frozen / 48:.1%} frozen"
+    assert facts(axes) == f"(6, 8), {frozen / 48:.1%} frozen (entries)"
 
 
 @pytest.mark.once(False)
@@ -156,8 +156,8 @@ def test_the_head_of_the_figure_counts_what_summary_counts():
     target = model()
     fl.freeze(target, "*/kernel", fl.at[0])
     summary = fl.summary(target)
-    figure = fl.plot(target)
-    text = "\n".join(text.get_text() for text in figure.texts)
+    figure = fl.plot(target, fold=False)
+    text = said(figure)
     assert f"{summary.frozen:,} of {summary.size:,} entries frozen" in text
     titles = [axes.get_title("left") for axes in maps(figure)]
     assert titles == [row.path for row in summary.rows]
@@ -315,8 +315,33 @@ def test_the_scale_is_one_for_all_weights():
     target.get_layer("hidden").kernel.assign(value(target.get_layer("hidden").kernel) + 1e-3)
     norms = {axes.images[0].norm for axes in maps(fl.plot_drift(before, target))}
     (norm,) = norms
-    assert norm.vmin == pytest.approx(1e-6)
-    assert norm.vmax == 1
+    assert 1e-6 <= norm.vmin < 1e-3 < norm.vmax <= 1
+
+
+def test_the_scale_follows_the_values():
+    """Most entries move by nearly the same, as with Adam, and a tenth by decades less."""
+    layer = dense(64, 64)
+    before = fl.snapshot(layer)
+    steps = np.linspace(0.008, 0.01, 64 * 64).astype("float32")
+    steps[::10] = 1e-8
+    layer.kernel.assign(steps.reshape(64, 64))
+    before["kernel"][...] = 0
+    (axes,) = maps(fl.plot_drift(before, layer, "kernel"))
+    norm, drift = axes.images[0].norm, image(axes, "drift")
+    assert_allclose(norm.inverse(norm(drift)), drift, rtol=0.02)
+    colors = norm(drift)[drift > 0.001]
+    assert colors.max() - colors.min() > 0.3  # on a plain logarithmic scale it is 0.02
+    assert (np.diff(norm(np.geomspace(1e-9, 1, 100))) >= 0).all()
+
+
+def test_the_scale_of_nearly_one_number_shows_no_noise():
+    layer = dense(64, 64)
+    before = fl.snapshot(layer)
+    before["kernel"][...] = 0
+    layer.kernel.assign(np.linspace(0.0100, 0.0101, 64 * 64).reshape(64, 64))
+    (axes,) = maps(fl.plot_drift(before, layer, "kernel"))
+    colors = axes.images[0].norm(image(axes, "drift"))
+    assert colors.max() - colors.min() < 0.05
 
 
 def hatched(axes):
@@ -414,8 +439,11 @@ def test_a_notebook_shows_the_figure():
 
 
 def test_a_figure_can_be_pickled():
-    figure = pickle.loads(pickle.dumps(fl.plot(model())))
-    assert len(maps(figure)) == 4
+    target = model()
+    for figure in (fl.plot(target), fl.plot_drift(fl.snapshot(target), target, fold=False)):
+        again = pickle.loads(pickle.dumps(figure))
+        assert len(maps(again)) == len(maps(figure))
+        drawn(again)
 
 
 def test_one_weight_on_given_axes():
@@ -473,6 +501,7 @@ def test_nothing_overlaps_and_nothing_is_outside(count, style):
         first = target.layers[0].kernel
         write(first, (0, 0), 9.0)
         figures = [fl.plot(target), fl.plot_drift(before, target)]
+        figures += [fl.plot(target, fold=False), fl.plot_drift(before, target, fold=False)]
         for figure in figures:
             renderer = drawn(figure).get_renderer()
             boxes: list[Any] = [axes.get_tightbbox(renderer) for axes in figure.axes]
@@ -494,10 +523,11 @@ def said(figure):
 
 def test_what_is_not_drawn_is_said():
     target = many(4)
-    figure = fl.plot(target, limit=3)
+    figure = fl.plot(target, limit=3, fold=False)
     assert len(maps(figure)) == 3
     assert "3 of 8 weights are drawn" in said(figure)
-    assert "are drawn" not in said(fl.plot(target, limit=8))
+    assert "are drawn" not in said(fl.plot(target, limit=8, fold=False))
+    assert "are drawn" not in said(fl.plot(target))
     size = sum(row.size for row in fl.summary(target).rows)
     assert f"of {size:,} entries" in said(figure)  # of all of them
 
@@ -507,7 +537,7 @@ def test_a_leak_is_drawn_before_others():
     fl.freeze(target, "*_3_*/bias")
     before = fl.snapshot(target)
     write(target.layers[3].bias, 1, 5.0)
-    figure = fl.plot_drift(before, target, limit=2)
+    figure = fl.plot_drift(before, target, limit=2, fold=False)
     titles = [axes.get_title("left") for axes in maps(figure)]
     assert len(titles) == 2
     assert "1 frozen entry moved" in titles[1]
@@ -522,10 +552,10 @@ def test_the_legend_names_what_there_is_alone():
     layer, before = frozen_kernel()
     assert labels(fl.plot(layer, "bias")) == ["trains"]
     assert labels(fl.plot(layer, "kernel")) == ["trains", "frozen"]
-    assert labels(fl.plot_drift(before, layer, "bias")) == ["exactly equal"]
+    assert labels(fl.plot_drift(before, layer, "bias")) == ["bit-identical"]
     write(layer.kernel, (0, 0), 7.0)
     assert labels(fl.plot_drift(before, layer)) == [
-        "exactly equal",
+        "bit-identical",
         "frozen",
         "frozen, and moved",
     ]
@@ -631,7 +661,7 @@ def test_bad_targets_are_refused(draw):
 
 def test_two_weights_of_one_path():
     target = two_of_one_path()
-    assert len(maps(fl.plot(target))) == 4
+    assert len(maps(fl.plot(target, fold=False))) == 4
     with pytest.raises(fl.PathError, match="same/kernel: two different weights have this path"):
         fl.snapshot(target)
     with pytest.raises(fl.PathError, match="same/kernel: two different weights have this path"):

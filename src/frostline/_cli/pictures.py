@@ -102,15 +102,17 @@ class Pictures:
             self._report.freeze_known = known
             write_page(self._report, self._html)
         if self._png is not None:
-            self._draw(self._png, self._gallery.said if known else "what is frozen is not known")
+            self._draw(self._png, known)
         return [path for path in (self._html, self._png) if path is not None]
 
-    def _draw(self, png: Path, said: str) -> None:
-        shown = self._gallery.shown
+    def _draw(self, png: Path, known: bool) -> None:
+        said = self._gallery.said if known else "what is frozen is not known"
+        gallery = self._gallery
         notes = self._drawing.notes(
-            len(shown), self._gallery.seen, "All of them are on the page of --html."
+            gallery.left, gallery.seen, "All of them are on the page of --html."
         )
-        figure = self._drawing.page(shown, f"{self._name}: {said}", notes)
+        title = f"{self._name}: {said}"
+        figure = self._drawing.page(gallery.shown, title, notes, gallery.lines, known)
         with replacing(png, ReportError) as beside:
             figure.savefig(beside, format="png")
 

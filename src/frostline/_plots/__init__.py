@@ -3,16 +3,15 @@
 from frostline._plots import colors
 from frostline._plots.arrange import Arrangement, arrangement
 from frostline._plots.cells import MOST, Side
+from frostline._plots.fold import Gallery, drawn, leaks
 from frostline._plots.maps import (
     Comparing,
-    Gallery,
     Panel,
     Pixels,
     Scale,
     Subject,
     drift_panel,
     frozen_panel,
-    leaks,
 )
 from frostline._plots.need import drawing
 
@@ -29,6 +28,7 @@ __all__ = [
     "arrangement",
     "colors",
     "drawing",
+    "drawn",
     "drift_panel",
     "frozen_panel",
     "leaks",

@@ -16,6 +16,7 @@ from frostline._arrays.equation import Equation
 from frostline._catalogue import CATALOGUE, OUTPUT_CHANNEL, UNIT, Axis, StockClass
 from frostline._plots.cells import Side
 
+WINDOWED = 96  # entries along a side: of more, windows are a cell each, or they could not be read
 _USUAL = CATALOGUE["SimpleRNNCell"]  # what any layer's `kernel` and `recurrent_kernel` are
 
 
@@ -26,6 +27,14 @@ class Arrangement:
     order: tuple[int, ...]
     rows: Side
     columns: Side
+    windows: bool = False  # of a convolution
+
+    @property
+    def windowed(self) -> bool:
+        """Whether windows are drawn entry by entry, as the small pictures that they are."""
+        rows, columns = self.rows, self.columns
+        tiled = self.windows and (rows.tiled or columns.tiled)
+        return tiled and max(rows.size, columns.size) <= WINDOWED
 
     def down(self, shape: tuple[int, ...]) -> int:
         """How many axes of a weight of `shape`, in this order, run down."""
@@ -130,6 +139,7 @@ def _windows(axes: tuple[Axis, ...], shape: tuple[int, ...]) -> Arrangement:
         (down, *high, across, wide),
         _tiles(shape[down], math.prod(shape[a] for a in high), axes[0].label, "rows"),
         _tiles(shape[across], shape[wide], axes[1].label, "columns"),
+        windows=True,
     )
 
 

@@ -36,6 +36,10 @@ class Side:
     def size(self) -> int:
         return self.tiles * self.inner
 
+    @property
+    def tiled(self) -> bool:
+        return self.tiles > 1 or bool(self.names)
+
     def edges(self, most: int) -> np.ndarray:
         """`int[cells + 1]`: where each cell begins, and the end. No cell crosses a tile's edge.
 

@@ -10,6 +10,7 @@ SHARES = (EXACT, 0.25, 0.5, 0.75, 1 - EXACT)
 
 # Greys and magenta are in no part of viridis; the ring around a leak does not rest on its hue.
 EQUAL, HATCH, NONFINITE, LEAK = "#dfe3e8", "#8d97a3", "#000000", "#f0146e"
+MARK = "#d94801"  # around what is less than two pixels
 RINGS = 60  # more leaked cells are an area that needs no rings
 LINED = 40  # more tiles than that are too narrow for lines between them
 

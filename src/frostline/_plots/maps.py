@@ -6,6 +6,8 @@ map. No Keras, no matplotlib.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,9 @@ from frostline._arrays.pieces import PIECE, pieces
 from frostline._plots.arrange import Arrangement
 from frostline._plots.cells import MOST, Drift, Grid, Region, Side, add_frozen
 from frostline._summaries import Row
+
+ENDS = (0.01, 0.99)  # quantiles of the distances at which the colours of what moved begin and end
+STOPS = 9
 
 Pixels = Callable[[Side, Side], tuple[int, int]]
 """The two sides of a map -> the pixels down and across."""
@@ -38,9 +43,16 @@ class Subject:
     frozen: Frozen | None
 
     def grid(self, pixels: Pixels) -> Grid:
-        """Cells of its map: no more than pixels, and than 512 along a side."""
-        down, across = (min(most, MOST) for most in pixels(self.laid.rows, self.laid.columns))
-        return Grid(self.laid.rows.edges(down), self.laid.columns.edges(across))
+        """Cells of its map: no more than pixels, and than 512 along a side.
+
+        Windows of a convolution that would be too small to be read are a cell each.
+        """
+        rows, columns = self.laid.rows, self.laid.columns
+        down, across = (min(most, MOST) for most in pixels(rows, columns))
+        if self.laid.windows and not self.laid.windowed:
+            down = min(down, rows.tiles if rows.tiled else rows.size)
+            across = min(across, columns.tiles if columns.tiled else columns.size)
+        return Grid(rows.edges(down), columns.edges(across))
 
     def region(
         self, grid: Grid, start: int, stop: int
@@ -73,6 +85,45 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Alike:
+    """Weights of which one map is drawn, that of the first: they differ in numbers alone.
+
+    Attributes:
+        first: The map that is drawn.
+        name: The path of all, with `*` for what differs.
+        count: How many there are.
+        shares: The lowest and the highest frozen part.
+        largest: The lowest and the highest of their largest drifts.
+        same: Whether one map of what is frozen is true of all.
+    """
+
+    first: Panel
+    name: str
+    count: int
+    shares: tuple[float, float]
+    largest: tuple[float, float]
+    same: bool
+
+    @classmethod
+    def of(cls, panel: Panel) -> Alike:
+        share, largest = panel.row.share, panel.largest
+        same = panel.drift is None
+        return cls(panel, panel.row.path, 1, (share, share), (largest, largest), same)
+
+    def with_another(self, panel: Panel) -> Alike:
+        """With one more, of the same shape and kind."""
+        shares, largest = (*self.shares, panel.row.share), (*self.largest, panel.largest)
+        return Alike(
+            self.first,
+            merged(self.name, panel.row.path),
+            self.count + 1,
+            (min(shares), max(shares)),
+            (min(largest), max(largest)),
+            self.same and np.array_equal(self.first.share, panel.share),
+        )
+
+
+@dataclass(frozen=True)
 class Panel:
     """All that is shown of one weight.
 
@@ -83,6 +134,7 @@ class Panel:
         share: The frozen part of each cell.
         drift: What moved in each cell; None in a map of what is frozen.
         first: The first frozen entry that moved.
+        alike: Where the map stands for several weights, all of them.
     """
 
     row: Row
@@ -91,6 +143,7 @@ class Panel:
     share: np.ndarray
     drift: Drift | None = None
     first: First | None = None
+    alike: Alike | None = None
 
     @property
     def rows(self) -> Side:
@@ -181,72 +234,61 @@ def in_pieces(
 
 
 class Scale:
-    """The range of drifts that the colours of all maps tell apart."""
+    """The range of drifts that the colours of all maps tell apart: it follows the values."""
 
     def __init__(self) -> None:
-        self._low, self._high = math.inf, 0.0
+        self._found: list[np.ndarray] = []
 
     def add(self, drift: Drift) -> None:
         """Take in a map. A leak has a colour of its own, and would stretch the scale."""
-        shown = drift.largest[(drift.largest > 0) & (drift.leaked == 0)]
-        self._low = min(self._low, float(shown.min(initial=math.inf)))
-        self._high = max(self._high, float(shown.max(initial=0)))
+        self._found.append(drift.largest[(drift.largest > 0) & (drift.leaked == 0)])
 
     @property
     def seen(self) -> tuple[float, float] | None:
         """The lowest and the highest that there are, None where nothing moved by a distance."""
-        return (self._low, self._high) if self._high else None
+        found = [array for array in self._found if array.size]
+        return (min(map(np.min, found)), max(map(np.max, found))) if found else None
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The lowest and the highest: a decade apart at least, or a bar has nothing to say."""
-        low, high = (self._low, self._high) if self._high else (1.0, 1.0)
-        if high < 10 * low:
-            low, high = math.sqrt(low * high / 10), math.sqrt(low * high * 10)
-        return low, high
+        """Where the scale begins and ends: what lies beyond has its first or last colour."""
+        return self.stops[0], self.stops[-1]
+
+    @functools.cached_property
+    def stops(self) -> list[float]:
+        """Distances whose colours are evenly apart; between two of them it is logarithmic.
+
+        Most entries move by nearly the same, and some by decades less. So half of the colours
+        follow the logarithm, and half how many cells there are.
+        """
+        found = np.log(np.concatenate([*self._found, np.zeros(0)]))
+        even = np.linspace(0, 1, STOPS)
+        values = np.quantile(found, np.linspace(*ENDS, 1000)) if found.size else np.zeros(2)
+        low, high = values[0], values[-1]
+        if high - low < math.log(2):
+            # A bar of nearly one number has nothing to say.
+            return np.exp((low + high - math.log(2)) / 2 + even * math.log(2)).tolist()
+        ranks = np.linspace(0, 1, len(values))
+        return np.exp(np.interp(even, (ranks + (values - low) / (high - low)) / 2, values)).tolist()
 
 
-class Gallery:
-    """The panels that are drawn of many: those with a leak first, and no more than a limit kept.
+def merged(name: str, path: str) -> str:
+    """A pattern of both: `layer_0/kernel` and `layer_1/kernel` are `layer_*/kernel`."""
 
-    Args:
-        limit: How many are drawn.
-    """
+    def joined(one: str, other: str) -> str:
+        if one == other:
+            return one
+        start = common(one.partition("*")[0], other)
+        end = common(one.rpartition("*")[2][::-1], other[: len(start) - 1 : -1])
+        return "".join([*start, "*", *end[::-1]])
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._leaking: list[tuple[int, Panel]] = []
-        self._others: list[tuple[int, Panel]] = []
-        self.seen = self.weights_leaked = self.entries_leaked = 0
-
-    def add(self, panel: Panel) -> None:
-        """Take in the next panel."""
-        kept = self._leaking if panel.leaked else self._others
-        # Of a large model no more is kept than is drawn.
-        if len(kept) < self._limit:
-            kept.append((self.seen, panel))
-        self.seen += 1
-        self.weights_leaked += bool(panel.leaked)
-        self.entries_leaked += panel.leaked
-
-    @property
-    def shown(self) -> list[Panel]:
-        """What is drawn, in the order in which it came."""
-        chosen = [*self._leaking, *self._others][: self._limit]
-        return [panel for _, panel in sorted(chosen, key=lambda placed: placed[0])]
-
-    @property
-    def said(self) -> str:
-        """What there is to say of leaks, in words."""
-        if not self.entries_leaked:
-            return "no frozen entry moved"
-        among = f" in {self.weights_leaked:,} of {self.seen:,} weights" if self.seen > 1 else ""
-        return leaks(self.entries_leaked) + among
+    return "/".join(map(joined, name.split("/"), path.split("/")))
 
 
-def leaks(count: int) -> str:
-    """How many frozen entries moved, in words."""
-    return f"{count:,} frozen {'entry' if count == 1 else 'entries'} moved"
+def common(one: Sequence[str], other: Sequence[str]) -> list[str]:
+    """What two sequences begin with."""
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return [first for first, _ in same]
 
 
 def _ranges(shape: tuple[int, ...], start: int, stop: int) -> list[np.ndarray]:
