@@ -9,11 +9,11 @@ MUTATIONS = [
         file="_arrays/plan.py",
         old=(
             "if np.array_equal(along, mask.any(axis=others)):\n"
-            "            return AxisPlan(shape, axis, np.flatnonzero(~along))"
+            "            return AxisPlan(shape, axis, where_false(along))"
         ),
         new=(
             "if np.array_equal(along, mask.any(axis=others)):\n"
-            "            return AxisPlan(shape, axis, np.flatnonzero(along))"
+            "            return AxisPlan(shape, axis, where_false(~along))"
         ),
         tests=("arrays/test_plan.py::test_a_plan_freezes_just_the_mask",),
     ),
@@ -21,8 +21,8 @@ MUTATIONS = [
         name="the mask of entries the wrong way round",
         invariant=1,
         file="_arrays/plan.py",
-        old="return EntriesPlan(shape, np.flatnonzero(~mask))",
-        new="return EntriesPlan(shape, np.flatnonzero(mask))",
+        old="return EntriesPlan(shape, where_false(mask.reshape(-1)))",
+        new="return EntriesPlan(shape, where_false(~mask.reshape(-1)))",
         tests=("freezing/test_freeze.py::test_freeze_adds_and_unfreeze_takes_away",),
     ),
     Mutation(

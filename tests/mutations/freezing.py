@@ -440,8 +440,8 @@ MUTATIONS = [
         name="one built during a whole freeze takes nothing in",
         invariant=4,
         file="_freezing/optimizer.py",
-        old="            if place is not None:\n                wanted.insert",
-        new="            if place is None:\n                wanted.insert",
+        old="    if back:\n        wanted = siblings",
+        new="    if not back:\n        wanted = siblings",
         tests=(
             "freezing/test_in_place.py::test_one_built_while_a_weight_was_wholly_frozen_takes_it_in",
         ),

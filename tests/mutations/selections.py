@@ -53,7 +53,7 @@ MUTATIONS = [
         name="each weight takes all places that are left to equal scores",
         invariant=16,
         file="_selections/ranked.py",
-        old="        known = max(place for place in self._ties_left if place <= which)\n",
+        old="        known = which\n        while known not in self._ties_left:\n            known -= 1\n",
         new="        known = which = 0\n",
         tests=(ENTRIES, GROUPS),
     ),

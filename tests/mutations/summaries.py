@@ -57,8 +57,8 @@ MUTATIONS = [
         name="an index for each entry of a row",
         invariant=11,
         file="_summaries/numbers.py",
-        old="return 4 * len(plan.trainable)",
-        new="return 4 * (plan.size - plan.frozen_count)",
+        old="return plan.trainable.nbytes if isinstance(plan, AxisPlan | EntriesPlan) else 0",
+        new="return 4 * (plan.size - plan.frozen_count) if isinstance(plan, AxisPlan) else 0",
         tests=("summaries/test_summary_tree.py::test_bytes_of_a_delta",),
     ),
     Mutation(

@@ -81,3 +81,20 @@ def stretch(along: np.ndarray, inner: int, start: int, stop: int) -> np.ndarray:
 
 def _unravel(place: int, shape: Shape) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(place, shape)) if shape else ()
+
+
+def index_dtype(below: int) -> type:
+    """The dtype of positions below a number."""
+    # JAX has no 64-bit integers unless asked, and half the bytes are half the traffic elsewhere.
+    return np.int32 if below < 2**31 else np.int64
+
+
+def where_false(mask: np.ndarray) -> np.ndarray:
+    """`int[k]`: where a flat mask is False, in half the memory of `np.flatnonzero`."""
+    found = np.empty(len(mask) - np.count_nonzero(mask), index_dtype(len(mask)))
+    filled, step = 0, 1 << 20
+    for start in range(0, len(mask), step):
+        some = np.flatnonzero(~mask[start : start + step])
+        found[filled : filled + len(some)] = some + start
+        filled += len(some)
+    return found

@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from frostline._arrays.packed import pack, unpack
-from frostline._arrays.pieces import Shape, shape_from, stretch
+from frostline._arrays.pieces import Shape, index_dtype, shape_from, stretch, where_false
 
 EDGES = 1024
 """A config lists the edges of at most so many blocks of positions: a packed mask is shorter."""
@@ -101,7 +101,7 @@ class AxisPlan(_SplitPlan):
     sharded: bool = field(default=False, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
-        _set_trainable(self, self.shape[self.axis])
+        _set_trainable(self, index_dtype(self.shape[self.axis]))
 
     @property
     def _key(self) -> tuple[Any, ...]:
@@ -132,7 +132,7 @@ class AxisPlan(_SplitPlan):
     @cached_property
     def frozen(self) -> np.ndarray:
         """`int[n - k]`: the positions along `axis` that are frozen, sorted."""
-        return np.flatnonzero(self._along).astype(self.trainable.dtype)
+        return where_false(~self._along)
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
@@ -198,7 +198,7 @@ class EntriesPlan(_SplitPlan):
     kind: ClassVar[str] = "entries"
 
     def __post_init__(self) -> None:
-        _set_trainable(self, self.size)
+        _set_trainable(self, index_dtype(self.size))
 
     @property
     def frozen_count(self) -> int:
@@ -278,8 +278,8 @@ def plan_from_mask(mask: np.ndarray) -> Plan | None:
         others = tuple(a for a in range(mask.ndim) if a != axis)
         along = mask.all(axis=others)
         if np.array_equal(along, mask.any(axis=others)):
-            return AxisPlan(shape, axis, np.flatnonzero(~along))
-    return EntriesPlan(shape, np.flatnonzero(~mask))
+            return AxisPlan(shape, axis, where_false(along))
+    return EntriesPlan(shape, where_false(mask.reshape(-1)))
 
 
 def plan_from_config(config: Mapping[str, Any]) -> Plan:
@@ -292,11 +292,11 @@ def plan_from_config(config: Mapping[str, Any]) -> Plan:
         return WholePlan(shape)
     if kind == "axis":
         axis, along = along_from_config(config)
-        return AxisPlan(shape, axis, np.flatnonzero(~along))
+        return AxisPlan(shape, axis, where_false(along))
     if kind == "entries":
         size = math.prod(shape)
         frozen = np.unpackbits(unpack(config.get("frozen"), size), count=size).view(bool)
-        return EntriesPlan(shape, np.flatnonzero(~frozen))
+        return EntriesPlan(shape, where_false(frozen))
     raise ValueError(f"unknown kind of plan {str(kind)[:100]!r}")
 
 
@@ -326,9 +326,7 @@ def _along_blocks(edges: Any, length: int) -> np.ndarray:
     return along
 
 
-def _set_trainable(plan: _SplitPlan, below: int) -> None:
-    # JAX has no 64-bit integers unless asked, and half the bytes are half the traffic elsewhere.
-    dtype = np.int32 if below < 2**31 else np.int64
+def _set_trainable(plan: _SplitPlan, dtype: type) -> None:
     object.__setattr__(plan, "trainable", np.asarray(plan.trainable, dtype=dtype))
 
 

@@ -100,17 +100,7 @@ class TorchBackend(Backend):
         return tensor.permute(order).contiguous().permute(inverse)
 
     def letting_go(self, layers: Iterable[Any]) -> Callable[[Any], None]:
-        lists: dict[str, list[Any]] = {}
-        for layer in layers:
-            parameters = layer._modules.get("_torch_params")
-            for path in () if parameters is None else parameters:
-                lists.setdefault(path, []).append(parameters)
-
-        def let_go(variable: Any) -> None:
-            for parameters in lists.pop(variable.path, ()):
-                del parameters[variable.path]
-
-        return let_go
+        return torch_parameter.letting_go(layers)
 
     def wrapper_kinds(self) -> tuple[type, ...]:
         return torch_engines.wrapper_kinds()

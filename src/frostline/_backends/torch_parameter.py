@@ -1,7 +1,8 @@
-"""A PyTorch parameter that never trains, even if a loop sets `requires_grad`."""
+"""PyTorch parameters: one that never trains, and the lists of them that Keras layers keep."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -67,3 +68,18 @@ def unlock(parameter: Any) -> None:
     if isinstance(parameter, FrozenParameter):
         vars(parameter).pop("_frostline_path", None)
         parameter.__class__ = torch.nn.Parameter  # type: ignore[assignment]
+
+
+def letting_go(layers: Iterable[Any]) -> Callable[[Any], None]:
+    """A function that removes a variable from the lists of parameters of these modules."""
+    lists: dict[str, list[Any]] = {}
+    for layer in layers:
+        parameters = layer._modules.get("_torch_params")
+        for path in () if parameters is None else parameters:
+            lists.setdefault(path, []).append(parameters)
+
+    def let_go(variable: Any) -> None:
+        for parameters in lists.pop(variable.path, ()):
+            del parameters[variable.path]
+
+    return let_go

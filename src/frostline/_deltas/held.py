@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from frostline._arrays.plan import AxisPlan, EntriesPlan, Plan, WholePlan
+from frostline._arrays.plan import AxisPlan, EntriesPlan, Plan, SplitPlan, WholePlan
 from frostline._errors import RestoreError
 from frostline._files.sources import dtype_named
 
@@ -134,19 +136,32 @@ def take(plan: Plan | None, whole: np.ndarray) -> np.ndarray:
     """The entries that a plan leaves to train, in its compact shape, copied."""
     if plan is None:
         return whole.copy()
-    if isinstance(plan, AxisPlan):
-        return whole.take(plan.trainable, axis=plan.axis)
-    return whole.reshape(-1)[plan.trainable if isinstance(plan, EntriesPlan) else slice(0)]
+    values = np.empty(compact_shape(plan, whole.shape), whole.dtype)
+    if isinstance(plan, AxisPlan | EntriesPlan):
+        for part, index, divided in _pieces(plan, whole):
+            values[part] = divided[index]
+    return values
 
 
 def put(plan: Plan | None, whole: np.ndarray, values: np.ndarray) -> None:
     """Write what `take` returned; `whole` is in C order."""
     if plan is None:
         whole[...] = values
-    elif isinstance(plan, AxisPlan):
-        whole[(slice(None),) * plan.axis + (plan.trainable,)] = values
-    elif isinstance(plan, EntriesPlan):
-        whole.reshape(-1)[plan.trainable] = values
+    elif isinstance(plan, AxisPlan | EntriesPlan):
+        for part, index, divided in _pieces(plan, whole):
+            divided[index] = values[part]
+
+
+def _pieces(plan: SplitPlan, whole: np.ndarray) -> Iterator[tuple[Any, Any, np.ndarray]]:
+    """Some of what trains at a time: where it is in `values`, and in a view of the whole weight.
+
+    NumPy makes eight bytes of each position of an index.
+    """
+    divided, axis = (whole, plan.axis) if isinstance(plan, AxisPlan) else (whole.reshape(-1), 0)
+    before, step = (slice(None),) * axis, 1 << 20
+    for start in range(0, len(plan.trainable), step):
+        part = slice(start, start + step)
+        yield (*before, part), (*before, plan.trainable[part]), divided
 
 
 def compact_shape(plan: Plan | None, shape: Shape) -> Shape:
