@@ -104,17 +104,26 @@ class Gallery:
         sort = [len(kept.panels) for (sort, *_), kept in self._kept.items() if sort == group[0]]
         if sum(sort) < self._limit or (not kept.panels and len(sort) <= self._limit):
             kept.panels.append((self.seen, panel))
+        if self._many:
+            for other in self._kept.values():
+                if other.alike.count >= ALIKE:
+                    del other.panels[1:]
+
+    @property
+    def _many(self) -> bool:
+        """Whether of all that are alike one is drawn."""
+        return self._fold and sum(kept.alike.count for kept in self._kept.values()) > FEW
 
     @property
     def shown(self) -> list[Panel]:
         """What is drawn, in its order."""
         if self._only is not None:
             return [self._only]
-        many = sum(kept.alike.count for kept in self._kept.values()) > FEW
         drawn: list[tuple[object, int, Panel]] = []
         for (sort, *_), kept in self._kept.items():
             panels = kept.panels
-            if panels and self._fold and kept.alike.count >= ALIKE and (many or kept.alike.same):
+            one = self._many or (self._fold and kept.alike.same)
+            if panels and one and kept.alike.count >= ALIKE:
                 place, first = panels[0]
                 panels = [(place, replace(first, alike=kept.alike))]
             drawn += [(sort, place, panel) for place, panel in panels]

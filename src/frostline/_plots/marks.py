@@ -64,22 +64,31 @@ def small(panel: Panel, high: float, wide: float) -> Small:
     """
     if not panel.row.size:
         return Small(np.zeros((0, 4), int), np.zeros((0, 4), int), 0)
-    if panel.drift is None:
-        states = np.digitize(panel.share, [EXACT, 1 - EXACT])
-    else:
-        states = np.where(panel.drift.nonfinite > 0, 2, panel.drift.moved > 0)
-    most = int(np.bincount(states.ravel()).argmax())
-    # Where most cells are frozen in part, some that are not are chance.
-    differs = (states != most) & (panel.drift is not None or most != 1)
-    if panel.drift is not None:
-        differs &= panel.drift.leaked == 0
-    found = boxes(differs)
+    most, part = _differing(panel)
+    found = boxes(part > 0)
     lengths = placed(panel, found)[:, 1::2] - placed(panel, found)[:, ::2]
     lengths = lengths * (high / panel.rows.size, wide / panel.columns.size)
-    thin, short = (lengths < THIN).any(axis=1), (lengths < SHORT).all(axis=1)
+    short = (lengths < SHORT).all(axis=1)
+    # Of a cell that differs in part less is to be seen.
+    seen = [part[top:bottom, left:right].max() for top, bottom, left, right in found]
+    thin = (lengths.min(axis=1) * seen if len(found) else lengths.min(axis=1, initial=1)) < THIN
     spots, bands = found[thin & short], found[thin & ~short]
     return Small(
         spots[: len(spots) * (len(spots) <= RINGS)],
         bands[: len(bands) * (len(bands) <= BANDS)],
         most,
     )
+
+
+def _differing(panel: Panel) -> tuple[int, np.ndarray]:
+    """What most cells are, and how much of each is something else; 0 for leaks."""
+    if panel.drift is None:
+        states = np.digitize(panel.share, [EXACT, 1 - EXACT])
+        most = int(np.bincount(states.ravel()).argmax())
+        # Where most cells are frozen in part, some that are not are chance.
+        return most, np.abs(panel.share - most / 2) if most != 1 else np.zeros_like(panel.share)
+    drift = panel.drift
+    states = np.where(drift.nonfinite > 0, 2, drift.moved > 0)
+    most = int(np.bincount(states.ravel()).argmax())
+    part = drift.moved / panel.grid.sizes if most == 0 else (states != most).astype(float)
+    return most, np.where(drift.leaked > 0, 0, part)

@@ -36,7 +36,7 @@ _STRIP = 0.28  # height of a vector
 _MARGIN = 0.14
 _BAR_ROOM = 0.62
 _COLUMNS = 6
-_LETTER = 0.078  # width of a letter of small text
+_LETTER = 0.066  # width of a letter of small text
 _SAID = 24  # lines of text, at most
 _BAR = "|after - before|, the largest in each cell"
 _LEGEND = {"handler_map": {tuple: HandlerTuple(None, 0)}, "frameon": False, "borderaxespad": 0}
@@ -97,7 +97,7 @@ def page(
     texts += [
         (line, LABEL, "normal", 1.1)
         for note in notes
-        for line in textwrap.wrap(note, int(wide / 0.082))
+        for line in textwrap.wrap(note, int(wide / 0.075))
     ]
     bar = bool(panels) and panels[0].drift is not None
     legend_at = _MARGIN + sum(_LINE * leap for *_, leap in texts) + 0.06
@@ -261,13 +261,15 @@ def _map_size(laid: Arrangement, width: float, most: float = 0) -> tuple[float, 
 
 
 def _columns(heights: Sequence[float], width: float) -> list[list[int]]:
-    """Each panel in the shortest column so far: of pages of a good shape the one that is full."""
+    """Each panel in the shortest column so far; as few columns as fill a page of a good shape."""
     tried = [_filled(heights, count) for count in range(1, min(_COLUMNS, len(heights)) + 1)]
     shapes = [high / (len(columns) * width) for columns, high in tried]
     full = [sum(heights) / (len(columns) * high) for columns, high in tried]
     good = [n for n, shape in enumerate(shapes) if 0.35 <= shape <= 1.25]
-    best = max(good, key=full.__getitem__, default=int(np.abs(np.log(shapes)).argmin()))
-    return tried[best][0]
+    if not good:
+        return tried[int(np.abs(np.log(shapes)).argmin())][0]
+    most = max(full[n] for n in good)
+    return next(tried[n][0] for n in good if full[n] >= 0.85 * most)
 
 
 def _filled(heights: Sequence[float], count: int) -> tuple[list[list[int]], float]:
