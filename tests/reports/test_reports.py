@@ -68,7 +68,7 @@ def test_the_numbers_are_those_of_summary_and_of_the_plots(tmp_path):
         assert listed["largest"] == pytest.approx(float(drift.filled(0).max()))
         assert listed["changed"] == cells["moved"].sum()
         assert listed["leaked"] == cells["leaked"].sum()
-    low, high = shown["scale"]
+    low, *_, high = shown["scale"]
     norm = next(i.norm for a in drifts for i in a.images if i.get_gid() == "drift")
     assert (low, high) == (norm.vmin, norm.vmax)
 

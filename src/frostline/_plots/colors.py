@@ -12,6 +12,7 @@ SHARES = (EXACT, 0.25, 0.5, 0.75, 1 - EXACT)
 EQUAL, HATCH, NONFINITE, LEAK = "#dfe3e8", "#8d97a3", "#000000", "#f0146e"
 MARK = "#d94801"  # around what is less than two pixels
 RINGS = 60  # more leaked cells are an area that needs no rings
+BANDS = 12  # more rows or columns than that are seen without a mark
 LINED = 40  # more tiles than that are too narrow for lines between them
 
 # Viridis without its darkest part; between these colours the change is even.

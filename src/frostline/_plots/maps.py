@@ -249,11 +249,6 @@ class Scale:
         found = [array for array in self._found if array.size]
         return (min(map(np.min, found)), max(map(np.max, found))) if found else None
 
-    @property
-    def limits(self) -> tuple[float, float]:
-        """Where the scale begins and ends: what lies beyond has its first or last colour."""
-        return self.stops[0], self.stops[-1]
-
     @functools.cached_property
     def stops(self) -> list[float]:
         """Distances whose colours are evenly apart; between two of them it is logarithmic.

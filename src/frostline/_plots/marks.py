@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frostline._plots.colors import EXACT, RINGS
+from frostline._plots.colors import BANDS, EXACT, RINGS
 from frostline._plots.maps import Panel
 
 THIN = 2  # pixels below which a mark is needed
 SHORT = 12  # pixels below which a mark goes around it; along what is longer there are lines
-BANDS = 12  # more lines than that are seen by themselves
 
 
 def boxes(cells: np.ndarray) -> np.ndarray:

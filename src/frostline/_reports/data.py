@@ -114,7 +114,7 @@ class Report:
             "compared": self.compared,
             "freezeKnown": self.freeze_known,
             "summary": numbers(self.totals),
-            "scale": self.scale.limits,
+            "scale": self.scale.stops,
             "weights": [_described(entry, self) for entry in self.entries],
         }
 

@@ -134,12 +134,25 @@ const mapsOf = (data, make) => {
     });
     context.drawImage(shown, 0, 0, canvas.width, canvas.height);
     drawTiles(context, unit, canvas, map);
+    // In most cells nothing is frozen, or all is: what is not so stands out in the other colour.
+    const shares = Array.from(cells.frozen, (count, place) => count / cells.size(place));
+    const [none, all] = [0, 1].map((exact) => shares.filter((share) => share === exact).length);
+    if (shares.length > 2 * Math.max(none, all)) return;
+    const other = image(cells, () => (all > none ? trains : frozen));
+    drawMarks(context, unit, cells, other, (place) => Math.abs(shares[place] - (all > none)));
   }
 
   const stops = colors.drift.map(rgb);
-  const [low, high] = data.scale.map(Math.log);
+  // The distances of the scale have colours that are evenly apart.
+  const distances = data.scale.map(Math.log);
+  const alongScale = (value) => {
+    const above = distances.findIndex((stop) => value < stop);
+    if (above <= 0) return above ? 1 : 0;
+    const [low, high] = [distances[above - 1], distances[above]];
+    return (above - 1 + (value - low) / (high - low)) / (distances.length - 1);
+  };
   const driftColor = (value) => {
-    const along = value > 0 ? Math.min(Math.max((Math.log(value) - low) / (high - low), 0), 1) : 0;
+    const along = value > 0 ? alongScale(Math.log(value)) : 0;
     const at = Math.min(Math.floor(along * (stops.length - 1)), stops.length - 2);
     const rest = along * (stops.length - 1) - at;
     return stops[at].map((start, part) => Math.round(start + rest * (stops[at + 1][part] - start)));
@@ -158,6 +171,11 @@ const mapsOf = (data, make) => {
     hatch(context, unit, cells, 7, (place) => whole(place) && !cells.leaked[place]);
     hatch(context, unit, cells, 14, (place) => some(place) && !cells.leaked[place]);
     drawTiles(context, unit, canvas, map);
+    const still = cells.moved.filter((count) => !count).length > cells.moved.length / 2;
+    drawMarks(context, unit, cells, shown, (place) => {
+      if (cells.leaked[place]) return 0;
+      return still ? cells.moved[place] / cells.size(place) : Number(!cells.moved[place]);
+    });
     drawLeaks(context, unit, cell, cells);
   }
 
@@ -203,6 +221,63 @@ const mapsOf = (data, make) => {
       [down, height, (at) => line(0, at, width, 0)],
     ]) {
       for (let tile = 1; tile < tiles && tiles <= colors.lined; tile++) put((tile * length) / tiles);
+    }
+  }
+
+  // Boxes of the cells for which `test(place)` is true: runs along rows, equal ones below one another.
+  function boxes({ high, wide }, test) {
+    const found = [];
+    let above = new Map();
+    for (let row = 0; row < high; row++) {
+      const here = new Map();
+      for (let left = 0, right; left < wide; left = right + 1) {
+        for (right = left; right < wide && test(row * wide + right); right++);
+        if (right === left) continue;
+        const box = above.get(`${left} ${right}`) ?? found[found.push({ top: row, left, right }) - 1];
+        box.bottom = row + 1;
+        here.set(`${left} ${right}`, box);
+      }
+      above = here;
+    }
+    return found;
+  }
+
+  // What is smaller than two pixels is drawn larger, from `shown`, with a diamond; a band also has
+  // lines along it. `part(place)` says how much of a cell differs from most of the map.
+  function drawMarks(context, unit, cells, shown, part) {
+    const { width, height } = context.canvas;
+    const cell = [width / cells.wide, height / cells.high];
+    const found = boxes(cells, (place) => part(place) > 0).map((box) => {
+      let most = 0;
+      for (let row = box.top; row < box.bottom; row++) {
+        for (let at = box.left; at < box.right; at++) most = Math.max(most, part(row * cells.wide + at));
+      }
+      const [wide, tall] = [(box.right - box.left) * cell[0], (box.bottom - box.top) * cell[1]];
+      const sizes = [wide / unit[0], tall / unit[1]];
+      return { ...box, wide, tall, thin: Math.min(...sizes) * most < 2, spot: Math.max(...sizes) < 12 };
+    }).filter(({ thin }) => thin);
+    const few = (spot, most) => found.filter((box) => box.spot === spot).filter((_, __, all) => all.length <= most);
+    for (const { top, bottom, left, right, wide, tall, spot } of [...few(false, colors.bands), ...few(true, colors.rings)]) {
+      const [w, h] = [Math.max(wide, 5 * unit[0]), Math.max(tall, 5 * unit[1])];
+      const x = Math.min(Math.max(left * cell[0] + (wide - w) / 2, 0), width - w);
+      const y = Math.min(Math.max(top * cell[1] + (tall - h) / 2, 0), height - h);
+      context.drawImage(shown, left, top, right - left, bottom - top, x, y, w, h);
+      const across = wide > tall, [a, b] = [8 * unit[0], 8 * unit[1]];
+      const path = new Path2D();
+      if (!spot && across) for (const at of [y - 3 * unit[1], y + h + 3 * unit[1]]) path.rect(x, at, w, 0);
+      if (!spot && !across) for (const at of [x - 3 * unit[0], x + w + 3 * unit[0]]) path.rect(at, y, 0, h);
+      // A band has its diamond at its end, inside the map.
+      const middle = spot ? [x + w / 2, y + h / 2] : across ? [x + w - a, y + h / 2] : [x + w / 2, y + h - b];
+      const [u, v] = [Math.min(Math.max(middle[0], a), width - a), Math.min(Math.max(middle[1], b), height - b)];
+      const diamond = new Path2D();
+      for (const [p, q] of [[0, -b], [a, 0], [0, b], [-a, 0]]) diamond.lineTo((spot ? middle[0] : u) + p, (spot ? middle[1] : v) + q);
+      diamond.closePath();
+      path.addPath(diamond);
+      for (const [color, thick] of [["#ffffff", 4], [colors.mark, 2]]) {
+        context.strokeStyle = color;
+        context.lineWidth = thick * Math.max(...unit);
+        context.stroke(path);
+      }
     }
   }
 
@@ -350,6 +425,7 @@ const mapsOf = (data, make) => {
   const paints = {
     ...Object.fromEntries(["trains", "frozen", "equal", "nonfinite", "leak"].map((name) => [name, colors[name]])),
     partly: `linear-gradient(to right, ${colors.partly.map((color, at) => `${color} ${25 * at}% ${25 * at + 25}%`)})`,
+    mark: `radial-gradient(#ffffff 30%, ${colors.mark} 32% 48%, #ffffff 50%)`,
     scale: `linear-gradient(to right, ${colors.drift})`,
     hatched: `repeating-linear-gradient(135deg, ${colors.hatch} 0 1px, ${colors.equal} 1px 5px)`,
     sparse: `repeating-linear-gradient(135deg, ${colors.hatch} 0 1px, ${colors.equal} 1px 10px)`,

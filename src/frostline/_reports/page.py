@@ -215,6 +215,7 @@ def _legend(report: Report) -> str:
         ("trains", "trains" if all_on else "not frozen"),
         ("partly", "a part of the cell is frozen: little to much"),
         ("frozen", "frozen"),
+        ("mark", "smaller than 2 pixels, drawn larger"),
     ]
     made = _swatches("What is frozen", frozen)
     if report.compared:
@@ -262,8 +263,10 @@ def _palette() -> dict[str, object]:
         "hatch": colors.HATCH,
         "nonfinite": colors.NONFINITE,
         "leak": colors.LEAK,
+        "mark": colors.MARK,
         "drift": colors.DRIFT,
         "shares": colors.SHARES,
         "rings": colors.RINGS,
+        "bands": colors.BANDS,
         "lined": colors.LINED,
     }
