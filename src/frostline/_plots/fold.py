@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from frostline._console import percent
 from frostline._plots.maps import Alike, Panel, common, merged
 from frostline._summaries import Row, Totals
 
@@ -162,12 +161,6 @@ def drawn(rows: Sequence[Row], limit: int, fold: bool) -> int:
 def leaks(count: int) -> str:
     """How many frozen entries moved, in words."""
     return f"{count:,} frozen {'entry' if count == 1 else 'entries'} moved"
-
-
-def shares(low: float, high: float, size: int) -> str:
-    """The lowest and the highest share of weights of one size: `26.3% to 26.6%`, or one."""
-    ends = dict.fromkeys(percent(round(share * size), size) for share in (low, high))
-    return " to ".join(ends)
 
 
 def _group(panel: Panel) -> Group:

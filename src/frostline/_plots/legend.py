@@ -10,15 +10,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from frostline._plots.colors import EQUAL, FROZEN, HATCH, LEAK, MARK, NONFINITE, PARTLY, TRAINS
+from frostline._plots.fold import Line
 from frostline._plots.maps import Panel
 from frostline._plots.marks import THIN, small
 from frostline._plots.panel import DENSE, SPARSE
-
-_KINDS = {
-    "block": "block: one range along one axis trains",
-    "positions": "positions: a set of rows, columns or other positions along one axis trains",
-    "entries": "entries: single, scattered entries train",
-}
+from frostline._summaries import KINDS
 
 
 def explained(
@@ -50,10 +46,11 @@ def explained(
     return [handle for handle, _ in shown], [label for _, label in shown]
 
 
-def kinds(panels: Sequence[Panel]) -> list[str]:
-    """What each kind of freeze is that occurs in the titles of maps."""
-    there = {panel.row.kind for panel in panels}
-    return [words for kind, words in _KINDS.items() if kind in there]
+def kinds(panels: Sequence[Panel], lines: Sequence[Line]) -> list[str]:
+    """What each kind of freeze is that occurs in maps or lines."""
+    rows = [row for line in lines for row in line.rows]
+    there = {row.kind for row in (*rows, *(panel.row for panel in panels))}
+    return [f"{kind}: {words}" for kind, words in KINDS.items() if kind in there]
 
 
 def _ring(marker: str, color: str) -> Line2D:

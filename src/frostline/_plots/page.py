@@ -102,7 +102,9 @@ def page(
     bar = bool(panels) and panels[0].drift is not None
     legend_at = _MARGIN + sum(_LINE * leap for *_, leap in texts) + 0.06
     head = legend_at + 0.21 * -(-len(handles) // across) + 0.1 + bar * _BAR_ROOM
-    words = [line for kind in kinds(panels) for line in textwrap.wrap(kind, int(wide / _LETTER))]
+    words = [
+        line for kind in kinds(panels, lines) for line in textwrap.wrap(kind, int(wide / _LETTER))
+    ]
     unmoved = "Nothing moved in these" if bar else "Frozen whole, or not frozen at all"
     said = _said(lines, unmoved, wide, freeze_known)
     foot = _LINE * (len(words) + 1.25 * len(said)) + _MARGIN * (1 + bool(words) + bool(said))

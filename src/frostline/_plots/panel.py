@@ -21,6 +21,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from frostline._console import percent, span
 from frostline._plots.cells import Drift, Side
 from frostline._plots.colors import (
     DRIFT,
@@ -36,7 +37,6 @@ from frostline._plots.colors import (
     SHARES,
     TRAINS,
 )
-from frostline._plots.fold import shares
 from frostline._plots.maps import Panel
 from frostline._plots.marks import boxes, placed, small
 
@@ -51,9 +51,9 @@ _TICKS = 8
 def facts(panel: Panel) -> str:
     """Lines below the title of a map."""
     row, alike = panel.row, panel.alike
-    low, high = alike.shares if alike else (row.share, row.share)
+    shares = span(alike.shares if alike else [row.share], lambda share: percent(share, 1))
     kind = f" ({row.kind})" if 0 < row.share < 1 else ""
-    text = f"{row.shape}, {shares(low, high, row.size)} frozen{kind}"
+    text = f"{row.shape}, {shares} frozen{kind}"
     if not row.trains and row.kind != "whole":
         text += ", layer off"
     if panel.drift is not None:
@@ -64,9 +64,9 @@ def facts(panel: Panel) -> str:
 
 
 def _moved(panel: Panel) -> str:
-    ends = [f"{end:.2g}" for end in (panel.alike.largest if panel.alike else [panel.largest])]
+    largest = span(panel.alike.largest if panel.alike else [panel.largest], "{:.2g}".format)
     nonfinite = panel.total("nonfinite")
-    text = f"moved by up to {' to '.join(dict.fromkeys(ends))}"
+    text = f"moved by up to {largest}"
     return (text if panel.total("moved") else "nothing moved") + (
         f", {nonfinite:,} NaN or infinite" if nonfinite else ""
     )
