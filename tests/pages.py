@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,3 +117,41 @@ def overflow(page: Page) -> int:
 def texts(found: Locator) -> list[str]:
     """The text of each element, whatever is seen of it."""
     return [text.strip() for text in found.all_text_contents()]
+
+
+# The page of a report.
+
+
+def names(page: Page) -> list[str]:
+    """The weights that are seen, from top to bottom."""
+    return texts(page.locator("tbody tr[id^=w]:visible > th bdi"))
+
+
+def listed(page: Page) -> list[str]:
+    """All weights, in folds that are closed too."""
+    return texts(page.locator("tbody tr[id^=w] > th bdi"))
+
+
+def lines(page: Page) -> list[str]:
+    """All that is seen of the first column: titles, folds and weights."""
+    return [" ".join(text.split()) for text in texts(page.locator("tbody tr:visible > th"))]
+
+
+def fold(page: Page, name: str) -> Locator:
+    """The line of a fold."""
+    return page.locator("tr.fold", has=page.locator("bdi", has_text=re.compile(f"^{name}$")))
+
+
+def row(page: Page, path: str) -> Locator:
+    """The line of a weight."""
+    return page.locator(
+        "tbody tr[id^=w]", has=page.locator("bdi", has_text=re.compile(f"^{path}$"))
+    )
+
+
+def open_row(page: Page, path: str) -> Locator:
+    """Open a weight; its canvases, when they are drawn."""
+    row(page, path).get_by_role("button").click()
+    canvases = page.locator("tr.detail:visible canvas")
+    page.locator("tr.detail:visible canvas[data-drawn]").last.wait_for()
+    return canvases

@@ -27,4 +27,52 @@ MUTATIONS = [
         new="",
         tests=("reports/test_reports_browser.py::test_colours_and_words_of_each_kind_of_cell",),
     ),
+    Mutation(
+        name="a leak on a page is folded with the weights like it",
+        invariant=13,
+        file="_reports/groups.py",
+        old="[e for e in entries if not e.leaked]",
+        new="entries",
+        tests=(
+            "reports/test_report_folds.py::test_leaks_are_listed_before_all_else_and_count_in_their_layer",
+        ),
+    ),
+    Mutation(
+        name="what is partly frozen is among the rest",
+        invariant=13,
+        file="_reports/groups.py",
+        old="if any(map(is_partly_frozen, found)):",
+        new="if False:",
+        tests=(
+            "reports/test_report_folds.py::test_what_is_partly_frozen_comes_first_and_equal_blocks_are_folded",
+        ),
+    ),
+    Mutation(
+        name="a fold on a page has the counts of its first weight",
+        invariant=13,
+        file="_reports/table.py",
+        old="_ranged(span(counts))",
+        new="_ranged(span(counts[:1]))",
+        tests=(
+            "reports/test_report_folds.py::test_what_is_partly_frozen_comes_first_and_equal_blocks_are_folded",
+        ),
+    ),
+    Mutation(
+        name="long names on a page are not shortened",
+        invariant=13,
+        file="_reports/verdict.py",
+        old="_ROOM = 48",
+        new="_ROOM = 480",
+        tests=(
+            "reports/test_report_folds.py::test_a_long_name_is_shortened_in_the_middle_and_whole_where_it_is_asked_for",
+        ),
+    ),
+    Mutation(
+        name="a link on a page opens a weight in a closed fold",
+        invariant=13,
+        file="_reports/page.js",
+        old="    for (let { fold } = row; fold; fold = fold.fold) setOpen(fold, true);\n",
+        new="",
+        tests=("reports/test_report_folds.py::test_a_link_opens_the_folds_around_a_weight",),
+    ),
 ]

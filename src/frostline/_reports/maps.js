@@ -1,7 +1,7 @@
 "use strict";
 
-// The maps of the weights: canvases that unpack their cells when they come into sight, draw them,
-// and say of a cell which entries it holds and what is true of them.
+// The maps of the weights: canvases that unpack and draw their cells when they come into view, and
+// describe the cell that is pointed at.
 const mapsOf = (data, make) => {
   const { colors } = data;
   const grouped = (count) => count.toLocaleString("en-US");
@@ -10,7 +10,7 @@ const mapsOf = (data, make) => {
     return value < 1e-4 || value >= 1e6 ? value.toExponential(2) : String(Number(value.toPrecision(3)));
   };
 
-  // ---- Unpacked where they come into sight, and drawn again where their size changes.
+  // ---- Unpacked when they come into view, and drawn again when their size changes.
 
   function mapOf(weight) {
     let cells = null;
@@ -71,7 +71,7 @@ const mapsOf = (data, make) => {
     if (across.names.length > 1) {
       parts.push(make("div", { class: "tilenames" }, ...across.names.map((tile) => make("span", {}, tile))));
     }
-    // A strip for a vector; else as high as it is, within what is good to look at.
+    // A strip for a vector; otherwise in proportion, within limits.
     const ratio = down.size / across.size;
     canvas.style.height = down.size === 1 ? "28px" : `${Math.round(Math.min(Math.max(ratio * 400, 60), 420))}px`;
     canvas.redraw = () => {};
@@ -91,7 +91,7 @@ const mapsOf = (data, make) => {
     return make("figure", {}, ...parts, holder, said);
   }
 
-  // A cell is a whole number of pixels of the canvas, so that none is lost; the browser fits it in.
+  // A cell is a whole number of pixels of the canvas, so that none is lost; the browser scales it.
   function prepare(canvas, { high, wide }) {
     const box = canvas.getBoundingClientRect();
     const sharp = devicePixelRatio || 1;
@@ -100,7 +100,7 @@ const mapsOf = (data, make) => {
     canvas.height = size(box.height || 28, high);
     const context = canvas.getContext("2d");
     context.imageSmoothingEnabled = false;
-    // Pixels of the canvas for a pixel of the page, of a cell, and both ways.
+    // Pixels of the canvas in a pixel of the page, and in a cell, across and down.
     const unit = [canvas.width / (box.width || 400), canvas.height / (box.height || 28)];
     return { context, unit, cell: [canvas.width / wide, canvas.height / high] };
   }
@@ -125,7 +125,7 @@ const mapsOf = (data, make) => {
   function drawFrozen(canvas, cells, map) {
     const { context, unit } = prepare(canvas, cells);
     const trains = rgb(colors.trains), frozen = rgb(colors.frozen), partly = colors.partly.map(rgb);
-    // The first and the last end of a colour are exact, and counts tell them.
+    // The first and the last colour are for exactly none and all, which the counts decide.
     const ends = colors.shares.slice(1, -1);
     const shown = image(cells, (place) => {
       const count = cells.frozen[place], size = cells.size(place);
@@ -281,7 +281,7 @@ const mapsOf = (data, make) => {
     }
   }
 
-  // One leaked cell of many is a pixel: it is made larger, and few of them have a ring.
+  // A leaked cell may be smaller than a pixel: it is drawn larger, with a ring if there are few.
   function drawLeaks(context, unit, cell, cells) {
     const found = [];
     cells.leaked.forEach((count, place) => count && found.push(place));
@@ -304,7 +304,7 @@ const mapsOf = (data, make) => {
     }
   }
 
-  // ---- What a cell says.
+  // ---- The description of a cell.
 
   // The entries from `start` to `stop` along a side of several axes, as ranges of these.
   function ranges(start, stop, sizes) {
@@ -342,7 +342,7 @@ const mapsOf = (data, make) => {
     const said = [indexOf(cells, map, row, column)];
     said.push(...[tileOf(map.rows, cells.down[row]), tileOf(map.columns, cells.across[column])].filter(Boolean));
     const share = Number(((100 * frozen) / size).toPrecision(3));
-    // A file does not tell what trains, and what is not frozen of a layer that is off does not.
+    // A file does not say what trains.
     const free = { true: "trains", false: "does not train" }[map.weight.trains] ?? "not frozen";
     if (!data.freezeKnown) said.push("not known whether frozen");
     else if (size === 1) said.push(frozen ? "frozen" : free);
@@ -351,23 +351,23 @@ const mapsOf = (data, make) => {
       const moved = cells.moved[place];
       if (!moved) said.push("exactly equal");
       else {
-        if (size > 1) said.push(`${grouped(moved)} changed`);
+        if (size > 1) said.push(`${grouped(moved)} moved`);
         said.push(`${size > 1 ? "largest drift" : "drift"} ${number(cells.largest[place])}`);
         if (cells.nonfinite[place]) said.push(`${grouped(cells.nonfinite[place])} NaN or infinite`);
-        if (cells.leaked[place]) said.push(`LEAK: ${grouped(cells.leaked[place])} frozen changed`);
+        if (cells.leaked[place]) said.push(`LEAK: ${grouped(cells.leaked[place])} frozen moved`);
       }
     }
     return said.join(" · ");
   }
 
-  // A leak in a cell of a pixel or less is hard to point at: what is near to it will do.
+  // A cell smaller than a pixel is hard to point at, so a leak is found from nearby.
   function leakNear(cells, row, column, [high, wide]) {
     let found = null, nearest = 1;
     if (!cells.leaked) return found;
     for (let y = Math.max(Math.floor(row - high), 0); y < Math.min(row + high, cells.high); y++) {
       for (let x = Math.max(Math.floor(column - wide), 0); x < Math.min(column + wide, cells.wide); x++) {
         if (!cells.leaked[y * cells.wide + x]) continue;
-        // In its cell is no distance at all.
+        // Inside its cell the distance is zero.
         const apart = [Math.abs(y + 0.5 - row), Math.abs(x + 0.5 - column)].map((way) => Math.max(way - 0.5, 0));
         const far = Math.hypot(apart[0] / high, apart[1] / wide);
         if (far < nearest) [found, nearest] = [[y, x], far];
@@ -390,7 +390,7 @@ const mapsOf = (data, make) => {
       cursor.hidden = false;
     };
     const leave = ({ pointerType }) => {
-      if (pointerType === "touch") return; // a finger leaves as soon as it has pointed
+      if (pointerType === "touch") return; // a finger leaves at once
       cursor.hidden = document.activeElement !== canvas;
       if (cursor.hidden) said.textContent = "";
     };

@@ -1,7 +1,7 @@
 "use strict";
 
-// The table is there without this script, which sorts, searches and filters it, and opens its rows
-// to the maps. All that it knows is in the page; it asks for nothing from anywhere.
+// The table is complete without this script, which folds, sorts, searches and filters it, and opens
+// its weights to their maps. It reads only the data in the page.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const find = (selector, within = document) => within.querySelector(selector);
@@ -14,35 +14,48 @@
   const grouped = (count) => count.toLocaleString("en-US");
   const counted = (count, what) => `${grouped(count)} ${what}${count === 1 ? "" : "s"}`;
   const figuresOf = mapsOf(data, make);
-  const body = find("tbody");
+  const table = find("table"), body = find("tbody"), all = find("button.all");
   document.documentElement.classList.add("js");
 
-  // ---- The rows, and the button in each that opens it.
+  // ---- The lines: a button in each opens a weight to its maps, or a fold to the lines in it.
 
-  const rows = data.weights.map((weight, place) => {
-    const line = document.getElementById(`w${place}`);
+  const lineOf = (element) => {
     const button = make("button", { type: "button", class: "open", "aria-expanded": "false" });
-    const head = find("th", line);
-    button.append(...head.childNodes);
+    const head = find("th", element);
+    button.append(make("span", {}, ...head.childNodes));
     head.append(button);
-    const text = [weight.path, weight.dtype, weight.kind, `(${weight.shape.join(", ")})`].join(" ").toLowerCase();
-    const row = { weight, place, line, button, text, detail: null, open: false, shown: true };
-    line.addEventListener("click", (event) => {
-      // Who marks a number to copy it does not want to open the row.
-      if (!event.target.closest("a") && !String(getSelection())) toggle(row);
+    const line = { element, button, open: false };
+    element.addEventListener("click", (event) => {
+      // Selecting a number to copy it does not open the line.
+      if (!event.target.closest("a") && !String(getSelection())) toggle(line);
     });
-    return row;
+    return line;
+  };
+  const titles = [...document.querySelectorAll("tbody .title")];
+  const inOrder = [...body.children];
+  const folds = [...document.querySelectorAll("tbody .fold")].map(lineOf);
+  const rows = data.weights.map((weight, place) => {
+    const text = [weight.path, weight.dtype, weight.kind, `(${weight.shape.join(", ")})`].join(" ").toLowerCase();
+    const line = lineOf(document.getElementById(`w${place}`));
+    return Object.assign(line, { weight, place, text, detail: null, matches: true });
   });
-  const rowOf = (line) => rows[Number(line.id.replace(/\D/g, ""))];
+  const known = new Map([...folds, ...rows].map((line) => [line.element.id, line]));
+  const lineFrom = (element) => known.get(element.id.replace("detail", "w"));
+  for (const line of known.values()) line.fold = known.get(line.element.dataset.in) ?? null;
+  for (const fold of folds) setOpen(fold, "open" in fold.element.dataset);
 
-  function toggle(row, open = !row.open) {
-    if (open && row.detail === null) {
-      row.detail = detailOf(row);
-      row.line.after(row.detail);
+  function setOpen(line, open) {
+    line.open = open;
+    line.button.setAttribute("aria-expanded", String(open));
+  }
+
+  function toggle(line, open = !line.open) {
+    if (open && line.detail === null) {
+      line.detail = detailOf(line);
+      line.element.after(line.detail);
     }
-    if (row.detail !== null) row.detail.hidden = !open || !row.shown;
-    row.open = open;
-    row.button.setAttribute("aria-expanded", String(open));
+    setOpen(line, open);
+    show();
   }
 
   // ---- Sorting.
@@ -60,24 +73,17 @@
   const heads = [...document.querySelectorAll("thead th")];
   const select = find(".sorting select");
   const turn = find(".turn");
+  turn.hidden = true;
 
   function sortBy(key, down) {
     Object.assign(order, { key, down });
-    const sorted = [...rows];
-    if (key !== null) {
-      sorted.sort((one, other) => {
-        const found = compare(one.weight[key], other.weight[key]);
-        return (down ? -found : found) || one.place - other.place;
-      });
-    } else if (down) sorted.reverse();
-    const lines = document.createDocumentFragment();
-    for (const row of sorted) lines.append(row.line, ...(row.detail ? [row.detail] : []));
-    body.append(lines);
+    show();
     data.columns.forEach((column, place) => {
       const sort = column.key !== key ? "none" : down ? "descending" : "ascending";
       heads[place].setAttribute("aria-sort", sort);
     });
     select.value = key ?? "";
+    turn.hidden = key === null;
     turn.textContent = down ? "↓" : "↑";
   }
 
@@ -86,12 +92,12 @@
     const button = make("button", { type: "button" }, ...head.childNodes);
     head.append(button);
     head.setAttribute("aria-sort", "none");
-    // Of numbers the largest are asked for first, of names the first.
+    // Numbers begin with the largest, names with the first.
     button.addEventListener("click", () => {
       sortBy(column.key, order.key === column.key ? !order.down : !column.text);
     });
   });
-  select.append(make("option", { value: "" }, "order in the model"));
+  select.append(make("option", { value: "" }, "layer"));
   for (const column of data.columns) select.append(make("option", { value: column.key }, column.name));
   select.addEventListener("change", () => {
     const column = data.columns.find(({ key }) => key === select.value);
@@ -109,22 +115,64 @@
     leaks: (weight) => weight.leaked > 0,
   };
 
+  // In the order of the layers the weights are in folds. Any other order, a search or a filter lists
+  // the weights that match, one by one.
+  let flat = null;
+
+  function show() {
+    const filtered = search.value.trim() !== "" || boxes.some((box) => box.checked);
+    const wanted = filtered || order.key !== null ? `${order.key} ${order.down}` : "";
+    if (wanted !== flat) arrange((flat = wanted));
+    const opened = (fold) => fold === null || (fold.open && opened(fold.fold));
+    for (const title of titles) title.hidden = flat !== "";
+    for (const fold of folds) fold.element.hidden = flat !== "" || !opened(fold.fold);
+    for (const row of rows) {
+      row.element.hidden = !row.matches || (flat === "" && !opened(row.fold));
+      if (row.detail !== null) row.detail.hidden = row.element.hidden || !row.open;
+    }
+  }
+
+  function arrange() {
+    table.classList.toggle("flat", flat !== "");
+    all.hidden = flat !== "" || folds.length === 0;
+    const { key, down } = order;
+    const sorted = [...rows];
+    if (key !== null) {
+      sorted.sort((one, other) => {
+        const found = compare(one.weight[key], other.weight[key]);
+        return (down ? -found : found) || one.place - other.place;
+      });
+    }
+    const elements = flat === "" ? inOrder : sorted.map(({ element }) => element);
+    const lines = document.createDocumentFragment();
+    for (const element of elements) {
+      const detail = lineFrom(element)?.detail;
+      lines.append(element, ...(detail ? [detail] : []));
+    }
+    body.append(lines);
+  }
+
   function filter() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const asked = boxes.filter((box) => box.checked).map((box) => tests[box.name]);
-    let shown = 0;
+    let count = 0;
     for (const row of rows) {
-      row.shown = words.every((word) => row.text.includes(word)) && asked.every((test) => test(row.weight));
-      row.line.hidden = !row.shown;
-      if (row.detail !== null) row.detail.hidden = !row.shown || !row.open;
-      shown += row.shown;
+      row.matches = words.every((word) => row.text.includes(word)) && asked.every((test) => test(row.weight));
+      count += row.matches;
     }
-    const all = counted(rows.length, "weight");
-    find(".count").textContent = shown === rows.length ? all : `${grouped(shown)} of ${all}`;
-    find(".empty").hidden = shown > 0;
-    find(".box").hidden = shown === 0;
+    show();
+    const whole = counted(rows.length, "weight");
+    find(".count").textContent = count === rows.length ? whole : `${grouped(count)} of ${whole}`;
+    find(".empty").hidden = count > 0;
+    find(".box").hidden = count === 0;
   }
 
+  all.addEventListener("click", () => {
+    const open = folds.some((fold) => !fold.open);
+    for (const fold of folds) setOpen(fold, open);
+    all.textContent = open ? "Close all" : "Open all";
+    show();
+  });
   search.addEventListener("input", filter);
   for (const box of boxes) box.addEventListener("change", filter);
   find("form").addEventListener("submit", (event) => event.preventDefault());
@@ -148,17 +196,19 @@
     }
   });
 
-  const lines = () => [...new Set([...body.children].map(rowOf))].filter((row) => row.shown);
+  const lines = () => [...new Set([...body.children].map(lineFrom))].filter((line) => line && !line.element.hidden);
 
   body.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const row = rowOf(event.target.closest("tr"));
+    const line = lineFrom(event.target.closest("tr"));
     if (event.key === "Escape") {
-      toggle(row, false);
-      row.button.focus();
-    } else if (event.target === row.button) {
+      // A closed line closes the fold around it.
+      const closing = line.open || line.fold === null || flat !== "" ? line : line.fold;
+      toggle(closing, false);
+      closing.button.focus();
+    } else if (event.target === line.button) {
       const all = lines();
-      const here = all.indexOf(row);
+      const here = all.indexOf(line);
       const next = { ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: all.length - 1 }[event.key];
       if (next === undefined) return;
       event.preventDefault();
@@ -172,30 +222,31 @@
   function follow() {
     const row = rows.find(({ place }) => location.hash === `#w${place}`);
     if (!row) return;
-    if (!row.shown) {
+    if (!row.matches) {
       search.value = "";
       for (const box of boxes) box.checked = false;
       filter();
     }
+    for (let { fold } = row; fold; fold = fold.fold) setOpen(fold, true);
     toggle(row, true);
     row.button.focus({ preventScroll: true });
-    row.line.scrollIntoView({ block: "start" });
+    row.element.scrollIntoView({ block: "start" });
   }
   addEventListener("hashchange", follow);
   for (const link of document.querySelectorAll(".verdict a")) {
-    // A second click on it changes no address.
+    // A second click does not change the address.
     link.addEventListener("click", () => location.hash === link.hash && follow());
   }
 
   // ---- What a row opens.
 
   const MORE = [
-    ["trained", "train now"],
-    ["slots_kept", "optimizer values kept"],
-    ["slots_saved", "optimizer values saved"],
-    ["optimizer_bytes_kept", "optimizer bytes kept"],
-    ["optimizer_bytes_saved", "optimizer bytes saved"],
-    ["delta_bytes", "delta bytes"],
+    ["trained", "entries that train now"],
+    ["slots_kept", "slots kept"],
+    ["slots_saved", "slots saved"],
+    ["optimizer_bytes_kept", "bytes of optimizer state kept"],
+    ["optimizer_bytes_saved", "bytes of optimizer state saved"],
+    ["delta_bytes", "bytes in a delta file"],
     ["nonfinite", "NaN or infinite"],
   ];
 
@@ -206,8 +257,10 @@
       const said = `${grouped(weight.leaked)} frozen ${weight.leaked === 1 ? "entry" : "entries"} moved`;
       cell.append(make("p", { class: "leaktext" }, `✕ ${said}, the first is `, make("bdi", {}, weight.first)));
     }
+    cell.append(make("p", { class: "whole" }, make("code", {}, make("bdi", {}, weight.path))));
     if (weight.size) {
       cell.append(make("div", { class: "maps" }, ...figuresOf(weight)));
+      cell.append(...[...find(".legend").querySelectorAll("ul")].map((list) => list.cloneNode(true)));
     } else cell.append(make("p", {}, "It has no entries."));
     const more = make("dl", { class: "more" });
     for (const [key, name] of MORE) {
@@ -221,8 +274,8 @@
     return line;
   }
 
-  // A table that fits in need not scroll in its box, and its head can stay in sight.
-  const box = find(".box"), table = find("table");
+  // A table that fits need not scroll in its box, and its head stays in sight.
+  const box = find(".box");
   new ResizeObserver(() => box.classList.toggle("fits", table.scrollWidth <= box.clientWidth)).observe(box);
 
   filter();

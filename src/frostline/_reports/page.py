@@ -1,12 +1,11 @@
-"""The page of a report: its numbers as HTML, around which lie the files `page.*`. No Keras."""
+"""The page of a report, from the files `page.*` and its numbers as HTML. No Keras."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -15,8 +14,9 @@ from string import Template
 from frostline._console import percent
 from frostline._errors import ReportError
 from frostline._plots import colors
-from frostline._reports.data import Entry, Report
-from frostline._reports.verdict import counted, headline, path, verdict, visible
+from frostline._reports.data import Report
+from frostline._reports.table import bar, body, columns_of, head, words
+from frostline._reports.verdict import counted, headline, verdict, visible
 from frostline._summaries import UNKNOWN
 from frostline._version import __version__
 from frostline._writing import replacing
@@ -24,18 +24,8 @@ from frostline._writing import replacing
 _FILES = resources.files("frostline._reports")
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of the table: the key of its numbers in the page's data, its name, its cells."""
-
-    key: str
-    name: str
-    cell: Callable[[Entry], str]
-    text: bool = False
-
-
 def write_page(report: Report, out: Path) -> None:
-    """Write the page to a file: an old one stays until the new one is whole.
+    """Write the page to a file. An old one stays until the new one is complete.
 
     Raises:
         ReportError: The file cannot be written.
@@ -46,9 +36,9 @@ def write_page(report: Report, out: Path) -> None:
 
 
 def page(report: Report, when: datetime) -> str:
-    """The whole page, which asks for nothing from anywhere."""
+    """The text of the page, which loads nothing."""
     style, script = _read("page.css"), _read("maps.js") + _read("page.js")
-    columns = _columns(report)
+    columns = columns_of(report)
     data = {
         **report.described(),
         "columns": [{"key": c.key, "name": c.name, "text": c.text} for c in columns],
@@ -65,8 +55,9 @@ def page(report: Report, when: datetime) -> str:
         tiles="".join(_tiles(report)),
         legend=_legend(report),
         filters=_filters(report),
-        head="".join(_head(column) for column in columns),
-        rows="".join(_row(n, entry, columns) for n, entry in enumerate(report.entries)),
+        head=head(columns),
+        rows=body(report, columns),
+        words=words(report),
         weights=counted(len(report.entries), "weight"),
         style=style,
         script=script,
@@ -80,7 +71,7 @@ def _read(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """A content security policy under which no browser loads or runs anything else."""
+    """A content security policy: a browser loads and runs nothing but this style and script."""
     allowed = {"style-src": f"\n{style}", "script-src": f"\n{script}"}
     hashes = {
         name: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
@@ -91,7 +82,7 @@ def _policy(style: str, script: str) -> str:
 
 
 def _json(data: object) -> str:
-    """JSON in which no name of a layer can end the script element or begin another."""
+    """JSON in a form that cannot end its script element, whatever the layers are called."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -105,97 +96,35 @@ def _made(when: datetime) -> list[tuple[str, str]]:
 
 
 def _tiles(report: Report) -> Iterator[str]:
-    """The numbers of the whole, each in a box of its own."""
+    """The numbers of the model, each in a box."""
     totals = report.totals
     yield _tile("entries", f"{totals.size:,}", f"in {counted(len(report.entries), 'weight')}")
     share = percent(totals.frozen, totals.size)
     if report.freeze_known:
-        yield _tile("frozen", f"{totals.frozen:,}", f"{_bar(totals.share)} {share}")
+        yield _tile("frozen", f"{totals.frozen:,}", f"{bar(totals.share)} {share}")
     else:
         yield _tile("frozen", "&ndash;", "not known: no file holds a freeze")
     if report.from_files:
         return
     off = totals.trainable - totals.trained
-    yield _tile(
-        "train now", f"{totals.trained:,}", f"{off:,} in layers that are off" if off else ""
-    )
+    more = f"{off:,} more in layers with trainable=False" if off else "entries"
+    yield _tile("train now", f"{totals.trained:,}", more)
     kept, saved = totals.optimizer_bytes_kept, totals.optimizer_bytes_saved
     if kept is None or saved is None:
-        yield _tile("optimizer", "&ndash;", UNKNOWN)
+        yield _tile("optimizer state", "&ndash;", UNKNOWN)
     else:
-        yield _tile("optimizer bytes kept", f"{kept:,}", f"{saved:,} saved")
-    yield _tile("delta bytes", f"{totals.delta_bytes:,}", "for what trains, values and indices")
+        yield _tile("optimizer state", f"{kept:,}", f"bytes kept, {saved:,} bytes saved")
+    yield _tile("delta file", f"{totals.delta_bytes:,}", "bytes, values and indices")
 
 
 def _tile(name: str, value: str, more: str) -> str:
     return f"<div><dt>{name}</dt><dd><b>{value}</b><small>{more}</small></dd></div>"
 
 
-def _bar(share: float) -> str:
-    # What is there is seen, and what is missing too.
-    wide = min(max(100 * share, 2 * (share > 0)), 100 - 2 * (share < 1))
-    return (
-        '<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect width="{wide:.4g}" height="10"/></svg>'
-    )
-
-
-def _columns(report: Report) -> list[Column]:
-    columns = [
-        Column("path", "weight", lambda e: path(e.row.path), text=True),
-        Column("shape", "shape", lambda e: str(e.row.shape), text=True),
-        Column("dtype", "dtype", lambda e: visible(e.row.dtype), text=True),
-        Column("size", "entries", lambda e: f"{e.row.size:,}"),
-        Column("frozen", "frozen", lambda e: f"{e.row.frozen:,}"),
-        Column("share", "share", _share),
-        Column("kind", "kind", lambda e: e.row.kind, text=True),
-    ]
-    if not report.from_files:
-        columns.append(Column("trains", "trains", _trains, text=True))
-    if report.totals.slots_kept is not None:
-        columns.append(Column("slots_kept", "slots", lambda e: f"{e.row.slots_kept:,}"))
-    if report.compared:
-        columns += [
-            Column("changed", "changed", lambda e: f"{e.changed:,}"),
-            Column("largest", "largest drift", lambda e: f"{e.largest:.3g}" if e.changed else ""),
-            Column("leaked", "frozen changed", lambda e: f"{e.leaked:,}"),
-        ]
-    return columns
-
-
-def _share(entry: Entry) -> str:
-    share = percent(entry.row.frozen, entry.row.size)
-    return f'<span>{_bar(entry.row.share)} <span class="percent">{share}</span></span>'
-
-
-def _trains(entry: Entry) -> str:
-    if entry.row.trains:
-        return "yes"
-    return "no" if entry.row.kind == "whole" else "no, layer off"
-
-
-def _head(column: Column) -> str:
-    kind = "" if column.text else ' class="number"'
-    return f'<th role="columnheader" scope="col"{kind}>{column.name}</th>'
-
-
-def _row(number: int, entry: Entry, columns: Sequence[Column]) -> str:
-    leaking = ' class="leaking"' if entry.leaked else ""
-    first, *others = columns
-    made = [
-        f'<tr role="row" id="w{number}"{leaking}>'
-        f'<th role="rowheader" scope="row">{first.cell(entry)}</th>'
-    ]
-    for column in others:
-        kind = "" if column.text else ' class="number"'
-        made.append(f'<td role="cell" data-name="{column.name}"{kind}>{column.cell(entry)}</td>')
-    return "".join([*made, "</tr>\n"])
-
-
 def _filters(report: Report) -> str:
-    filters = [("partly", "frozen in part")]
+    filters = [("partly", "partly frozen")] * report.freeze_known
     if report.compared:
-        filters += [("changed", "changed"), ("leaks", "leaks")]
+        filters += [("changed", "moved"), ("leaks", "leaked")]
     return "".join(
         f'<label><input type="checkbox" name="{name}"> <span>{said}</span></label>'
         for name, said in filters
@@ -208,12 +137,12 @@ def _distances(low: float, high: float) -> str:
 
 
 def _legend(report: Report) -> str:
-    """What the colours of the maps say; the script paints the boxes."""
+    """What the colours of the maps mean; the script paints the boxes."""
     totals = report.totals
     all_on = not report.from_files and totals.trained == totals.trainable
     frozen = [
         ("trains", "trains" if all_on else "not frozen"),
-        ("partly", "a part of the cell is frozen: little to much"),
+        ("partly", "partly frozen, little to much"),
         ("frozen", "frozen"),
         ("mark", "smaller than 2 pixels, drawn larger"),
     ]
@@ -223,9 +152,9 @@ def _legend(report: Report) -> str:
             *([("scale", _distances(*report.scale.seen))] if report.scale.seen else []),
             ("equal", "exactly equal"),
             ("hatched", "frozen"),
-            ("sparse", "a part of the cell is frozen"),
+            ("sparse", "partly frozen"),
             ("nonfinite", "NaN or infinite"),
-            ("leak", "frozen, and moved"),
+            ("leak", "leaked: frozen, but moved"),
         ]
         made += _swatches("How far each entry moved", moved)
     return made
@@ -244,14 +173,14 @@ def _note(report: Report) -> str:
         for entry in report.entries
     )
     if not coarse:
-        return "On the maps each cell is one entry."
+        return "Each cell of a map is one entry."
     note = (
-        f"On the maps of {coarse:,} of {counted(len(report.entries), 'weight')} a cell is more "
-        "than one entry: it says what is true of all of them, and one leak makes it a leak."
+        f"In the maps of {coarse:,} of {counted(len(report.entries), 'weight')} a cell is more "
+        "than one entry: it shows their largest drift, and one leaked entry makes it a leak."
     )
     if report.from_files:
         return note
-    return f"{note} A page of few, <code>fl.report(model, weights=...)</code>, has finer maps."
+    return f"{note} Name fewer weights for finer maps: <code>fl.report(model, weights=...)</code>."
 
 
 def _palette() -> dict[str, object]:

@@ -1,21 +1,23 @@
-"""The audit at the head of a page: whether anything frozen moved, so that nobody overlooks it."""
+"""The verdict at the top of a page: whether a frozen entry moved."""
 
 from __future__ import annotations
 
 import html
 
 from frostline import _errors
-from frostline._console import percent
+from frostline._console import percent, shortened
 from frostline._plots import leaks
 from frostline._reports.data import Report
 
+_ROOM = 48  # characters of a path on the page, two lines of the table
+
 
 def headline(report: Report) -> str:
-    """It in a few words, for the title of the page."""
+    """The verdict in a few words, for the title of the page."""
     totals = report.totals
     if report.compared and report.total("leaked"):
         return leaks(report.total("leaked"))
-    if report.compared and not report.freeze_known:
+    if not report.freeze_known:
         return "what is frozen is not known"
     if report.compared and totals.frozen:
         return "no frozen entry moved"
@@ -23,7 +25,7 @@ def headline(report: Report) -> str:
 
 
 def verdict(report: Report) -> str:
-    """It as a box: `ok`, `leak`, or `none` where there was nothing to compare."""
+    """The verdict as a box: `ok`, `leak`, or `none` if there was nothing to compare."""
     kind, said, more = _found(report)
     sign = {"ok": "&check;", "leak": "&#10005;", "none": "&ndash;"}[kind]
     return (
@@ -36,12 +38,13 @@ def verdict(report: Report) -> str:
 def _found(report: Report) -> tuple[str, str, str]:
     frozen, found = report.totals.frozen, report.first
     if not report.compared:
-        return (
-            "none",
-            "Not compared",
-            "No earlier state was given. Take one with <code>before = fl.snapshot(model)</code>, "
-            "train, and call <code>fl.report(model, before)</code>.",
+        how = (
+            "Name a file of an earlier state with <code>--before OLD</code>."
+            if report.from_files
+            else "Call <code>before = fl.snapshot(model)</code> before training, and "
+            "<code>fl.report(model, before)</code> after it."
         )
+        return "none", "Not compared", f"There is nothing to compare with. {how}"
     if not report.freeze_known:
         return (
             "none",
@@ -61,7 +64,7 @@ def _found(report: Report) -> tuple[str, str, str]:
             f"<code>{visible(first.before)}</code> &rarr; <code>{visible(first.after)}</code>",
         )
     if not frozen:
-        return "none", "Nothing is frozen", "So there was no frozen entry to compare."
+        return "none", "Nothing is frozen", "There is no frozen entry to compare."
     more = f"{_entries(frozen)} compared bit for bit, 0 differ."
     return "ok", "OK: no frozen entry moved", more
 
@@ -71,7 +74,7 @@ def _moved(report: Report) -> str:
         return ""
     weights = sum(bool(entry.changed) for entry in report.entries)
     return (
-        f'<p class="moved">Moved in all: {weights:,} of {counted(len(report.entries), "weight")}, '
+        f'<p class="moved">Moved: {weights:,} of {counted(len(report.entries), "weight")}, '
         f"{report.total('changed'):,} of {report.totals.size:,} entries, largest |after &minus; "
         f"before| {report.largest:.3g}, {report.total('nonfinite'):,} NaN or infinite.</p>"
     )
@@ -82,12 +85,12 @@ def _entries(frozen: int) -> str:
 
 
 def counted(count: int, what: str) -> str:
-    """A number of things."""
+    """A count with its noun."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def visible(text: str) -> str:
-    r"""Text for a page; what is no character to be seen is told by its number.
+    r"""Text for a page. Invisible characters are escaped.
 
     >>> visible("<b>" + chr(0))
     '&lt;b&gt;\\x00'
@@ -96,7 +99,10 @@ def visible(text: str) -> str:
 
 
 def path(text: str) -> str:
-    """The path of a weight for a page."""
-    # Isolated: a name from right to left must not turn what stands beside it. It folds after a
-    # slash before it does elsewhere.
-    return f"<bdi>{visible(text).replace('/', '/<wbr>')}</bdi>"
+    """The path of a weight for a page, which shows an ellipsis for the middle of a long one."""
+    # Isolated: a name from right to left must not turn what is beside it. A line may break after a
+    # slash. The middle is hidden by the style alone, so search and copying find the whole name.
+    start, middle, end = (visible(part).replace("/", "/<wbr>") for part in shortened(text, _ROOM))
+    if not middle:
+        return f"<bdi>{start}</bdi>"
+    return f'<bdi title="{visible(text)}">{start}<span class="cut">{middle}</span>{end}</bdi>'

@@ -81,12 +81,12 @@ class Block:
     """A layer, or several equal ones in a row.
 
     Attributes:
-        name: The path of the layer; of several, of the first and the last.
+        names: The path of the layer; of several, that of the first and the name of the last.
         times: How many there are.
         weights: For each weight its path below the layer, and its row in each of the layers.
     """
 
-    name: str
+    names: tuple[str, ...]
     times: int
     weights: tuple[tuple[str, tuple[Row, ...]], ...]
 
@@ -113,28 +113,29 @@ def lines(node: Node, depth: int | None, fold: bool) -> tuple[Line, ...]:
 def blocks(node: Node) -> Iterator[Block]:
     """The blocks of a model: each weight is in one of them, and equal ones are one."""
     if node.own:
-        yield _block(node.path or node.name, [[node]], own=True)
+        yield _block((node.path or node.name,), [[node]], own=True)
     for together, times in _runs([(child,) for child in node.children], True):
         nodes = [one for (one,) in together]
         if times == 1 and nodes[0].children and len(nodes[0].totals.rows) > _LARGE:
             yield from blocks(nodes[0])
         elif times == 1:
-            yield _block(nodes[0].path, [nodes])
+            yield _block((nodes[0].path,), [nodes])
         else:
             length = len(nodes) // times
-            name = f"{nodes[0].path} ... {nodes[-1].name}"
             starts = range(0, len(nodes), length)
-            yield _block(name, [nodes[start : start + length] for start in starts])
+            yield _block(
+                (nodes[0].path, nodes[-1].name), [nodes[start : start + length] for start in starts]
+            )
 
 
-def _block(name: str, each: Sequence[Sequence[Node]], own: bool = False) -> Block:
+def _block(names: tuple[str, ...], each: Sequence[Sequence[Node]], own: bool = False) -> Block:
     rows = [
         [row for node in nodes for row in (node.own if own else node.totals.rows)] for nodes in each
     ]
     # The path below the layer; where several layers make a block, below the one around them.
     above = each[0][0].path if len(each[0]) == 1 else each[0][0].path.rpartition("/")[0]
-    names = [row.path[len(above) + 1 if above else 0 :] for row in rows[0]]
-    return Block(name, len(each), tuple(zip(names, zip(*rows, strict=True), strict=True)))
+    below = [row.path[len(above) + 1 if above else 0 :] for row in rows[0]]
+    return Block(names, len(each), tuple(zip(below, zip(*rows, strict=True), strict=True)))
 
 
 def printed(
