@@ -23,6 +23,7 @@ EXTRAS = {
 COMMANDS = {
     "inspect": "inspect",
     "diff": "diff",
+    "report": "report",
     "verify": "verify",
     "freeze": "rewrite",
     "unfreeze": "rewrite",
@@ -31,7 +32,7 @@ COMMANDS = {
 }
 
 
-QUICK = {"inspect", "diff", "verify"}
+QUICK = {"inspect", "diff", "report", "verify"}
 """Those that begin by reading files."""
 
 

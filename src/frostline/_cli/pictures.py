@@ -1,4 +1,4 @@
-"""The page and the picture of what differs between two files, made while these are compared."""
+"""The pages about files, and the picture of what differs between two of them. No Keras."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import numpy as np
 from frostline._arrays.equation import Equation
 from frostline._arrays.frozen import Frozen
 from frostline._catalogue import stock_named
+from frostline._console import meter
 from frostline._errors import FileError, ReportError
 from frostline._files import ModelFile, Stored
 from frostline._files.boundary import reading
-from frostline._files.compare import Comparison, See
+from frostline._files.compare import Comparison, See, freeze_sources, frozen_by_key
 from frostline._plots import (
     Arrangement,
     Comparing,
@@ -25,29 +26,31 @@ from frostline._plots import (
     Subject,
     arrangement,
     drawing,
+    frozen_panel,
 )
 from frostline._reports import Report, cells_each, pixels_of, write_page
 from frostline._summaries import Row
 from frostline._writing import check_target, replacing
 
+UNKNOWN_FREEZE = "what is frozen is not known"
 _DRAWN = 48  # weights on a picture, as in `frostline.plot_drift`
 
 
 class Pictures:
-    """What is asked for of a comparison besides its numbers. No Keras.
+    """The page and the picture of two files, made while they are compared.
 
-    Of each weight the cells of its maps are kept, however large it is.
+    Keeps only the cells of the maps of each weight, however large it is.
 
     Args:
-        before: The one file.
-        after: The other.
-        html: Where the page goes, if there is to be one.
-        png: Where the picture goes, if there is to be one.
+        before: The first file.
+        after: The second file.
+        html: The page to write, None for no page.
+        png: The picture to write, None for no picture.
 
     Raises:
-        ReportError: A path can not be written to.
-        DependencyError: matplotlib is not installed, and there is to be a picture.
-        FileError: There is to be a picture, of no weights.
+        ReportError: A path cannot be written to.
+        DependencyError: matplotlib is not installed, and a picture is wanted.
+        FileError: A picture is wanted, and the files have no weights.
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class Pictures:
         if png is not None:
             if not sizes:
                 raise FileError(
-                    f"{after.path}: no weights to draw; got a file of none. Leave --png out."
+                    f"{after.path}: no weights to draw; got a file with none. Leave --png out."
                 )
             self._drawing = drawing("--png")
             self._gallery = Gallery(_DRAWN)
@@ -78,7 +81,7 @@ class Pictures:
 
     @contextmanager
     def watch(self, weight: Stored, frozen: Frozen | None) -> Iterator[See]:
-        """Look at a weight while it is compared."""
+        """See a weight while it is compared."""
         with reading(self._name, f"{weight.path} cannot be drawn"):
             subject = subject_in_file(weight, frozen)
         seen = [(Comparing(subject, subject.grid(pixels)), take) for pixels, take in self._takers]
@@ -92,10 +95,10 @@ class Pictures:
             take(comparing.panel())
 
     def write(self, comparison: Comparison) -> list[Path]:
-        """Write what is asked for, and say where it is.
+        """Write the page and the picture, and return their paths.
 
         Raises:
-            ReportError: A path can not be written to.
+            ReportError: A path cannot be written to.
         """
         known = bool(comparison.freeze_from)
         if self._html is not None:
@@ -106,7 +109,7 @@ class Pictures:
         return [path for path in (self._html, self._png) if path is not None]
 
     def _draw(self, png: Path, known: bool) -> None:
-        said = self._gallery.said if known else "what is frozen is not known"
+        said = self._gallery.said if known else UNKNOWN_FREEZE
         gallery = self._gallery
         notes = self._drawing.notes(
             gallery.left, gallery.seen, "All of them are on the page of --html."
@@ -117,10 +120,44 @@ class Pictures:
             figure.savefig(beside, format="png")
 
 
-def subject_in_file(weight: Stored, frozen: Frozen | None) -> Subject:
-    """A weight of a file, of which `frozen` is frozen.
+def write_frozen(opened: ModelFile, freeze: ModelFile | None, out: Path, *, quiet: bool) -> str:
+    """Write a page of what is frozen in one file. Reads no weight.
 
-    A file does not tell what trains: what is not frozen counts as if it did.
+    Args:
+        opened: The file.
+        freeze: The file that says what is frozen, None for `opened`.
+        out: The page to write.
+        quiet: Whether there is no progress bar.
+
+    Returns:
+        What is frozen, in a line.
+
+    Raises:
+        ReportError: The page cannot be written.
+        FileError: `freeze` holds no freeze, or is of another architecture.
+    """
+    says = freeze_sources([opened], freeze)
+    both = [(weight, weight) for weight in opened.weights]
+    frozen = frozen_by_key(both, opened, says)
+    known = says[0].can_hold_a_freeze
+    facts = [("file", str(opened.path))]
+    report = Report(opened.path.name, False, facts, from_files=True, freeze_known=known)
+    pixels = pixels_of(cells_each([weight.size for weight in opened.weights]))
+    with meter("drawing", opened.size, quiet=quiet, unit="entries") as advance:
+        for weight in opened.weights:
+            with reading(opened.path, f"{weight.path} cannot be drawn"):
+                subject = subject_in_file(weight, frozen.get(weight.key))
+                report.add(frozen_panel(subject, subject.grid(pixels)))
+            advance(weight.size)
+    write_page(report, out)
+    counts = f"{opened.path}: {len(opened.weights):,} weights, {opened.size:,} entries"
+    return f"{counts}, {report.totals.frozen:,} frozen" if known else f"{counts}; {UNKNOWN_FREEZE}"
+
+
+def subject_in_file(weight: Stored, frozen: Frozen | None) -> Subject:
+    """A weight of a file, and its frozen entries.
+
+    A file does not say what trains, so every entry that is not frozen counts as trainable.
     """
     kind = "" if frozen is None else frozen.kind
     row = Row(
