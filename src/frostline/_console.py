@@ -1,4 +1,4 @@
-"""What commands print: tables, numbers, and a bar while they work. No Keras."""
+"""Tables, numbers and progress bars on a terminal. No Keras."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _running = False  # whether something is metered now
 
 
 def percent(part: float, whole: float) -> str:
-    """The share, and 0% and 100% only where that is exact.
+    """The share in percent; 0% and 100% only if that is exact.
 
     >>> percent(1, 3), percent(0, 3), percent(1, 10_000)
     ('33.3%', '0.0%', '<0.1%')
@@ -77,17 +77,17 @@ def shortened(path: str, room: int) -> tuple[str, str, str]:
 
 
 def prints_utf() -> bool:
-    """Whether the standard output takes more than ASCII."""
+    """Whether the standard output can print more than ASCII."""
     return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
 
 
 def show_json(value: Any) -> None:
-    """Print plain data as JSON, strictly: no NaN and no infinity."""
+    """Print plain data as strict JSON, without NaN and infinity."""
     print(json.dumps(value, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
 
 
 def show(text: str) -> None:
-    """Print a line; names from files may be in it."""
+    """Print a line, with the invisible characters in names from files escaped."""
     print(visible(text))
 
 
@@ -97,7 +97,7 @@ def show_table(
     total: Sequence[str],
     left: Sequence[int] = (0,),
 ) -> None:
-    """Print a table with its totals.
+    """Print a table with a row of totals.
 
     Args:
         head: The name of each column.
@@ -116,12 +116,12 @@ def show_table(
             name,
             footer=total[place],
             justify="left" if place in left else "right",
-            # A number in two lines reads as two numbers; a path may fold.
+            # A number on two lines reads as two numbers. A path may break.
             no_wrap=place > 0,
             overflow="fold",
         )
     for row in rows:
-        # Text, since rich reads `[red]` and `:smile:` in a string as markup.
+        # rich reads `[red]` and `:smile:` in a plain string as markup.
         table.add_row(*(Text(visible(cell)) for cell in row))
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE)
     with console.capture() as captured:
@@ -133,19 +133,19 @@ def show_table(
 def meter(
     label: str, total: int | None, *, quiet: bool = False, unit: str = "bytes"
 ) -> Iterator[Callable[[int], None]]:
-    """A bar on the standard error, for what takes over a second, where that is a terminal.
+    """A progress bar on the standard error, if that is a terminal and the work takes over a second.
 
-    It leaves nothing behind. One within another is not shown, and none where Keras is told to be
-    silent, `keras.config.disable_interactive_logging()`.
+    The bar disappears at the end. A bar inside another is not shown, and none is shown after
+    `keras.config.disable_interactive_logging()`.
 
     Args:
         label: What is done.
-        total: How much there is of it, None where nobody knows.
-        quiet: Whether there is no bar at all.
+        total: How much there is to do, None if unknown.
+        quiet: Whether no bar is shown.
         unit: What is counted: `"bytes"`, `"weights"`, ...
 
     Yields:
-        A function that is told how much has been done since it was last.
+        A function to call with the amount done since the last call.
     """
     global _running
     if quiet or _running or not _is_terminal(sys.stderr) or _keras_is_silent():
@@ -158,7 +158,7 @@ def meter(
     def advance(done: int) -> None:
         progress.advance(task, done)
         if not progress.live.is_started and time.monotonic() - began > _PATIENCE:
-            # Keras leaves its own bar in an open line, and writes all of it again.
+            # Keras leaves the line of its own bar open, and writes it anew afterwards.
             progress.console.control(_clear_line())
             progress.start()
 
@@ -171,7 +171,7 @@ def meter(
 
 
 def each(label: str, items: Collection[T], unit: str = "weights") -> Iterator[T]:
-    """The items, with a `meter` that counts those that are done."""
+    """The items, with a `meter` that counts them."""
     with meter(label, len(items), unit=unit) as advance:
         for item in items:
             yield item
@@ -179,16 +179,16 @@ def each(label: str, items: Collection[T], unit: str = "weights") -> Iterator[T]
 
 
 def _is_terminal(stream: Any) -> bool:
-    return stream is not None and stream.isatty()  # there is none in a program with windows
+    return stream is not None and stream.isatty()  # None in a program without a console
 
 
 def _keras_is_silent() -> bool:
-    keras = sys.modules.get("keras")  # the commands that look into files do without
+    keras = sys.modules.get("keras")  # the commands that read files do not import it
     return keras is not None and not keras.config.is_interactive_logging_enabled()
 
 
 def _bar(unit: str) -> Progress:
-    from rich import progress  # late: many programs never show a bar
+    from rich import progress  # late: most programs never show a bar
 
     counted = (
         [progress.DownloadColumn()]

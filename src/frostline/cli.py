@@ -1,6 +1,6 @@
-"""The `frostline` command: how a process is known to be it, and how it starts.
+"""The `frostline` command: its start, and how a process knows that it is the command.
 
-`import frostline` takes this module in before all others, so it imports Python's own alone.
+`import frostline` imports this module first, so it imports only the standard library.
 """
 
 import importlib
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-# Top-level modules that come with an extra: their packages, and the extra.
+# Top-level modules that an extra installs: the package of each, and the extra.
 EXTRAS = {
     "matplotlib": ("matplotlib", "demo"),
     "sklearn": ("scikit-learn", "demo"),
@@ -19,7 +19,7 @@ EXTRAS = {
 }
 
 
-# The subcommands in the order of `--help`, each with the module in `_cli` that adds it.
+# The subcommands in the order of `--help`, each with its module in `_cli`.
 COMMANDS = {
     "inspect": "inspect",
     "diff": "diff",
@@ -33,14 +33,14 @@ COMMANDS = {
 
 
 QUICK = {"inspect", "diff", "report", "verify"}
-"""Those that begin by reading files."""
+"""The subcommands that read files first."""
 
 
 def is_command(argv: Sequence[str], started_with: Sequence[str]) -> bool:
-    """Whether a process is the command: by its script, or by `python -m frostline`.
+    """Whether a process is the command, run as a script or as `python -m frostline`.
 
     Args:
-        argv: `sys.argv`. While Python looks for the module of `-m`, its first entry is `-m`.
+        argv: `sys.argv`. Its first entry is `-m` while Python looks for the module.
         started_with: `sys.orig_argv`.
 
     >>> is_command(["/usr/bin/frostline", "inspect"], ["python", "/usr/bin/frostline", "inspect"])
@@ -56,9 +56,9 @@ def is_command(argv: Sequence[str], started_with: Sequence[str]) -> bool:
 
 
 def main() -> None:
-    """Run the command line; a missing extra is one line on the standard error."""
+    """Run the command. If an extra is missing, it prints one line on the standard error."""
     for stream in (sys.stdout, sys.stderr):
-        # A layer's name may hold what the terminal has no sign for.
+        # A layer's name may have characters that the terminal cannot print.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -75,10 +75,10 @@ def main() -> None:
 
 
 def app() -> Any:
-    """The command as a typer application, with those subcommands that this process may need.
+    """The command as a typer application, with the subcommands that this process may need.
 
-    Each subcommand is a module of its own, imported when it is asked for: typer is an extra, and
-    `frostline --version` does not wait for what `frostline diff` draws with.
+    Each subcommand is a module of its own, which is imported only when it is asked for: typer is an
+    extra, and `frostline --version` need not wait for what `frostline diff` imports.
     """
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     if asked in QUICK:

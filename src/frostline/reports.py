@@ -1,4 +1,4 @@
-"""One page in HTML about a model: what is frozen, what moved, and whether anything frozen did."""
+"""An HTML page about a model: what is frozen, what moved, and whether a frozen entry did."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ def report(
     *,
     path: str | os.PathLike[str] = "report.html",
 ) -> Path:
-    """Write one HTML page about what is frozen and what moved, weight by weight.
+    """Write an HTML page about what is frozen and what moved, weight by weight.
 
-    The page is one file that asks for nothing from anywhere: it can be mailed, kept with a run, or
-    opened in a year. It has the numbers of `summary`, and with `before` says first of all whether a
-    frozen entry moved, counted bit for bit. All weights are in a table that can be sorted, searched
-    and filtered; a row opens to the maps of `plot` and `plot_drift`.
+    With `before`, the page first says whether a frozen entry moved, compared bit for bit. It has
+    the numbers of `summary` and a table of all weights, partly frozen and moved ones first, with
+    equal blocks folded. A weight opens to the maps of `plot` and `plot_drift`. The page is a single
+    file that loads nothing, so it can be mailed or kept with a run.
 
     Args:
         model: A built layer or model.
-        before: What its weights were, as in `plot_drift`: what `snapshot` gave, any mapping from
-            paths to arrays, or another model with weights of the same paths.
+        before: The earlier values, as in `plot_drift`: a `snapshot`, any mapping from paths to
+            arrays, or another model with weights of the same paths.
         weights: Which weights, as in `freeze`.
-        path: The file to write. One that is there is replaced once the new one is whole.
+        path: The file to write. An existing file is replaced once the new one is complete.
 
     Returns:
         The path of the file.
 
     Raises:
-        ReportError: There is no such folder, `path` is a folder, or it can not be written.
-        TargetError: `model` is not a layer or model, or `before` neither that nor a mapping.
+        ReportError: There is no such folder, `path` is a folder, or it cannot be written.
+        TargetError: `model` is not a layer or model, or `before` is not a model or mapping.
         NotBuiltError: A model has no weights yet.
-        PathError: No weight is named by `weights`, `before` lacks one or names one twice, or two
-            weights have one path.
-        PlotError: An array of `before` has another shape or dtype than its weight, or is its very
+        PathError: `weights` matches no weight, `before` lacks a weight or names it twice, or two
+            weights have the same path.
+        PlotError: An array of `before` has another shape or dtype than its weight, or shares its
             memory.
 
     Note:
-        The maps of a page share a million cells, at most 512 along a side: of 500 weights each has
-        some thousand, and the page says that its maps are coarser. Numbers are exact, and a single
-        leaked entry makes its cell a leak. Weights are read one at a time, without `before` not at
-        all.
+        The maps of a page share a million cells, at most 512 along a side. With 500 weights each
+        map has about two thousand, and the page says that its maps are coarser. The numbers are
+        exact, and a single leaked entry makes its cell a leak. Weights are read one at a time;
+        without `before` none is read.
 
     Examples:
         >>> import keras, frostline as fl, tempfile

@@ -227,12 +227,12 @@ def test_verify_of_a_whole_file(frozen):
     result = invoke("verify", frozen)
     assert (result.exit_code, result.stdout) == (
         0,
-        f"{frozen}: whole; 4 weights, 44 entries, 15 frozen\n",
+        f"{frozen}: intact; 4 weights, 44 entries, 15 frozen\n",
     )
     assert invoke("verify", frozen, "--quiet").stdout == ""
     assert json.loads(invoke("verify", frozen, "--json").stdout) == {
         "file": str(frozen),
-        "whole": True,
+        "intact": True,
         "faults": [],
         "weights": 4,
         "entries": 44,

@@ -90,7 +90,7 @@ def stops(arguments, message, out):
 def test_state_that_can_not_follow_stops_it(freezing, tmp_path):
     path, out = tmp_path / "model.keras", tmp_path / "out.keras"
     trained("adafactor", freezing).save(path)
-    stops(command(freezing, path, out), "another shape than its weight can not follow", out)
+    stops(command(freezing, path, out), "another shape than its weight cannot follow", out)
     result = invoke(*command(freezing, path, out), "--drop-optimizer")
     assert result.exit_code == 0, result.output
     written = keras.saving.load_model(out)

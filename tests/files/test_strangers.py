@@ -546,7 +546,7 @@ def test_a_config_of_a_larger_model_than_its_weights(good, tmp_path):
         "freeze", path, "--weights", "last/bias", "-o", tmp_path / "out.keras"
     )
     assert status == 2
-    assert "its config is of a larger model than its weights" in printed
+    assert "its config describes a larger model than its weights" in printed
     assert not (tmp_path / "out.keras").exists()
 
 

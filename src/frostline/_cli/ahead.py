@@ -1,7 +1,7 @@
-"""The process that reads HDF5, started while the command imports the rest.
+"""The process that reads HDF5, started while the command still imports its modules.
 
-A fork of a process with one thread shares what is imported: it costs half as much as a start of the
-script, which is what happens elsewhere.
+A fork of a process with one thread shares the imported modules. It takes half the time of starting
+the script as a new process, which is done elsewhere.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 SCRIPT = Path(__file__).parents[1] / "_files" / "hdf5_child.py"
 
 started: list[Any] = []
-"""Processes that wait for the name of a file; they end with this one."""
+"""Processes that wait for the name of a file. They end when this process ends."""
 
 
 class Forked:
-    """A fork that runs `SCRIPT`, with what is used of a `subprocess.Popen`."""
+    """A fork that runs `SCRIPT`, with the methods of `subprocess.Popen` that are used."""
 
     def __init__(self) -> None:
         asked, answered = os.pipe(), os.pipe()
@@ -44,7 +44,7 @@ class Forked:
         self._status: int | None = None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its status once it has ended."""
+        """Wait until it ends, and return its exit status."""
         end = time.monotonic() + (timeout or 3600)
         while self._status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -62,7 +62,7 @@ class Forked:
 
 
 def start(words: Sequence[str]) -> None:
-    """Start a process for each file of a command that Keras wrote, where that is cheap."""
+    """Start a process for each HDF5 file of a command, if a fork is possible."""
     count = sum(word.lower().endswith((".keras", ".h5")) for word in words)
     if not count or sys.platform != "linux":
         return

@@ -1,4 +1,4 @@
-"""What the commands on files answer: as a table with a line below it, or as JSON."""
+"""The output of the commands that read files: a table with a line below it, or JSON."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frostline._console import percent, show, show_json, show_table
+from frostline._summaries import KINDS
 
 if TYPE_CHECKING:
     from frostline._deltas import Delta
@@ -15,14 +16,20 @@ if TYPE_CHECKING:
     from frostline._files.check import Verification
     from frostline._files.compare import Comparison
 
-_NO_FREEZE = "no freeze: a {} file holds weights alone"
+_IN_DELTA = {
+    "whole": "all of the weight is in the delta",
+    "block": "one range of positions along an axis is in it",
+    "positions": "other positions along an axis are in it",
+    "entries": "single entries are in it",
+}
+_NO_FREEZE = "no freeze: a {} file holds only weights"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A value of each weight: its key in JSON and its name in the table, "" where it is in neither.
+    """A value of each weight: its key in JSON and its column in the table, "" for none.
 
-    `of` gives the value of one weight or, where it `adds` up, of several; `cell` shows it.
+    `of` computes it for one weight, or for several if it `adds` up. `cell` formats it.
     """
 
     key: str
@@ -81,14 +88,14 @@ _COMPARED = (
     ),
     _count("not_finite", "", "not_finite"),
     _count("frozen", "frozen", "frozen"),
-    _count("frozen_changed", "changed of it", "frozen_changed"),
+    _count("frozen_changed", "frozen changed", "frozen_changed"),
 )
 _HELD = (
     _PATH,
     _SHAPE,
     _DTYPE,
     _ENTRIES,
-    _count("held", "in it", "held"),
+    _count("held", "in delta", "held"),
     _share("", "held"),
     _text("kind", "kind", lambda weight: weight.kind),
     _count("bytes", "bytes", "nbytes"),
@@ -116,6 +123,12 @@ def _show(columns: Sequence[Column], weights: Sequence[Any], label: str = "total
     )
 
 
+def _show_kinds(meanings: dict[str, str], kinds: set[str]) -> None:
+    words = [f"{kind}: {meaning}" for kind, meaning in meanings.items() if kind in kinds]
+    if words:
+        show("; ".join(words))
+
+
 def inspected(opened: ModelFile, *, as_json: bool, quiet: bool) -> None:
     """Print the weights of a file and what is frozen of each."""
     if as_json:
@@ -132,15 +145,16 @@ def inspected(opened: ModelFile, *, as_json: bool, quiet: bool) -> None:
         return
     if not quiet:
         _show(_STORED, opened.weights, "total")
+        _show_kinds(KINDS, {weight.frozen.kind for weight in opened.weights if weight.frozen})
     about = f"{opened.path}: {len(opened.weights):,} weights, {opened.size:,} entries"
     if opened.is_delta:
-        show(f"{about}; a delta, of which `frostline delta info {opened.path}` tells more")
+        show(f"{about}; a delta: `frostline delta info {opened.path}` lists its contents")
     elif opened.can_hold_a_freeze:
         show(f"{about}, {opened.frozen_count:,} frozen")
     else:
         show(f"{about}; {_NO_FREEZE.format('.' + opened.format)}")
     if opened.optimizer_values and not quiet:
-        show(f"and {opened.optimizer_values:,} values of an optimizer, which are not listed")
+        show(f"and {opened.optimizer_values:,} values of the optimizer, which are not listed")
 
 
 def compared(
@@ -152,7 +166,7 @@ def compared(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Print which weights changed, whether anything frozen did, and what was written of it."""
+    """Print which weights changed, whether a frozen entry did, and which files were written."""
     weights, first = comparison.weights, comparison.first
     changed = [weight for weight in weights if weight.changed]
     if as_json:
@@ -184,8 +198,8 @@ def compared(
 def _frozen(comparison: Comparison) -> str:
     if not comparison.freeze_from:
         return (
-            "frozen: nothing is known to be, since no file holds a freeze; "
-            "name one that does with --frozen MODEL.keras"
+            "frozen: unknown, because neither file holds a freeze; "
+            "name a file that does with --frozen MODEL.keras"
         )
     line = (
         f"frozen: {comparison.total('frozen_changed'):,} of {comparison.total('frozen'):,} "
@@ -195,12 +209,12 @@ def _frozen(comparison: Comparison) -> str:
 
 
 def verified(found: Verification, path: Path, *, as_json: bool, quiet: bool) -> None:
-    """Print that a file is whole, or all that is wrong with it."""
+    """Print that a file is intact, or all that is wrong with it."""
     if as_json:
         show_json(
             {
                 "file": str(path),
-                "whole": not found.faults,
+                "intact": not found.faults,
                 "faults": found.faults,
                 "weights": found.weights,
                 "entries": found.size,
@@ -212,13 +226,13 @@ def verified(found: Verification, path: Path, *, as_json: bool, quiet: bool) -> 
         show(fault if fault.startswith(str(path)) else f"{path}: {fault}")
     if not found.faults and not quiet:
         show(
-            f"{path}: whole; {found.weights:,} weights, {found.size:,} entries, "
+            f"{path}: intact; {found.weights:,} weights, {found.size:,} entries, "
             f"{found.frozen:,} frozen"
         )
 
 
 def delta_listed(delta: Delta, path: Path, *, as_json: bool, quiet: bool) -> None:
-    """Print what is in a delta."""
+    """Print the contents of a delta."""
     held = [weight for weight in delta.weights if weight.held]
     if as_json:
         show_json(
@@ -235,9 +249,11 @@ def delta_listed(delta: Delta, path: Path, *, as_json: bool, quiet: bool) -> Non
         return
     if held and not quiet:
         _show(_HELD, held)
+        _show_kinds(_IN_DELTA, {weight.kind for weight in held})
+        show("bytes: the values and the indices of their entries")
     show(
         f"{path}: a delta of {len(held):,} of {len(delta.weights):,} weights, "
         f"{delta.size:,} entries"
     )
     if delta.rounded_to:
-        show(f"values rounded to {delta.rounded_to}: not bit for bit those that were trained")
+        show(f"values are rounded to {delta.rounded_to}, so not bit for bit the trained values")

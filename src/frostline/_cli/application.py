@@ -1,4 +1,4 @@
-"""The `frostline` command itself: its name and its option. Each command adds itself."""
+"""The `frostline` command: its name and its options. Each subcommand adds itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from frostline._version import __version__
 
 application = typer.Typer(
     name="frostline",
-    help="Freeze any part of a Keras weight, in place and exactly; look into model files.",
+    help="Freeze any part of a Keras weight, and inspect, compare and edit model files.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -30,5 +30,5 @@ def options(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Nothing: the option is answered before."""
+    """Does nothing: `--version` is handled before."""
     del version

@@ -1,4 +1,4 @@
-"""`frostline delta`: take what was trained out of a model file, and put it on its base."""
+"""`frostline delta`: extract what was trained from a model file, and apply it to the base."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from frostline._writing import check_target
 
 delta_application = typer.Typer(
     name="delta",
-    help="Take what was trained out of a model file, and put it on its base.",
+    help="Extract what was trained from a model file, and apply it to the base model.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -31,7 +31,7 @@ Delta = Annotated[Path, typer.Argument(metavar="DELTA", help="A .safetensors fil
 
 
 class Overlap(StrEnum):
-    """Which of two values of an entry wins."""
+    """Which of two values of an entry is taken."""
 
     error = "error"
     first = "first"
@@ -39,7 +39,7 @@ class Overlap(StrEnum):
 
 
 class Rounded(StrEnum):
-    """What values may be rounded to."""
+    """The dtypes that values can be rounded to."""
 
     bfloat16 = "bfloat16"
     float16 = "float16"
@@ -53,7 +53,7 @@ def extract(
     base: Annotated[
         Path | None,
         typer.Option(
-            metavar="MODEL", help="The model before training: take only what differs from it."
+            metavar="MODEL", help="The model before training: take only entries that differ."
         ),
     ] = None,
     frozen: Annotated[
@@ -70,12 +70,12 @@ def extract(
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Take what trains out of a model file.
+    """Save the trained entries of a model file as a delta.
 
     Takes the unfrozen entries of layers with `trainable=True`; with --base, only those that differ
     from it.
 
-    Exit status: 0, and 2 for whatever cannot be done; then nothing is written.
+    Exit status: 0, or 2 on any error; then nothing is written.
     """
     check_target(out, force=force, read=(tuned, base, frozen))
     with ExitStack() as stack:
@@ -94,25 +94,29 @@ def extract(
 @errors_to_stderr
 def apply(
     base: Annotated[Path, typer.Argument(metavar="BASE", help="The file of the base model.")],
-    deltas: Annotated[list[Path], typer.Argument(metavar="DELTA", help="Deltas of it.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write, as BASE.")],
+    deltas: Annotated[
+        list[Path], typer.Argument(metavar="DELTA", help="Deltas of this base model.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The file to write, in the format of BASE.")
+    ],
     overlap: Annotated[
         Overlap,
-        typer.Option(help="Which DELTA wins where two have other values for an entry."),
+        typer.Option(help="Which DELTA is taken if two have different values for an entry."),
     ] = Overlap.error,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Put deltas on the model that they were trained from.
+    """Apply deltas to the base model that they were trained from.
 
-    All else in the file stays as it is, what is frozen and the optimizer too.
+    The rest of the file stays as it is, also the freeze and the state of the optimizer.
 
-    Exit status: 0, and 2 for whatever cannot be done, such as another base; then nothing is
-    written.
+    Exit status: 0, or 2 on any error, such as a delta of another base; then nothing is written.
     """
     if _format(out) != _format(base):
         raise FileError(
-            f"{out}: of another format than {base}; got {out.suffix}. Name a {_format(base)} file."
+            f"{out}: of another format than {base}; got suffix={out.suffix!r}. "
+            f"Name a {_format(base)} file."
         )
     check_target(out, force=force, read=deltas)
     loaded = [read(path) for path in deltas]
@@ -129,9 +133,9 @@ def apply(
 @delta_application.command()
 @errors_to_stderr
 def info(delta: Delta, json: Json = False, quiet: Quiet = False) -> None:
-    """List what is in a delta, and what it can be applied to.
+    """List what is in a delta, and the base it can be applied to.
 
-    Exit status: 0, and 2 for a file that cannot be read or is not as it was written.
+    Exit status: 0, or 2 if the file cannot be read, is damaged, or is not a delta.
     """
     loaded = read(delta)
     answers.delta_listed(loaded, delta, as_json=json, quiet=quiet)

@@ -1,4 +1,4 @@
-"""`frostline diff`: what differs between two files, and whether anything frozen does."""
+"""`frostline diff`: what differs between two files, and whether a frozen entry does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from frostline._files.compare import compare
 @errors_to_stderr
 def diff(
     before: Annotated[Path, typer.Argument(metavar="BEFORE", help="A model file.")],
-    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Another of the same model.")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Another file of the same model.")],
     frozen: Annotated[
         Path | None,
         typer.Option(
@@ -35,18 +35,18 @@ def diff(
     ] = None,
     png: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Also draw the maps, which needs matplotlib."),
+        typer.Option(metavar="FILE", help="Also draw the maps (needs matplotlib)."),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what differs between two files, and whether anything frozen does.
+    """Compare two files, and say whether a frozen entry differs.
 
     Compares bits: signed zeros and the payloads of NaNs count. Needs no backend, and little
     memory however large the files are.
 
-    Exit status: 0 if no frozen entry differs, 1 if one does, 2 for files that cannot be read or
-    are of different architectures.
+    Exit status: 0 if no frozen entry differs, 1 if one does, 2 if a file cannot be read or the
+    files are of different architectures.
     """
     with ExitStack() as stack:
         one, other = (stack.enter_context(open_file(path)) for path in (before, after))
@@ -54,7 +54,7 @@ def diff(
         total = 2 * sum(weight.size * weight.dtype.itemsize for weight in other.weights)
         pictures = Pictures(one, other, html, png)
         with meter("comparing", total, quiet=quiet) as advance:
-            # Watched weight by weight and in order, it takes one thread instead of several.
+            # Pictures need the weights one by one and in order, so in one thread.
             watch = None if html is png is None else pictures.watch
             compared = compare(one, other, freeze, advance, watch)
         written = pictures.write(compared)

@@ -1,4 +1,4 @@
-"""`frostline inspect`: what is frozen of each weight of a file."""
+"""`frostline inspect`: list the weights of a file, and what is frozen of each."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from frostline._files import open_file
 def inspect(model: Model, json: Json = False, quiet: Quiet = False) -> None:
     """List the weights of a model file, and what is frozen of each.
 
-    Reads no weight and needs no backend. A .weights.h5 or .safetensors file holds no freeze.
+    Reads no weight and needs no backend. Only .keras files hold a freeze.
 
-    Exit status: 0, and 2 for a file that cannot be read.
+    Exit status: 0, or 2 if the file cannot be read.
     """
     with open_file(model) as opened:
         answers.inspected(opened, as_json=json, quiet=quiet)

@@ -1,8 +1,7 @@
-"""Whether a file that a command writes keeps the state of the optimizer in the file that it read.
+"""Check that a command that rewrites a file keeps the state of the optimizer.
 
-Two things may lose it without an error: loading, where Keras makes another optimizer than the one
-that was saved, and the change of what trains, with an optimizer whose state has other shapes than
-its weights.
+The state may be lost without an error in two cases: Keras may load a different optimizer than was
+saved, and an optimizer whose state has other shapes than its weights cannot follow a new freeze.
 """
 
 from __future__ import annotations
@@ -24,27 +23,27 @@ NOT_RESTORED = (
     r"`compile\(\)` was not called as part of model loading",
     r".*the state of its optimizer is in the file and was not restored",
 )
-"""How warnings begin that a loaded model has lost its optimizer."""
+"""How the warnings begin that say that a loaded model has lost its optimizer."""
 
 _INSTEAD = (
-    "In Python load the model, compile it as it was, call "
+    "In Python, load the model, compile it as before, call "
     "`model.optimizer.build(model.trainable_variables)` and `model.load_weights(file)`, then "
-    "change the freeze and save it. Or add --drop-optimizer, and it starts anew."
+    "change the freeze and save it. Or add --drop-optimizer to start with a new optimizer."
 )
 
 
-_SMALL = 1 << 16  # entries that a variable may have whatever a file holds
+_SMALL = 1 << 16  # entries that a variable may have in any case
 
 
 class Kept:
-    """The state of the optimizers of a model that was just loaded, and was not changed yet.
+    """The state of the optimizers of a model, taken after loading and before any change.
 
     Args:
         path: The file that the model was loaded from.
         model: The model.
 
     Raises:
-        FileError: The model does not have the state that is in the file.
+        FileError: The loaded model does not have the state that is in the file.
     """
 
     def __init__(self, path: Path, model: Any) -> None:
@@ -64,10 +63,10 @@ class Kept:
                 self._check_loaded(name, one, values, step)
 
     def check(self) -> None:
-        """Compare with the model as it is now, whose weights may train in other parts.
+        """Compare with the model after the change of its freeze.
 
         Raises:
-            FileError: It has no longer all of the state of what still trains.
+            FileError: Some state of an entry that still trains is lost.
         """
         trained = {v.path: tuple(v.shape) for v in self._model.trainable_variables}
         now: dict[str, list[Any]] = {}
@@ -77,7 +76,7 @@ class Kept:
         for name, value, shape in self._slots:
             found = now.get(name, [])
             owner = self._owner(name)
-            if value is not None:  # named after no weight: as it was, or lost
+            if value is not None:  # not named after a weight: unchanged, or lost
                 kept = any(np.array_equal(value, _read(slot)) for slot in found)
             elif owner not in trained:
                 kept = True
@@ -87,8 +86,8 @@ class Kept:
             if not kept:
                 raise FileError(
                     f"{self._path}: state of the optimizer that has another shape than its weight "
-                    f"can not follow the change; got {name} of shape {shape}. "
-                    "Add --drop-optimizer, and the optimizer starts anew. Nothing was written."
+                    f"cannot follow the change; got {name} of shape {shape}. "
+                    "Add --drop-optimizer to start with a new optimizer. Nothing was written."
                 )
 
     def _owner(self, slot: str) -> str | None:
@@ -103,15 +102,15 @@ class Kept:
         if saved not in (None, *kinds) or not _equal(variables, values):
             now = "none" if one is None else kinds[0]
             raise FileError(
-                f"{self._path}: Keras can not bring back the state of the optimizer in this file; "
-                f"got {name}={now}, in the file {saved or 'one'} at step {step}. "
+                f"{self._path}: Keras cannot restore the state of the optimizer in this file; "
+                f"got {name}={now}, but the file has {saved or 'one'} at step {step}. "
                 f"{_INSTEAD} Nothing was written."
             )
 
 
 @contextmanager
 def state_left_out() -> Iterator[None]:
-    """Load models whose optimizers begin anew."""
+    """Load models without the state of their optimizers."""
     import keras  # late: it fixes its backend
 
     def leave(self: Any, store: Any) -> None:
@@ -128,10 +127,10 @@ def state_left_out() -> Iterator[None]:
 
 @contextmanager
 def held_by(opened: ModelFile) -> Iterator[None]:
-    """Make no variables that are larger than those in a file: its config may claim any size.
+    """Refuse variables larger than those in a file, since its config may claim any size.
 
     Raises:
-        FileError: One is, or all of them together are far larger.
+        FileError: A variable is larger, or all of them together are far larger.
     """
     import keras  # late: it fixes its backend
 
@@ -148,8 +147,8 @@ def held_by(opened: ModelFile) -> Iterator[None]:
         left -= size
         if size > max(largest, _SMALL) or left < 0:
             raise FileError(
-                f"{opened.path}: its config is of a larger model than its weights; got a variable "
-                f"of shape {shape}. Take the file from its source again."
+                f"{opened.path}: its config describes a larger model than its weights; got a "
+                f"variable of shape {shape}. Get the file from its source again."
             )
         make(self, *args, **kwargs)
 
@@ -168,7 +167,7 @@ def _optimizers(model: Any) -> dict[str, Any]:
 
 
 def _step(values: list[np.ndarray]) -> int:
-    """How many steps are behind saved variables, 0 where there is no state in them."""
+    """The step count in saved variables, 0 if they hold no state."""
     counts = [int(value) for value in values if not value.ndim and value.dtype.kind in "iu"]
     return max(counts, default=int(any(value.ndim and value.any() for value in values)))
 

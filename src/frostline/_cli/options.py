@@ -1,4 +1,4 @@
-"""What several commands have in common: their options, and how they report an error."""
+"""The options that several commands share, and how a command reports an error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace OUT if it exists."
 
 
 def errors_to_stderr(command: Callable[..., None]) -> Callable[..., None]:
-    """Make an error of the library one line on the standard error, and the exit status 2."""
+    """Print an error of the library as one line on the standard error; exit with status 2."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:

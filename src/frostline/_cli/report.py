@@ -1,4 +1,4 @@
-"""`frostline report`: the page about a model file, alone or compared with an earlier one."""
+"""`frostline report`: a page about a model file, alone or compared with an earlier one."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def report(
 ) -> None:
     """Write an HTML page about a model file.
 
-    The page shows what is frozen of each weight and, with --before, what moved and whether
-    anything frozen did. Needs no backend, and little memory however large the files are.
+    The page shows what is frozen of each weight and, with --before, which entries moved and
+    whether a frozen one did. Needs no backend, and little memory however large the files are.
 
     Exit status: 0 if the page is written and no frozen entry moved, 1 if it is written and one did,
-    2 if it cannot be written.
+    2 on any error; then nothing is written.
     """
     check_target(out, ".html", ".htm", refusal=ReportError, read=(model, before, frozen))
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""`frostline freeze` and `unfreeze`: load a `.keras` file, change it, write it to another."""
+"""`frostline freeze` and `unfreeze`: load a `.keras` file, change its freeze, write another."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from frostline._selections.text import parse_selection
 from frostline._writing import check_target, replacing
 
 _OWN = (
-    "A model with classes of your own is frozen in Python, where they are imported: "
-    "`fl.freeze(model, ...)`."
+    "If the model has classes of your own, import them in Python and call "
+    "`fl.freeze(model, ...)` there."
 )
 
 Changed = Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras file.")]
 Where = Annotated[
     str | None,
-    typer.Option(help="The entries, as 'at[0, :]', '~zeros', 'units([0, 1]) | at[:, -1]'."),
+    typer.Option(help="Which entries: 'at[0, :]', '~zeros', 'units([0, 1]) | at[:, -1]'."),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The .keras file to write.")]
 Drop = Annotated[
     bool,
-    typer.Option("--drop-optimizer", help="Leave the state of the optimizer out of OUT."),
+    typer.Option("--drop-optimizer", help="Write OUT without the state of the optimizer."),
 ]
 
 
@@ -51,7 +51,7 @@ Drop = Annotated[
 def freeze(
     model: Changed,
     weights: Annotated[
-        list[str], typer.Option(help="A glob on the path of a weight; may be given again.")
+        list[str], typer.Option(help="A glob on the path of a weight; can be repeated.")
     ],
     out: Out,
     where: Where = None,
@@ -60,10 +60,10 @@ def freeze(
 ) -> None:
     """Freeze weights, or entries of them, in a .keras file.
 
-    Freezes the whole weights, or what --where selects. OUT keeps the state of the optimizer; where
-    that is not possible it is an error, unless there is --drop-optimizer.
+    Freezes whole weights, or the entries that --where selects. OUT keeps the state of the
+    optimizer. If that is not possible, the command fails unless you add --drop-optimizer.
 
-    Exit status: 0, and 2 for whatever cannot be done; then nothing is written.
+    Exit status: 0, or 2 on any error; then nothing is written.
     """
     _rewrite(model, weights, where, out, freezing=True, force=force, dropping=drop_optimizer)
 
@@ -75,18 +75,18 @@ def unfreeze(
     out: Out,
     weights: Annotated[
         list[str] | None,
-        typer.Option(help="A glob on the path of a weight; may be given again. All by default."),
+        typer.Option(help="A glob on the path of a weight; can be repeated. All by default."),
     ] = None,
     where: Where = None,
     force: Force = False,
     drop_optimizer: Drop = False,
 ) -> None:
-    """Give frozen entries in a .keras file back to training.
+    """Unfreeze weights, or entries of them, in a .keras file.
 
-    Gives back all, or what --where selects. OUT keeps the state of the optimizer; where that is not
-    possible it is an error, unless there is --drop-optimizer.
+    Unfreezes whole weights, or the entries that --where selects. OUT keeps the state of the
+    optimizer. If that is not possible, the command fails unless you add --drop-optimizer.
 
-    Exit status: 0, and 2 for whatever cannot be done; then nothing is written.
+    Exit status: 0, or 2 on any error; then nothing is written.
     """
     weights = weights or ["*"]
     _rewrite(model, weights, where, out, freezing=False, force=force, dropping=drop_optimizer)
@@ -116,11 +116,11 @@ def _rewrite(
 
 
 def refuse_files(model: Path, out: Path, *, force: bool) -> None:
-    """Raise where a file can not be written, before anything is loaded.
+    """Raise an error if `out` cannot be written or `model` cannot be read, before loading it.
 
     Raises:
-        FileError: `out` is there already and `force` is not given, is not a `.keras` file, or its
-            folder is missing; or `model` is not a whole `.keras` file.
+        FileError: `out` exists and `force` is False, it is not a `.keras` file, or its folder is
+            missing; or `model` is not an intact `.keras` file.
     """
     for path in (model, out):
         if path.suffix != ".keras":
@@ -130,7 +130,7 @@ def refuse_files(model: Path, out: Path, *, force: bool) -> None:
             )
     check_target(out, force=force)
     with open_file(model) as opened:
-        # What HDF5 has to unpack could crash this process: it is read in another one before.
+        # A damaged HDF5 file could crash this process, so another process reads it first.
         read_all([weight for weight in opened.weights if not isinstance(weight.source, Bytes)])
 
 
@@ -143,30 +143,30 @@ def rewrite(
     freezing: bool,
     drop_optimizer: bool = False,
 ) -> Any:
-    """Change what is frozen in the model of a file, and write it to another.
+    """Change what is frozen in the model of a file, and write the model to another file.
 
     Args:
         model: The `.keras` file to read.
         weights: Globs on the paths of its weights.
         where: The selection; None for all entries.
-        out: The file to write. It may be `model`; it is replaced once the new one is whole.
+        out: The file to write, which may be `model`. It is replaced once the new one is complete.
         freezing: Whether to freeze, or to unfreeze.
-        drop_optimizer: Whether the optimizer starts anew, and may be another one.
+        drop_optimizer: Whether to leave out the state of the optimizer.
 
     Returns:
-        What changed, as `frostline.freeze` returns it.
+        The changes, as `frostline.freeze` returns them.
 
     Raises:
-        FileError: The state of the optimizer can not be kept.
+        FileError: The state of the optimizer cannot be kept.
     """
-    from frostline._public import freeze, unfreeze  # brings in Keras, which fixes its backend
+    from frostline._public import freeze, unfreeze  # imports Keras, which fixes its backend
 
     with state_left_out() if drop_optimizer else nullcontext():
         loaded = _load(model)
     verb = freeze if freezing else unfreeze
     with reading(model, "its model cannot be changed", _OWN), warnings.catch_warnings():
         kept = None if drop_optimizer else Kept(model, loaded)
-        # In a program a warning, here a slip of the pen.
+        # In a program this is a warning. On the command line it is most likely a mistake.
         warnings.simplefilter("error", EmptySelectionWarning)
         try:
             changes = verb(loaded, list(weights), where)
@@ -187,9 +187,9 @@ def _load(path: Path) -> Any:
         held_by(opened),
         warnings.catch_warnings(),
     ):
-        # What they tell of is an error here, see `Kept`.
-        for told in NOT_RESTORED:
-            warnings.filterwarnings("ignore", told, UserWarning)
+        # `Kept` raises an error for what these warnings say.
+        for beginning in NOT_RESTORED:
+            warnings.filterwarnings("ignore", beginning, UserWarning)
         return keras.saving.load_model(path)
 
 
@@ -199,7 +199,7 @@ def _save(model: Any, out: Path) -> None:
             model.save(unfinished)
         except (OSError, FrostlineError):
             raise
-        except Exception as error:  # whatever the classes in a file raise
+        except Exception as error:  # the classes in a file may raise anything
             raise FileError(
                 f"{out}: Keras cannot save this model; got {type(error).__name__}: {error}. {_OWN}"
             ) from None

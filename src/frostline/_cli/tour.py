@@ -1,4 +1,4 @@
-"""`frostline demo`: a tour on real data."""
+"""`frostline demo`: a short demonstration on real data."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ import typer
 from frostline._backends.choose import restart_with
 from frostline._cli.application import application
 
-Picture = Annotated[Path, typer.Option(help="Where the picture goes, a PNG.", dir_okay=False)]
+Picture = Annotated[
+    Path, typer.Option(help="The .png file to write, or to replace.", dir_okay=False)
+]
 
 
 @application.command()
 def demo(
     out: Picture = Path("frostline-demo.png"),
-    epochs: Annotated[int, typer.Option(help="Passes over the new digits.", min=1)] = 40,
+    epochs: Annotated[int, typer.Option(help="Epochs on the new digits.", min=1)] = 40,
 ) -> None:
-    """Teach a network new digits around its frozen old weights.
+    """Teach a network new digits while its old weights stay frozen.
 
-    Shows it beside plain fine-tuning. Runs on JAX unless the environment names another backend
-    of Keras.
+    Compares the result with plain fine-tuning, as a table and a picture. Runs on JAX unless
+    KERAS_BACKEND names another backend. Needs the extra `demo`.
     """
     if not out.parent.is_dir():
         raise typer.BadParameter(f"no such folder: {out.parent}", param_hint="--out")
     restart_with("jax")
-    from frostline._cli.demo import run  # late: Keras, whose backend is named now, and an extra
+    from frostline._cli.demo import run  # late: Keras, after its backend is chosen, and an extra
 
     run(out, epochs)

@@ -1,4 +1,4 @@
-"""`frostline verify`: whether a file is whole."""
+"""`frostline verify`: whether a file is intact."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from frostline._files.check import check
 @application.command()
 @errors_to_stderr
 def verify(model: Model, json: Json = False, quiet: Quiet = False) -> None:
-    """Check that a model file is whole.
+    """Check that a model file is intact.
 
-    All of it can be read, its config is one, and its freeze fits its weights.
+    Checks that all of it can be read, that its config is valid, and that its freeze fits its
+    weights.
 
-    Exit status: 0 if it is whole, 1 if something is wrong with it, 2 if there is no such file.
+    Exit status: 0 if it is intact, 1 if something is wrong with it, 2 if there is no such file.
     """
     if not model.is_file():
         raise FileError(f"{model}: no such file; got nothing to verify. Check its name.")

@@ -1,4 +1,4 @@
-"""The page about a model or two files, as other wings take it. No Keras."""
+"""The page about a model or its files, for other wings. No Keras."""
 
 from frostline._reports.data import Report, cells_each, pixels_of
 from frostline._reports.page import write_page

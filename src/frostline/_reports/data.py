@@ -1,7 +1,7 @@
-"""What a page knows of each weight: its numbers, and the cells of its map packed small. No Keras.
+"""The data of a page: the numbers of each weight, and its map in compressed cells. No Keras.
 
-A page of many weights has room for so many cells. They are shared among the weights: one with few
-entries leaves what it does not need to the others, down to `FEWEST` each.
+The maps of a page share a fixed number of cells. A small weight leaves the cells that it does not
+need to the others, and each weight may have `FEWEST`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from frostline._plots import MOST, Panel, Pixels, Scale, Side
 from frostline._summaries import Row, Totals, described, numbers
 
 CELLS = 1 << 20
-"""Cells of all maps of a page: with what moved some three bytes each in the file."""
+"""Cells of all maps of a page. A cell with drift takes about three bytes in the file."""
 FEWEST = 1024
 """Cells that each weight may have, however many weights there are."""
 
@@ -32,11 +32,11 @@ class Entry:
     Attributes:
         row: Its numbers.
         packed: Its map, as the script of the page reads it.
-        changed: How many entries have other bits, None where nothing was compared.
+        changed: How many entries have other bits than before, None without a comparison.
         largest: The largest finite `|after - before|`.
-        nonfinite: How many of the changed entries are an infinity or a NaN apart.
+        nonfinite: How many of the changed entries are NaN or infinite, before or after.
         leaked: How many of the changed entries are frozen.
-        first: The first of these.
+        first: The first frozen entry that changed.
     """
 
     row: Row
@@ -50,16 +50,16 @@ class Entry:
 
 @dataclass
 class Report:
-    """All that a page tells.
+    """The contents of a page.
 
     Attributes:
-        name: What it is about.
-        compared: Whether there is an earlier state.
-        facts: Names and values that are told of it, versions and files.
-        from_files: Whether it is of files, which do not tell what trains.
+        name: The name of the model or file.
+        compared: Whether it is compared with an earlier state.
+        facts: Names and values for the top of the page: versions and files.
+        from_files: Whether it is about files, which do not say what trains.
         freeze_known: Whether it is known what is frozen.
-        entries: The weights, in their order.
-        scale: The colours of what moved.
+        entries: The weights, in the order of the model.
+        scale: The range of the drifts, for their colours.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Report:
     scale: Scale = field(default_factory=Scale)
 
     def add(self, panel: Panel) -> None:
-        """Take in the next weight. No more than is in the file is kept of it."""
+        """Add the next weight. Only what the page shows of it is kept."""
         packed = pack(panel)
         if panel.drift is None:
             self.entries.append(Entry(panel.row, packed))
@@ -120,7 +120,7 @@ class Report:
 
 
 def cells_each(sizes: Sequence[int]) -> int:
-    """How many cells a weight may have, by the entries of all.
+    """How many cells each weight may have, from the sizes of all weights.
 
     >>> cells_each([10, 10_000_000, 10_000_000])
     524283
@@ -135,13 +135,13 @@ def cells_each(sizes: Sequence[int]) -> int:
 
 
 def pixels_of(cells: int) -> Pixels:
-    """Cells down and across of maps that may have so many."""
+    """The number of rows and columns of a map with at most so many cells."""
 
     def sides(rows: Side, columns: Side) -> tuple[int, int]:
         down, across = max(min(rows.size, MOST), 1), max(min(columns.size, MOST), 1)
         if down * across > cells:
             root = math.isqrt(cells)
-            # The shorter side keeps what it has if it can.
+            # The shorter side keeps its length if possible.
             short = min(down, across, root)
             down, across = (
                 (short, min(across, cells // short))
@@ -154,11 +154,11 @@ def pixels_of(cells: int) -> Pixels:
 
 
 def pack(panel: Panel) -> dict[str, Any]:
-    """The map of a weight: its sides in words, its cells as compressed bytes in base64.
+    """The map of a weight: its sides, and its cells as compressed bytes in base64.
 
-    The bytes are arrays of numbers of 32 bits, the lowest bytes of all numbers first: where the
-    cells begin down and across, the frozen entries of each cell, and of what moved the entries, the
-    frozen and the infinite ones of them, and the largest distance.
+    The bytes are arrays of 32-bit numbers, with the lowest bytes of all numbers first: the edges of
+    the cells down and across, the frozen entries of each cell, and in a comparison the entries of
+    each cell that moved, that leaked and that are not finite, and the largest drift.
     """
     arrays = [panel.grid.rows, panel.grid.columns, np.rint(panel.share * panel.grid.sizes)]
     if panel.drift is not None:
@@ -176,12 +176,12 @@ def pack(panel: Panel) -> dict[str, Any]:
 
 
 def _bytes(array: np.ndarray) -> bytes:
-    # Byte by byte: the upper ones are alike, and compress to nearly nothing.
+    # The upper bytes of all numbers are much alike, so side by side they compress well.
     return array.ravel().astype("<u4").view(np.uint8).reshape(-1, 4).T.tobytes()
 
 
 def _rounded(distances: np.ndarray) -> np.ndarray:
-    """The bits of float32 with three digits that count; what is above zero stays so."""
+    """The bits as float32, rounded to three digits. What is above zero stays above zero."""
     limits = np.finfo(np.float32)
     within = np.clip(distances, limits.tiny, limits.max / 2)
     bits = np.where(distances > 0, within, 0).astype(np.float32).view(np.uint32)
