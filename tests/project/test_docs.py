@@ -185,3 +185,14 @@ def test_links_of_pages_outside_the_site_lead_somewhere(name):
         headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M) if anchor else []
         slugs = {re.sub(r"[^\w-]+", "", one.lower().replace(" ", "-")) for one in headings}
         assert not anchor or anchor in slugs, f"{target}#{anchor}"
+
+
+WIDTH = 88  # what a column of the site shows in a window of 1,300 pixels: docs/assets/site.css
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_code_fits_its_column(page):
+    blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.S | re.M)
+    wide = [line for block in blocks for line in block.splitlines() if len(line) > WIDTH]
+    assert not wide
