@@ -71,7 +71,12 @@ def test_the_package_shows_what_is_public_and_nothing_else():
 
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-TASKS = {*(ROOT / "docs" / "howto").glob("*.md"), ROOT / "docs/training.md", ROOT / "docs/stock.md"}
+DOCS = ROOT / "docs"
+# Pages for one task each, which begin with the lines to copy.
+TASKS = {
+    *(DOCS / "howto").glob("*.md"),
+    *(DOCS / f"{n}.md" for n in ("tutorial", "training", "stock")),
+}
 # Where a page trains in ways of its own. The others repeat, and PyTorch or `make docs` runs them.
 ON_EACH_BACKEND = {"README.md", "tutorial.md", "training.md", "loops.md"}
 
