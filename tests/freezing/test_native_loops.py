@@ -133,7 +133,7 @@ if BACKEND == "torch":
         model = small()
         before = values(model)
         freeze(model)
-        with pytest.warns(UserWarning, match="does not train; got requires_grad=True") as told:
+        with pytest.warns(UserWarning, match="do not train; got requires_grad=True") as told:
             thaw(model)
         named = ["/".join(str(one.message).split(":")[0].split("/")[-2:]) for one in told]
         assert sorted(named) == sorted(FROZEN)
