@@ -400,7 +400,7 @@ def test_with_a_base_a_signed_zero_is_a_change():
 
 def test_bad_bases_are_refused():
     model = small()
-    with pytest.raises(fl.TargetError, match="base: neither a model nor a mapping"):
+    with pytest.raises(fl.TargetError, match="base: must be a model or a mapping"):
         fl.extract_delta(model, base=[1])
     with pytest.raises(fl.PathError, match=r"hidden/kernel: not in `base`"):
         fl.extract_delta(model, base={})

@@ -123,7 +123,7 @@ BAD = {
         r"^where: a mapping has the selection of each weight in it; got weights=mapping and "
         r"where=at\[0\]. Leave `where` out; .* `fl.\w+\(model, list\(scores\), selection\)`.$",
     ),
-    "empty": (({},), fl.PathError, r"no weight named; got weights=\{\}"),
+    "empty": (({},), fl.PathError, r"no weight is named; got weights=\{\}"),
     "no selection": (({"body/kernel": "rows"},), fl.SelectionError, r"got where='rows'"),
     "out of range": (
         ({"body/kernel": fl.at[0], "head/bias": fl.at[3]},),
@@ -136,7 +136,11 @@ BAD = {
         r"^head/kernel: this selection says nothing about any of the weights named; "
         r"got where=tokens\(0\) \(layer Dense\)",
     ),
-    "no name": (({3: fl.at[0]},), fl.PathError, r"named by a glob on its path.*got weights=3"),
+    "no name": (
+        ({3: fl.at[0]},),
+        fl.PathError,
+        r"weights must be a glob on the path.*got weights=3",
+    ),
 }
 
 

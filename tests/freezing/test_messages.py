@@ -55,12 +55,12 @@ BAD = {
     ),
     "no such glob": (("enc*/kernel",), fl.PathError, r"no weight has this path"),
     "no such regex": ((re.compile("query$"),), fl.PathError, r"got weights='query\$'"),
-    "empty list": (([],), fl.PathError, r"no weight named; got weights=\[\]"),
-    "a number": ((3,), fl.PathError, r"named by a glob on its path.*got weights=3"),
+    "empty list": (([],), fl.PathError, r"no weight is named; got weights=\[\]"),
+    "a number": ((3,), fl.PathError, r"weights must be a glob on the path.*got weights=3"),
     "statistics": (
         ("norm/moving_mean",),
         fl.PathError,
-        r"norm/moving_mean: not trained by an optimizer, the layer updates it by itself",
+        r"norm/moving_mean: this is state, which its layer updates itself",
     ),
     "selection as weights": (
         (fl.at[0],),
@@ -73,7 +73,11 @@ BAD = {
         r"Write `fl.(un)?freeze\(model, 'hidden/kernel', selection\)`",
     ),
     "name of a layer": (("hidden",), fl.PathError, r"hidden: a layer.*weights: `'hidden/\*'`"),
-    "layer without weights": (("drop*",), fl.PathError, r"drop: .*This Dropout has no weights"),
+    "layer without weights": (
+        ("drop*",),
+        fl.PathError,
+        r"drop: .*This Dropout has no trainable weights",
+    ),
     "mask of numbers as index": (
         ("hidden/kernel", np.ones((4, 5), int)),
         fl.SelectionError,
@@ -159,7 +163,7 @@ def test_not_built_yet(make, verb):
 def test_a_layer_without_weights():
     layer = keras.layers.Dropout(0.5, name="drop")
     layer.build((None, 3))
-    with pytest.raises(fl.PathError, match="drop: this Dropout has no weights that train"):
+    with pytest.raises(fl.PathError, match="drop: this Dropout has no trainable weights"):
         fl.freeze(layer)
 
 
@@ -207,7 +211,7 @@ def test_the_trainable_part_stands_for_its_weight():
 
 def test_a_variable_of_another_model():
     other = model().get_layer("hidden").kernel
-    with pytest.raises(fl.PathError, match="not a weight of model that trains"):
+    with pytest.raises(fl.PathError, match="not a trainable weight of model"):
         fl.freeze(model(), other)
 
 

@@ -565,7 +565,7 @@ def test_the_legend_names_what_there_is_alone():
 
 
 BAD_BEFORE = {
-    "a list": (lambda layer: [1], fl.TargetError, r"before: neither a model nor a mapping.*list"),
+    "a list": (lambda layer: [1], fl.TargetError, r"before: must be a model or a mapping.*list"),
     "an array": (lambda layer: np.ones(3), fl.TargetError, r"before=ndarray\. Take `before = fl"),
     "a weight missing": (
         lambda layer: fl.snapshot(layer, "bias"),
@@ -614,7 +614,7 @@ def test_an_array_that_is_the_memory_of_the_weight(monkeypatch):
     before = fl.snapshot(layer)
     arrays = {array.shape: array for array in before.values()}
     monkeypatch.setattr(backend, "to_numpy", lambda tensor, of: arrays[tuple(tensor.shape)])
-    with pytest.raises(fl.PlotError, match="kernel: this array is the memory of the weight itself"):
+    with pytest.raises(fl.PlotError, match="kernel: this array shares the memory of the weight"):
         fl.plot_drift(before, layer)
 
 

@@ -292,7 +292,7 @@ def test_what_is_off_is_not_said_to_train(tmp_path):
 
 
 BAD_BEFORE = {
-    "a number": (3, fl.TargetError, "before: neither a model nor a mapping"),
+    "a number": (3, fl.TargetError, "before: must be a model or a mapping"),
     "one is missing": ({}, fl.PathError, "hidden/kernel: not in `before`"),
     "another shape": (
         {row.path: np.zeros(1, "float32") for row in fl.summary(small()).rows},

@@ -328,7 +328,7 @@ def test_a_weight_that_is_reached_in_two_ways_counts_once():
 def test_bad_targets_are_refused():
     with pytest.raises(fl.NotBuiltError, match="no weights yet"):
         fl.summary(keras.layers.Dense(3))
-    with pytest.raises(fl.PathError, match="no weights that train"):
+    with pytest.raises(fl.PathError, match="no trainable weights"):
         fl.summary(keras.layers.ReLU())
     with pytest.raises(fl.TargetError, match="not a Keras layer or model"):
         fl.summary("model")

@@ -202,7 +202,9 @@ def test_a_tie_may_be_undone_and_not_be_made():
     assert len(fl.copy_weights(tied, untied)) == 4
     assert_same_bits(value(untied.layers[1].layers[0].kernel), value(tied.layers[0].kernel))
     before = values(tied)
-    with pytest.raises(fl.RestoreError, match="first/kernel: tied in the new model, two weights"):
+    with pytest.raises(
+        fl.RestoreError, match="first/kernel: this weight is tied in the new model, but two"
+    ):
         fl.copy_weights(twice(tied=False), tied)
     assert_all_same_bits(values(tied), before)
 
@@ -215,7 +217,9 @@ def automatic(*inner):
 
 def test_a_layer_more_in_one_block_does_not_shift_the_next():
     old, new = automatic(1, 2), automatic(2, 2)
-    with pytest.raises(fl.PathError, match=r"dense_4/kernel: .* has no weight of this path; got n"):
+    with pytest.raises(
+        fl.PathError, match=r"dense_4/kernel: .* has no weight with this path; got n"
+    ):
         fl.copy_weights(old, new)
     copied = fl.copy_weights(old, new, missing="skip")
     olds, news = values(old), values(new)
@@ -359,13 +363,13 @@ BAD: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         {},
         fl.RestoreError,
         r"out/kernel: smaller than the old weight; got old \(shape \(4, 2\), dtype float32\), new "
-        r"\(shape \(4, 1\), dtype float32\)\. Say where it goes, `at=\{'out/kernel': index\}`",
+        r"\(shape \(4, 1\), dtype float32\)\. Give its place with `at=\{'out/kernel': index\}`",
     ),
     "a weight less": (
         {"hidden": 5, "out": {"units": 2, "use_bias": False}},
         {},
         fl.PathError,
-        r"out/bias: sequential\w* has no weight of this path; got old with out/bias \(shape \(2,\)",
+        r"out/bias: sequential\w* has no weight with this path; got old with out/bias \(shape \(2,\)",
     ),
     "another name": (
         {"hidden": 5, "outs": 2},
@@ -377,7 +381,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         {"hidden": 5, "more": 5, "out": 2},
         {},
         fl.PathError,
-        r"more/kernel: sequential\w* has no weight of this path; got new with more/kernel",
+        r"more/kernel: sequential\w* has no weight with this path; got new with more/kernel",
     ),
     "nothing in common": (
         {"first": 5, "second": 2},
@@ -389,13 +393,13 @@ BAD: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         {"hidden": 5, "out": 3},
         {"at": {"out/kernel": np.s_[:3, :2]}},
         fl.RestoreError,
-        r"out/kernel: the place has another shape .*\(shape \(3, 2\)\), got old \(shape \(4, 2\)",
+        r"out/kernel: the place must have the shape .*\(shape \(3, 2\)\), got old \(shape \(4, 2\)",
     ),
     "a place with an entry twice": (
         {"hidden": 5, "out": 3},
         {"at": {"out/bias": [1, 1]}},
         fl.SelectionError,
-        r"out/bias: a place names each entry once; got at=\[1, 1\]",
+        r"out/bias: a place must select each entry once; got at=\[1, 1\]",
     ),
     "a place out of range": (
         {"hidden": 5, "out": 3},
@@ -407,7 +411,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         {"hidden": 5, "out": 3},
         {"at": {"out/bias": ~fl.at[0]}},
         fl.SelectionError,
-        r"out/bias: a place is a NumPy index or `fl.at",
+        r"out/bias: a place must be a NumPy index or `fl.at",
     ),
     "a place for no weight": (
         {"hidden": 5, "out": 3},
@@ -425,25 +429,25 @@ BAD: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         {"hidden": 5, "out": 3},
         {"fill": "median"},
         fl.SelectionError,
-        "fill: it is None, 'zeros', 'mean', 'noise', a function .* got fill='median'",
+        "fill: must be None, 'zeros', 'mean', 'noise', a function .* got fill='median'",
     ),
     "a fill that is an array": (
         {"hidden": 5, "out": 3},
         {"fill": np.zeros(3)},
         fl.SelectionError,
-        "fill: it is None, .* got fill=array",
+        "fill: must be None, .* got fill=array",
     ),
     "a function that gives another shape": (
         {"hidden": 5, "out": 3},
         {"fill": {"out/bias": lambda old, shape: np.zeros(7)}},
         fl.RestoreError,
-        r"out/bias: what the function gives .*got fill with an array \(shape \(7,\)",
+        r"out/bias: the array from the function .*got fill with an array \(shape \(7,\)",
     ),
     "a function that gives no number": (
         {"hidden": 5, "out": 3},
         {"fill": {"out/bias": lambda old, shape: None}},
         fl.RestoreError,
-        r"out/bias: what the function gives .* dtype object\)",
+        r"out/bias: the array from the function .* dtype object\)",
     ),
     "missing": ({"hidden": 5, "out": 3}, {"missing": "ignore"}, fl.SelectionError, "missing: it"),
 }
@@ -459,7 +463,7 @@ def test_bad_input_writes_nothing(shape, arguments, error, message):
 
 
 def test_other_pairs_that_do_not_fit():
-    with pytest.raises(fl.RestoreError, match=r"w: another rank than .*\(2,\).*\(2, 2\)"):
+    with pytest.raises(fl.RestoreError, match=r"w: its rank differs from .*\(2,\).*\(2, 2\)"):
         fl.copy_weights(holder((2,)), holder((2, 2)))
     with pytest.raises(fl.PathError, match="same/kernel: two different weights have this path"):
         fl.copy_weights(two_of_one_path(), two_of_one_path())
@@ -473,7 +477,9 @@ def test_a_new_model_that_holds_a_weight_of_the_old_one_elsewhere_is_refused():
     first, second = dense(3, 3, "dense"), dense(3, 3, "dense_1")
     old = keras.Sequential([keras.Input((3,)), first, second])
     new = keras.Sequential([keras.Input((3,)), second, dense(3, 3, "dense_2")])
-    with pytest.raises(fl.RestoreError, match="dense_1/kernel: it is a weight of the old model"):
+    with pytest.raises(
+        fl.RestoreError, match="dense_1/kernel: this weight also belongs to the old model"
+    ):
         fl.copy_weights(old, new)
     new = keras.Sequential([keras.Input((3,)), first, second, dense(3, 1, "head")])
     copied = fl.copy_weights(old, new, missing="skip")

@@ -1,1 +1,1 @@
-"""One weight: the two parts it is divided into, the view that stands for both, and its path."""
+"""A single weight: its two parts, its view, and its path."""

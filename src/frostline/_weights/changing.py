@@ -1,8 +1,8 @@
-"""One change of a model at a time: a thread that changes another one waits for the first.
+"""Change one model at a time: a thread that changes another model waits.
 
-One lock for all models. Layers and optimizers may be shared between models, and which ones use a
-weight is only known once a change has begun. The lock may be taken again by the thread that holds
-it, as by a callable selection that freezes something else.
+There is one lock for all models, because they may share layers and optimizers, and it is known only
+during a change which of these use a weight. The thread that holds the lock may take it again, for
+example in a callable selection that freezes something else.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 CHANGING = threading.RLock()
-"""Held from the first look at what is frozen to the last step of a change."""
+"""Held from the first read of what is frozen to the last step of a change."""
 
-# A process that is forked meanwhile would start with a lock that nobody gives back.
+# A process that is forked during a change would start with a lock that is never released.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=CHANGING.acquire,

@@ -1,7 +1,7 @@
-"""Copying the weights of a model into a larger one: what goes where, all of it checked first.
+"""Plan how to copy the weights of a model into a larger one, and check everything first.
 
-A block of a weight begins at 0 along each axis. Where an axis holds several parts side by side, as
-the gates of an LSTM, each of them does.
+By default the block of a weight begins at 0 along each axis. If an axis has several parts side by
+side, such as the gates of an LSTM, there is a block in each part.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from frostline._weights.tree import Found, read_value, select, unique, walk, wei
 
 Fill: TypeAlias = str | Callable[[np.ndarray, Shape], Any] | None
 
-# In the sublayers of attention, from the end: the axis of query heads.
+# The axis of query heads in the sublayers of attention layers, counted from the end.
 _QUERY_HEADS = {
     ("query", "kernel"): -2,
     ("query", "bias"): -2,
     ("attention_output", "kernel"): -3,
 }
-_NUMBERS = "biufV"  # the kinds of dtype of numbers; `V` is bfloat16
+_NUMBERS = "biufV"  # the kinds of numeric dtypes; `V` is bfloat16
 
 
 @dataclass(frozen=True, eq=False)
 class Copy:
-    """A weight of the old model and its place in one of the new model."""
+    """A weight of the old model and its place in a weight of the new model."""
 
     old: Found
     new: Found
@@ -61,7 +61,7 @@ class Copy:
 
 
 def plan(old: Any, new: Any, at: Any, fill: Any, missing: str, seed: int) -> list[Copy]:
-    """What to copy, in the order of the new model; all that may be wrong is an error here.
+    """What to copy, in the order of the new model, after checking everything.
 
     Raises:
         TargetError: One of the two is not a layer or model.
@@ -72,8 +72,8 @@ def plan(old: Any, new: Any, at: Any, fill: Any, missing: str, seed: int) -> lis
     """
     if missing not in ("error", "skip"):
         raise SelectionError(
-            f"missing: it is 'error' or 'skip'; got missing={missing!r}. Write `missing='skip'` to "
-            "leave weights alone that one of the two models does not have."
+            f"missing: must be 'error' or 'skip'; got missing={missing!r}. Write `missing='skip'` "
+            "to skip weights that only one of the two models has."
         )
     before, after = _ways(old), _ways(new)
     sources = _sources(old, before, after)
@@ -91,8 +91,8 @@ def plan(old: Any, new: Any, at: Any, fill: Any, missing: str, seed: int) -> lis
         source = sources[key]
         if key in olds and source.variable is not weight.variable:
             raise RestoreError(
-                f"{weight.path}: it is a weight of the old model too, under another path; got old "
-                f"with {source.path} for it. Build `new` with layers of its own."
+                f"{weight.path}: this weight also belongs to the old model, under another path; "
+                f"got old with {source.path} for it. Build `new` with its own layers."
             )
         _refuse_dtype(source, weight)
         placed = _placed(source, weight, places[key]) if key in places else _led(source, weight)
@@ -106,15 +106,15 @@ def plan(old: Any, new: Any, at: Any, fill: Any, missing: str, seed: int) -> lis
 
 
 def _ways(target: Any) -> list[Found]:
-    """All weights and state below a target, once for each way to it."""
-    weights_of(target)  # the errors for a target without weights
+    """All weights and state below a target, once for each path."""
+    weights_of(target)  # raises an error for a target without weights
     found = list(walk(target, state=True))
     refuse_twice(unique(found))
     return found
 
 
 def _sources(old: Any, before: Sequence[Found], after: Sequence[Found]) -> dict[int, Found]:
-    """The old weight for each new one, by the id of the new variable. A tied one has one."""
+    """The old weight for each new variable, by its id. A tied weight has one."""
     first = {id(weight.variable): weight for weight in unique(before)}
     sources: dict[int, Found] = {}
     order = paired([weight.path for weight in before], [weight.path for weight in after])
@@ -125,18 +125,18 @@ def _sources(old: Any, before: Sequence[Found], after: Sequence[Found]) -> dict[
         known = sources.setdefault(id(after[place].variable), source)
         if known.variable is not source.variable:
             raise RestoreError(
-                f"{after[place].path}: tied in the new model, two weights in the old one; got "
-                f"{old.name} with {known.path} and {source.path}. Tie them there, or build `new` "
-                "without the tie."
+                f"{after[place].path}: this weight is tied in the new model, but two weights in "
+                f"the old one; got {old.name} with {known.path} and {source.path}. Tie them in "
+                "`old`, or build `new` without tying them."
             )
     return sources
 
 
 def _by_weight(new: Any, found: Sequence[Found], given: Any, name: str) -> dict[int, Any]:
-    """What a mapping has for each weight, by the id of the variable; the last key counts."""
+    """The value of a mapping for each weight, by the id of the variable; the last key counts."""
     if given is not None and not isinstance(given, Mapping):
         raise SelectionError(
-            f"{name}: not a mapping from paths; got {name}={shown(given)}. "
+            f"{name}: must be a mapping from paths; got {name}={shown(given)}. "
             f"Write the path of the weight: `{name}={{'head/kernel': ...}}`."
         )
     chosen: dict[int, Any] = {}
@@ -162,8 +162,8 @@ def _fills(new: Any, found: Sequence[Found], fill: Any) -> dict[int, Fill]:
             known = ", ".join(map(repr, STARTS))
             close = nearest(value, STARTS) if isinstance(value, str) else []
             raise SelectionError(
-                f"fill: it is None, {known}, a function of the old array and the new shape, or a "
-                f"mapping from paths to these; got fill={shown(value)}. Write "
+                f"fill: must be None, {known}, a function of the old array and the new shape, or "
+                f"a mapping from paths to these; got fill={shown(value)}. Write "
                 f"`fill={close[0] if close else 'mean'!r}`."
             )
     return chosen
@@ -188,9 +188,9 @@ def _refuse_missing(
             near = nearest(weight.path, [other.path for other in others])
             hint = f" Nearest: {', '.join(map(repr, near))}." if near else ""
             raise PathError(
-                f"{weight.path}: {model.name} has no weight of this path; got {name} with "
+                f"{weight.path}: {model.name} has no weight with this path; got {name} with "
                 f"{weight.path} (shape {_shape(weight)}){more}.{hint} Give the layers the same "
-                "names, or write `missing='skip'` to leave alone what only one model has."
+                "names, or write `missing='skip'` to skip weights that only one model has."
             )
 
 
@@ -202,8 +202,8 @@ def _refuse_dtype(old: Found, new: Found) -> None:
     )
     if not exact:
         raise RestoreError(
-            f"{new.path}: the dtype of the new weight does not hold every value of the old one; "
-            f"{_got(old, new)}. Build `new` in the dtype of `old`."
+            f"{new.path}: the dtype of the new weight cannot hold every value of the old one; "
+            f"{_got(old, new)}. Build `new` with the dtype of `old`."
         )
 
 
@@ -211,22 +211,22 @@ def _led(old: Found, new: Found) -> Block:
     """The leading block."""
     before, after = _divided(old), _divided(new)
     if len(before) != len(after):
-        rule = "another rank than the old weight has"
+        rule = "its rank differs from that of the old weight"
     elif any(size < needed for size, needed in zip(after, before, strict=True)):
-        rule = "smaller than the old weight"
+        rule = "it is smaller than the old weight"
     else:
         return Block.leading(before, after)
     raise RestoreError(
-        f"{new.path}: {rule}; {_got(old, new)}. Say where it goes, `at={{{new.path!r}: index}}`, "
-        f"or leave it out, `at={{{new.path!r}: None}}`."
+        f"{new.path}: {rule}; {_got(old, new)}. Give its place with `at={{{new.path!r}: index}}`, "
+        f"or skip it with `at={{{new.path!r}: None}}`."
     )
 
 
 def _placed(old: Found, new: Found, index: Any) -> Block:
-    """The block that an index names."""
+    """The block that an index selects."""
     if isinstance(index, Selection) and not isinstance(index, At):
         raise SelectionError(
-            f"{new.path}: a place is a NumPy index or `fl.at[...]`; got at={shown(index)}. "
+            f"{new.path}: a place must be a NumPy index or `fl.at[...]`; got at={shown(index)}. "
             "Write `np.s_[:, 3:]`, or a list of positions along the first axis."
         )
     items = index.items if isinstance(index, At) else parse(index)
@@ -239,21 +239,21 @@ def _placed(old: Found, new: Found, index: Any) -> Block:
     block = Block(_shape(old), shape, to_numpy(items))
     if block.region != block.old:
         raise RestoreError(
-            f"{new.path}: the place has another shape than the old weight; got at={shown(index)} "
-            f"(shape {block.region}), {_got(old, new)}. Name a region of shape {block.old}."
+            f"{new.path}: the place must have the shape of the old weight; got at={shown(index)} "
+            f"(shape {block.region}), {_got(old, new)}. Select a region of shape {block.old}."
         )
     if np.count_nonzero(block.mask(shape)) != np.prod(block.old, dtype=int):
         raise SelectionError(
-            f"{new.path}: a place names each entry once; got at={shown(index)} (shape {shape}). "
-            "Leave out what is in it twice."
+            f"{new.path}: a place must select each entry once; got at={shown(index)} (shape "
+            f"{shape}). Remove repeated positions."
         )
     return block
 
 
 def _divided(weight: Found) -> Shape:
-    """The shape of a weight, with an axis of several parts side by side as two: parts and places.
+    """The shape of a weight; an axis with several parts side by side is divided into two axes.
 
-    So the place of an entry in its part is the same in a layer with more units.
+    Then an entry has the same position in its part in a layer with more units.
     """
     shape, name = _shape(weight), weight.variable.name
     stock = stock_of(weight.owner)
@@ -265,7 +265,7 @@ def _divided(weight: Found) -> Shape:
     elif (stock.product, name) == ("separable_conv", "pointwise_kernel"):
         split = -2, weight.owner.depth_multiplier
     elif len(weight.layers) > 1 and stock_of(weight.layers[-2]).makes[1] == "EinsumDense":
-        # In grouped-query attention so many query heads read one key/value head.
+        # In grouped-query attention, the number of query heads for each key/value head.
         readers = getattr(weight.layers[-2], "num_repeats", None)
         axis = _QUERY_HEADS.get((weight.owner.name, name))
         split = None if readers is None or axis is None else (axis, readers)
@@ -283,9 +283,9 @@ def _called(fill: Callable[..., Any], weight: Found, old: np.ndarray, now: np.nd
     except ValueError:
         pass
     raise RestoreError(
-        f"{weight.path}: what the function gives does not fill the weight; got fill with an array "
-        f"(shape {given.shape}, dtype {given.dtype}), new (shape {now.shape}, dtype {now.dtype}). "
-        "Give an array of the new shape."
+        f"{weight.path}: the array from the function `fill` does not fit the weight; got fill with "
+        f"an array (shape {given.shape}, dtype {given.dtype}), new (shape {now.shape}, dtype "
+        f"{now.dtype}). Return an array of the new shape."
     )
 
 

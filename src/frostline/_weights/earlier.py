@@ -1,6 +1,6 @@
-"""The value that each weight had before: an array of a mapping, or a weight of another model.
+"""The earlier value of each weight: an array in a mapping, or a weight of another model.
 
-Values are read one by one, and refused where a comparison of their bits would say nothing.
+Values are read one by one, and refused if comparing their bits would be meaningless.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ _LISTED = 3  # paths in a message
 
 
 class Words(NamedTuple):
-    """What errors say of an earlier state."""
+    """The texts of errors about an earlier state."""
 
-    name: str  # the argument that it is given as
-    refusal: type[FrostlineError]  # the class for a value that cannot be compared
-    same: str  # the rule for a weight that is compared with itself
-    unlike: str  # the rule for a value of another `{what}`, shape or dtype
-    missing: str  # what to do about a weight that it lacks
+    name: str  # the name of the argument
+    refusal: type[FrostlineError]  # the class of the error for a value that cannot be compared
+    same: str  # the rule for a weight that would be compared with itself
+    unlike: str  # the rule for a value with another `{what}`, shape or dtype
+    missing: str  # what to do if a weight is missing
 
 
 class Earlier:
     """An earlier state of some weights.
 
     Args:
-        given: A mapping from the paths of the weights, or their other names, to arrays or to other
-            weights, or a model, whose weights of the same paths are taken.
-        chosen: The weights as they are now. Of state the earlier value may be missing.
-        words: What errors say.
+        given: A mapping from the paths of the weights, or their other names, to arrays or other
+            variables; or a model with weights of the same paths.
+        chosen: The weights as they are now. The earlier value of state may be missing.
+        words: The texts of errors.
 
     Raises:
         TargetError: `given` is neither a mapping nor a model.
-        PathError: It lacks a weight or names one twice, or two weights have one path.
+        PathError: It lacks a weight or names one twice, or two weights have the same path.
     """
 
     def __init__(self, given: Any, chosen: Sequence[Found], words: Words) -> None:
@@ -51,7 +51,7 @@ class Earlier:
             given = _by_path(given, chosen)
         if not isinstance(given, Mapping):
             raise TargetError(
-                f"{name}: neither a model nor a mapping from paths to arrays; got {name}="
+                f"{name}: must be a model or a mapping from paths to arrays; got {name}="
                 f"{type(given).__name__}. Take `{name} = fl.snapshot(model)` before training."
             )
         self._keys = (
@@ -61,7 +61,7 @@ class Earlier:
         )
         missing = [w.path for w in chosen if w not in self and not w.state]
         if missing:
-            more = f", and {len(missing) - 1} more are not either" if len(missing) > 1 else ""
+            more = f", and {len(missing) - 1} more are missing" if len(missing) > 1 else ""
             has = ", ".join(repr(path) for path in list(given)[:_LISTED])
             raise PathError(
                 f"{missing[0]}: not in `{name}`{more}; got {name} with {len(given)} weights "
@@ -74,10 +74,11 @@ class Earlier:
         return id(weight.variable) in self._keys
 
     def value(self, weight: Found, now: np.ndarray) -> np.ndarray:
-        """What a weight was, as an array whose bits can be compared with those of `now`.
+        """The earlier value of a weight, as an array whose bits can be compared with `now`.
 
         Raises:
-            words.refusal: It is the very weight or its memory, or of another shape or dtype.
+            words.refusal: It is the weight itself or shares its memory, or has another shape or
+                dtype.
         """
         name, refusal, same, unlike, _ = self._words
         before = self._known[self._keys[id(weight.variable)]]
@@ -95,23 +96,23 @@ class Earlier:
                     f"{weight.path}: {unlike.format(what=what)}; {got}, after (shape {now.shape}, "
                     f"dtype {now.dtype}). Take `{name} = fl.snapshot(model)` from the same model."
                 )
-        # JAX shares what can not be written to, and that never moves.
+        # JAX shares read-only memory, which never changes.
         if before.flags.writeable and np.may_share_memory(before, now):
             raise refusal(
-                f"{weight.path}: this array is the memory of the weight itself and moves along "
-                f"with it; {got}. Copy it before training, as `fl.snapshot(model)` does."
+                f"{weight.path}: this array shares the memory of the weight, so it changes with "
+                f"it; {got}. Copy it before training, as `fl.snapshot(model)` does."
             )
         return before
 
 
 def keys_of(given: Mapping[str, Any], chosen: Sequence[Found], name: str) -> dict[int, str]:
-    """The key in `given` of each chosen weight that it names, by the id of the variable.
+    """The key in `given` for each chosen weight, by the id of the variable.
 
-    A weight may go by its path below the target, that with the name of the target before it, or the
-    path of its variable. A key may name a weight that is not chosen.
+    A weight may be named by its path below the target, by that path after the name of the target,
+    or by the path of its variable. A key may name a weight that is not chosen.
 
     Raises:
-        PathError: Two keys name one of the weights, or one key names two.
+        PathError: Two keys name the same weight, or one key names two.
     """
     target, wanted = chosen[0].layers[0], {id(weight.variable) for weight in chosen}
     below = ((id(weight.variable), weight.names) for weight in walk(target, state=True))
@@ -133,12 +134,12 @@ def keys_of(given: Mapping[str, Any], chosen: Sequence[Found], name: str) -> dic
 
 
 def refuse_twice(weights: Sequence[Found]) -> None:
-    """The error for weights of one path, of which a mapping holds one."""
+    """Raise an error if two weights have the same path: a mapping can hold only one."""
     seen: set[str] = set()
     for weight in weights:
         if weight.path in seen:
             raise PathError(
-                f"{weight.path}: two different weights have this path, and arrays are kept by "
+                f"{weight.path}: two different weights have this path, and arrays are stored by "
                 f"path; got weights of {weight.layers[0].name}. Give its layers different names."
             )
         seen.add(weight.path)

@@ -1,4 +1,4 @@
-"""Reading and writing some entries of a weight, bit for bit, at a cost that grows with these."""
+"""Read and write some entries of a weight, bit for bit, at a cost that depends on their number."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from frostline._weights.parts import parts_of
 
 
 def read(variable: Any, plan: SplitPlan | None) -> np.ndarray:
-    """The entries that a plan leaves to train, in its compact shape, copied.
+    """A copy of the entries that are trainable in a plan, in the plan's compact shape.
 
     Args:
-        variable: The variable that its layer holds, whatever is frozen of it.
+        variable: The variable that its layer holds; any part of it may be frozen.
         plan: A plan of its shape, None for all entries.
     """
     if plan is None:
@@ -37,7 +37,7 @@ def read(variable: Any, plan: SplitPlan | None) -> np.ndarray:
 
 
 def write(variable: Any, plan: SplitPlan | None, given: np.ndarray) -> None:
-    """Write what `read` gave, frozen entries too.
+    """Write what `read` returned, also to frozen entries.
 
     Args:
         variable: The variable that its layer holds.
@@ -59,7 +59,7 @@ def write(variable: Any, plan: SplitPlan | None, given: np.ndarray) -> None:
 
 
 def _shares(parts: Any, plan: SplitPlan) -> Iterator[tuple[Any, Places]]:
-    """Each part that has some of the entries, and where."""
+    """Each part that has some of the entries, and their places."""
     shares = in_parts(parts.plan, plan)
     for part, places in zip((parts.trainable, parts.frozen), shares, strict=True):
         if len(places.positions):
@@ -71,7 +71,7 @@ def _read_at(part: Any, places: Places) -> np.ndarray:
 
 
 def _from_rows(rows: np.ndarray, plan: SplitPlan, own: SplitPlan) -> np.ndarray:
-    """Entries in the compact shape of a plan, given with the axis of both plans first, or flat."""
+    """Bring entries, which have the axis of both plans first or are flat, into compact shape."""
     if not isinstance(plan, AxisPlan):
         return rows
     if along_one_axis(own, plan):

@@ -1,7 +1,7 @@
-"""Whole values that views are read as for a while, such as those that a gradient is taken by.
+"""Replace the values of views temporarily, for example to compute gradients for whole weights.
 
-`keras.StatelessScope` does that for a variable. A view has no storage of its own that a scope could
-stand in for, and its two parts are not what the gradient is asked by.
+`keras.StatelessScope` does this for variables. A view has no storage that a scope could replace,
+and replacing its two parts would give gradients for the parts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _reads = threading.local()
 
 @contextmanager
 def given(values: Iterable[tuple[Any, Any]]) -> Iterator[None]:
-    """Inside, each view reads as the tensor of its shape that it is paired with, in this thread."""
+    """Inside the block, each view has the given value (a tensor of its shape), in this thread."""
     before = _reads.__dict__.get("given", {})
     _reads.given = {**before, **{id(view): value for view, value in values}}
     try:
@@ -28,14 +28,14 @@ def given(values: Iterable[tuple[Any, Any]]) -> Iterator[None]:
 
 
 def given_value(view: Any) -> Any:
-    """What a view reads as, cast as Keras casts variables in a mixed-precision call; or None."""
+    """The given value of a view, cast as Keras casts variables in mixed precision; or None."""
     found = _reads.__dict__.get("given")
     value = found.get(id(view)) if found else None
     return None if value is None else _keras.cast_as_read(view, value)
 
 
 def give(view: Any, value: Any) -> bool:
-    """Take a new value for a view that is given one; whether it is."""
+    """Replace the given value of a view, if it has one; return whether it has."""
     is_given = id(view) in _reads.__dict__.get("given", {})
     if is_given:
         _reads.given[id(view)] = value

@@ -1,4 +1,4 @@
-"""Views that are put together once for all reads in the call of a layer, in one thread."""
+"""Merge views once for all reads during the call of a layer, in one thread."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _reads = threading.local()
 
 
 def hold(views: Sequence[Any]) -> list[Any]:
-    """Put `views` together once, for all reads until `release` of the keys returned."""
+    """Merge `views` once, for all reads until `release` is called with the returned keys."""
     held = _reads.__dict__.setdefault("held", {})
     keys: list[Any] = []
     try:
         for view in views:
             key = _key(view)
-            # Another thread may have put it together since the layer listed it.
+            # Another thread may have unfrozen it since the layer listed it.
             divided = parts_of(view) is not None
             if divided and key not in held and given_value(view) is None:
                 held[key] = view.value
@@ -38,21 +38,21 @@ def release(keys: Sequence[Any]) -> None:
 
 
 def value(view: Any) -> Any:
-    """What a view was put together as for the call that runs; None where it was not."""
+    """The merged value of a view that is held; None if it is not held."""
     held = _reads.__dict__.get("held")
     return held.get(_key(view)) if held else None
 
 
 def renew(view: Any) -> None:
-    """Put a view together again that is held, since it was written."""
+    """Merge a held view again after it was written."""
     held, key = _reads.__dict__.get("held", {}), _key(view)
     if held.pop(key, None) is not None:
         held[key] = view.value
 
 
 def _key(view: Any) -> tuple[Any, ...]:
-    # A value put together holds for one precision and one set of values handed in. Not for one
-    # scope: on JAX an eager RNN opens one of its own, without values, around its loop.
+    # A merged value is valid for one precision and for the values in the current scope. The scope
+    # itself is not part of the key: on JAX an eager RNN opens one without values around its loop.
     scope, parts = _keras.current_scope(), parts_of(view)
     handed = (
         None if scope is None or parts is None else scope.get_current_value(part)

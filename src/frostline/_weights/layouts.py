@@ -1,9 +1,9 @@
-"""How several devices share the parts of a weight that they share, as `ModelParallel` has it.
+"""How the parts of a weight that is sharded over devices (`ModelParallel`) are sharded.
 
-The frozen part is shared as the weight is. The trainable part is shared along the divided axis
-where as many positions train as the devices can divide evenly, else along another axis that they
-can; a small one, and one that they can not divide, is on each of them. A `LayoutMap`, which matches
-its path, would try the axis of the weight and fail.
+The frozen part is sharded like the weight. The trainable part is sharded along the divided axis if
+the devices divide the number of trainable positions evenly, else along another axis that they
+divide. A trainable part that is small, or that they cannot divide, is copied to each device. A
+`LayoutMap` would match its path, use the axis of the weight and fail.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from frostline._arrays.plan import AxisPlan, EntriesPlan, Plan, SplitPlan
 from frostline._backends.current import backend
 
 SMALL = 0.01
-"""A trainable part is small that is at most this share of what one device holds of the weight."""
+"""A trainable part is small if it is at most this share of what one device holds of the weight."""
 
 
 def stored_plan(variable: Any, plan: Plan | None) -> Plan | None:
-    """The plan as it is to be stored: `sharded` where several devices share what it divides."""
+    """The plan to store: `sharded` if several devices share the axis that it divides."""
     axes = _axes(variable)
     if axes is None or not isinstance(plan, AxisPlan | EntriesPlan):
         return plan
@@ -30,11 +30,11 @@ def stored_plan(variable: Any, plan: Plan | None) -> Plan | None:
 
 
 def part_layout(variable: Any, plan: SplitPlan, role: str) -> Any:
-    """The layout of a part, None where the weight has none.
+    """The layout of a part, None if the weight has none.
 
     Args:
         variable: The weight.
-        plan: What `stored_plan` gave.
+        plan: The result of `stored_plan`.
         role: "trainable" or "frozen".
     """
     axes = _axes(variable)
@@ -55,7 +55,7 @@ def part_layout(variable: Any, plan: SplitPlan, role: str) -> Any:
 
 
 def undivided(variable: Any, plan: SplitPlan) -> int:
-    """How many devices would each hold all of a trainable part that is not small; 0 if none."""
+    """The number of devices that each hold a whole trainable part that is not small, or 0."""
     if not plan.sharded:
         return 0
     shape, axes = trained_shape(plan), _axes(variable) or []
@@ -79,7 +79,7 @@ def trained_shape(plan: SplitPlan) -> tuple[int, ...]:
 def _shared(
     variable: Any, axes: list[Any], names: tuple[Any, ...], shape: tuple[int, ...], order: list[int]
 ) -> list[Any]:
-    """The axes of a layout with as many of `names` as divide the first length that any divides."""
+    """Add to the axes of a layout as many of `names` as divide the first axis they can divide."""
     if _is_small(variable, shape, _devices(variable, names)):
         return axes
     singles = sorted(names, key=lambda name: -_devices(variable, (name,)))
@@ -103,7 +103,7 @@ def _axes(variable: Any) -> list[Any] | None:
 
 
 def _names(entry: Any) -> tuple[Any, ...]:
-    """The mesh axes along one axis: a layout has None, one name or a tuple of names."""
+    """The mesh axes along one axis; a layout has None, one name or a tuple of names."""
     if entry is None:
         return ()
     return tuple(entry) if isinstance(entry, list | tuple) else (entry,)

@@ -1,4 +1,4 @@
-"""The two variables that a partly frozen one is made of, and how they are made."""
+"""The two parts of a partly frozen variable, and how they are made."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ P = TypeVar("P", bound=SplitPlan)
 
 @dataclass
 class Parts(Generic[P]):
-    """What a partly frozen variable is made of."""
+    """The two parts of a partly frozen variable."""
 
     plan: P
     trainable: Any
     frozen: Any
     order: Any = None
-    """How the memory of the whole one was laid out, see `Backend.memory_order`."""
+    """The memory order of the whole weight, see `Backend.memory_order`."""
 
 
 def parts_of(variable: Any) -> Parts[SplitPlan] | None:
-    """What a variable is made of now; None for one that is not divided."""
+    """The parts of a variable; None if it is not divided."""
     return variable.__dict__.get("_frostline")
 
 
 def make_parts(variable: Any, plan: SplitPlan, *, trainable: bool) -> Parts[SplitPlan]:
-    """Divide the value of a variable; `trainable` is what its layer says of it."""
+    """Divide the value of a variable; `trainable` is the flag for the trainable part."""
     with backend.creating(_stored(variable)), backend.naming(variable), _keras.untracked():
         whole = backend.read(variable)
         return Parts(
@@ -45,21 +45,21 @@ def make_parts(variable: Any, plan: SplitPlan, *, trainable: bool) -> Parts[Spli
 
 
 def _stored(variable: Any) -> Any:
-    """A variable that has storage: one that is divided already has it in its parts."""
+    """A variable that has storage: the variable itself, or a part if it is divided."""
     parts = parts_of(variable)
     return variable if parts is None else parts.trainable
 
 
 def _part(variable: Any, value: Any, role: str, trainable: bool, plan: SplitPlan) -> Any:
-    # The trainable part goes by the name and path of the weight, so that all that is told of
-    # weights by name holds for it: exclusions from decay, maps of optimizers, layout maps.
+    # The trainable part has the name and path of the weight, so that all settings by name apply to
+    # it: exclusions from weight decay, maps of optimizers, layout maps.
     suffix = "" if role == "trainable" else f"_{role}"
-    # Keras 3.12 takes a layout on JAX alone, so there is no argument where there is none.
+    # Keras 3.12 accepts `layout` only on JAX, so it is passed only if there is one.
     layout = part_layout(variable, plan, role)
     part = keras.Variable(
         value,
         dtype=variable._dtype,
-        # TensorFlow's tape never watches what was made without; the flag below is Keras's own.
+        # TensorFlow's tape never watches a variable made with False; Keras's flag is set below.
         trainable=role == "trainable",
         autocast=variable._autocast,
         aggregation=variable.aggregation,
@@ -67,8 +67,8 @@ def _part(variable: Any, value: Any, role: str, trainable: bool, plan: SplitPlan
         **({} if layout is None else {"layout": layout}),
     )
     part.trainable = trainable
-    # That of the frozen part tells the plan: what goes by path, as PyTorch's `state_dict` does,
-    # is not loaded into another freeze of the same shapes.
+    # The path of the frozen part identifies the plan, so that values stored by path, such as in
+    # PyTorch's `state_dict`, are not loaded into another freeze with the same shapes.
     part._path = variable.path + (f"{suffix}_{fingerprint(plan)}" if suffix else "")
     part._frostline_view = variable
     return part

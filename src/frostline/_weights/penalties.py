@@ -1,4 +1,4 @@
-"""Penalties and constraints of a divided weight: on the whole of it, for the part that trains."""
+"""Penalties and constraints of a divided weight: evaluated on the whole weight."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from frostline._weights.given import given_value
 
 
 class WholeRegularizer(keras.regularizers.Regularizer):
-    """The penalty of the whole weight, as before; its gradient reaches the trainable part."""
+    """The penalty of the whole weight; its gradient reaches the trainable part."""
 
     def __init__(self, view: Any) -> None:
         self.view = view
@@ -25,7 +25,7 @@ class WholeRegularizer(keras.regularizers.Regularizer):
 
 
 class WholeConstraint(keras.constraints.Constraint):
-    """Evaluated on the whole weight; only the trainable part of the result is kept."""
+    """A constraint on the whole weight; only the trainable part of the result is used."""
 
     def __init__(self, view: Any) -> None:
         self.view = view
@@ -37,5 +37,5 @@ class WholeConstraint(keras.constraints.Constraint):
 
 
 def _tensor(part: Any) -> Any:
-    # On TensorFlow `ops.convert_to_tensor` hands a Keras variable back as it is.
+    # On TensorFlow `ops.convert_to_tensor` returns a Keras variable unchanged.
     return part.value if isinstance(part, keras.Variable) else part

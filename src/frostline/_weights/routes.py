@@ -1,8 +1,8 @@
-"""The way from a layer to a layer inside it, which is the same before and after these are built.
+"""The route from a layer to a layer inside it, which stays the same while layers are built.
 
-A place in a list of weights moves while layers are built one after the other, and names that Keras
-makes up are other ones in each model. The number of a layer among those of its class around it
-stays: layers are only ever added after it.
+The position in a list of weights changes while layers are built one after another, and automatic
+names differ in each model. The number of a layer among its siblings of the same class stays the
+same, because layers are only added after it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Routes:
         return [self._names_below(above)[id(below)] for above, below in pairwise(chain)]
 
     def follow(self, layer: Layer, route: Sequence[str]) -> list[Layer]:
-        """The layers along a route, as far as there are any: all of them are one more than it."""
+        """The layers along a route, as far as they exist: `len(route) + 1` if all of them do."""
         found = [layer]
         for step in route:
             below = self._below(found[-1]).get(step)
@@ -56,7 +56,7 @@ class Routes:
 
 
 def chains(layer: Layer) -> Iterator[tuple[Layer, ...]]:
-    """The way to a layer and to each layer in it, once, in the order in which weights are found."""
+    """The chain to a layer and to each layer in it, once, in the order of the weights."""
     seen: set[int] = set()
     pending: list[tuple[Layer, ...]] = [(layer,)]
     while pending:

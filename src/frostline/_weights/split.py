@@ -1,6 +1,6 @@
-"""Plan + tensors -> parts, and parts -> whole. Knows a plan; knows no variable and no layer.
+"""Split a tensor into parts by a plan, and merge parts again, without variables or layers.
 
-Every function moves values and computes none, so that bits (signed zeros, NaN payloads) survive.
+Every function only moves values, so that their bits (signed zeros, NaN payloads) stay the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from frostline._backends.current import backend
 
 
 def take_trainable(plan: SplitPlan, whole: Any) -> Any:
-    """The entries of `whole` (`plan.shape`) that train, as a new tensor of the compact shape."""
+    """The trainable entries of `whole` (`plan.shape`), as a new tensor of the compact shape."""
     if isinstance(plan, EntriesPlan):
         return backend.take(whole if plan.sharded else ops.reshape(whole, (-1,)), plan, 0)
     if plan.kind == "positions":
@@ -25,7 +25,7 @@ def take_trainable(plan: SplitPlan, whole: Any) -> Any:
 
 
 def take_frozen(plan: SplitPlan, whole: Any) -> Any:
-    """What the frozen part holds of `whole`, as a new tensor: see the kinds of plans."""
+    """The frozen part of `whole`, as a new tensor; see the kinds of plans."""
     if isinstance(plan, EntriesPlan):
         return backend.own(whole)
     if not plan.keeps_length:
@@ -33,14 +33,14 @@ def take_frozen(plan: SplitPlan, whole: Any) -> Any:
     rows = in_stored_order(plan, whole)
     if backend.merges_in_place:
         return backend.own(rows)
-    # A product may meet what is not meant, and a NaN would spread from there.
+    # Zeros at the trainable positions: a product may read them, and a NaN there would spread.
     blank = list(rows.shape)
     blank[plan.stored_axis] = len(plan.trainable)
     return put_along(rows, plan, ops.zeros(blank, dtype=whole.dtype), plan.stored_axis)
 
 
 def merge(plan: SplitPlan, trainable: Any, frozen: Any) -> Any:
-    """Put the two parts together: a tensor of `plan.shape`, differentiable in both parts."""
+    """Merge the two parts: a tensor of `plan.shape`, differentiable in both parts."""
     return in_weight_order(plan, merge_stored(plan, trainable, frozen))
 
 
@@ -59,7 +59,7 @@ def in_stored_order(plan: AxisPlan, whole: Any) -> Any:
 
 
 def put_along(base: Any, plan: AxisPlan, rows: Any, axis: int) -> Any:
-    """A copy of `base` with `rows` at the positions that train along an axis."""
+    """A copy of `base` with `rows` at the trainable positions along an axis."""
     if axis == 0:
         return backend.put(base, plan, rows)
     base, rows = ops.moveaxis(base, axis, 0), ops.moveaxis(rows, axis, 0)
@@ -67,11 +67,11 @@ def put_along(base: Any, plan: AxisPlan, rows: Any, axis: int) -> Any:
 
 
 def merge_stored(plan: SplitPlan, trainable: Any, frozen: Any) -> Any:
-    """What `merge` gives, with the axes in the order that the parts have."""
+    """The result of `merge`, with the axes in the order of the parts."""
     if isinstance(plan, EntriesPlan):
         if plan.sharded:
             return backend.put(frozen, plan, trainable)
-        # Without a name for what lies between, which would keep its memory: JAX copies it all.
+        # In one expression: a name would keep the intermediate copy that JAX makes in memory.
         return ops.reshape(backend.put(ops.reshape(frozen, (-1,)), plan, trainable), plan.shape)
     if plan.keeps_length:
         return put_along(frozen, plan, trainable, plan.stored_axis)
@@ -83,7 +83,7 @@ def merge_stored(plan: SplitPlan, trainable: Any, frozen: Any) -> Any:
 
 
 def scatter_trainable(plan: SplitPlan, trainable: Any) -> Any:
-    """A tensor of `plan.shape` with `trainable` in its places and zeros where frozen."""
+    """A tensor of `plan.shape` with the `trainable` part, and zeros at frozen entries."""
     shape = list(plan.shape)
     if isinstance(plan, AxisPlan):
         length = shape.pop(plan.axis)
@@ -92,12 +92,12 @@ def scatter_trainable(plan: SplitPlan, trainable: Any) -> Any:
 
 
 def is_block(positions: Any) -> bool:
-    """Whether sorted, unique positions follow one another without a gap."""
+    """Whether sorted, unique positions are contiguous."""
     return positions[-1] - positions[0] + 1 == len(positions)
 
 
 def slice_along(tensor: Any, axis: int, start: int, stop: int) -> Any:
-    """The positions `start:stop` of `tensor` along `axis`; all of them is `tensor` itself."""
+    """The positions `start:stop` of `tensor` along `axis`; `tensor` itself for all of them."""
     if start == 0 and stop == tensor.shape[axis]:
         return tensor
     return tensor[(slice(None),) * axis + (slice(start, stop),)]

@@ -1,8 +1,8 @@
-"""What a pattern that matches no weight was meant to be. Knows text alone.
+"""Suggest a pattern for one that matches no weight. Works on text only.
 
-A pattern is spelled anew until it matches: with slashes for backslashes, without a name before it,
-with a `*` around it. It is compared without regard to case, underscores and hyphens, and each
-letter of the result is taken from a real path. Only a spelling that matches is suggested.
+Variants of the pattern are tried until one matches: slashes instead of backslashes, without the
+first name, with `*` around it. Case, underscores and hyphens are ignored, and the letters of the
+result are those of real paths. Only a pattern that matches is suggested.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 _LISTED = 3  # paths in a message
-_LONG = 200  # characters of a pattern that is compared with all paths; nobody types more
-_STARS = 8  # in such a pattern: the time to compare grows with each
+_LONG = 200  # maximum characters of a pattern that is compared with all paths
+_STARS = 8  # maximum `*` in such a pattern: the time to compare grows with each
 _SIGNS = re.compile(r"(\*+|\?|\[[^\]]*\])")
 _REGEX = re.compile(r"\.[*+]|^\^|\$$|\\[./dw]|\(.*\)")
 
 
 def suggestion(text: str, paths: Sequence[str], *, regex: bool = False) -> str:
-    """One sentence about what to write in place of a pattern that matches none of the paths.
+    """A sentence that suggests what to write instead of a pattern that matches no path.
 
     Args:
         text: A glob, or the text of a compiled regex.
         paths: The paths of the weights.
-        regex: Whether it is that of a regex.
+        regex: Whether `text` is a regex.
 
     >>> paths = ["hidden/kernel", "hidden/bias", "out/kernel", "out/bias"]
     >>> suggestion("kernel", paths)
@@ -53,7 +53,7 @@ def suggestion(text: str, paths: Sequence[str], *, regex: bool = False) -> str:
 
 
 def nearest(text: str, paths: Sequence[str]) -> list[str]:
-    """The paths that look most like `text`, at most three."""
+    """The paths that are most similar to `text`, at most three."""
     literal = _SIGNS.sub("", _REGEX.sub("", text))[:_LONG]
     return difflib.get_close_matches(literal, paths, n=_LISTED, cutoff=0.4)
 
@@ -66,13 +66,13 @@ def _searched(text: str, paths: Sequence[str]) -> bool:
 
 
 def _meant(text: str, paths: Sequence[str]) -> tuple[str, int]:
-    """The glob that was meant and how many paths it matches, or an empty one."""
+    """The glob that was probably meant and the number of paths it matches, or an empty one."""
     clean = re.sub("/+", "/", text.replace("\\", "/")).strip("/ ")
     for spelled in _spellings(clean):
         found = _respelled(spelled, paths)
         if found:
             return found
-    # Word by word. A full path is listed with its neighbours instead: several may be as near.
+    # Correct word by word. For a full path, the nearest paths are listed instead.
     words = {word for path in paths for word in path.split("/")}
     mended = "".join(map(lambda piece: _mended(piece, words), re.split(r"([/*?])", clean)))
     if mended != clean:
@@ -84,12 +84,12 @@ def _meant(text: str, paths: Sequence[str]) -> tuple[str, int]:
 
 
 def _spellings(text: str) -> Iterator[str]:
-    """What may have been meant by a glob, the most likely first."""
+    """Variants of a glob, the most likely first."""
     if not text.strip("*/?"):
         return
     yield text
     rest = text
-    while "/" in rest:  # the name of a model around this one
+    while "/" in rest:  # the first name may be that of an outer model
         rest = rest.partition("/")[2]
         if not rest.startswith(("*", "?")):
             yield rest
@@ -103,7 +103,7 @@ def _spellings(text: str) -> Iterator[str]:
 
 
 def _respelled(pattern: str, paths: Sequence[str]) -> tuple[str, int] | None:
-    """The pattern in the letters of the paths that it matches, and how many it matches."""
+    """The pattern with the letters of the paths that it matches, and how many it matches."""
     if pattern.count("*") > _STARS:
         return None
     pieces = [piece for piece in _SIGNS.split(pattern) if piece]
@@ -130,7 +130,7 @@ def _loose(piece: str) -> str:
 
 
 def _as_glob(text: str) -> str:
-    """A regex as the glob that it is likely to be."""
+    """The glob that probably means the same as a regex."""
     return re.sub(r"\.[*+]\??", "*", text.strip("^$")).replace("\\.", ".").replace("\\/", "/")
 
 

@@ -1,11 +1,11 @@
-"""The variable object that a layer always had, while parts of it are frozen.
+"""Turn a layer's variable into a view of its two parts, or into a frozen variable, and back.
 
-`layer.kernel` stays the same object: only its class changes, to a subclass that Python makes once
-for each class of Keras variables. A wholly frozen variable keeps its storage and refuses to become
-trainable. A partly frozen one gives its storage up to two variables, and reads and writes them.
+`layer.kernel` stays the same object. Only its class changes, to a subclass that is made once for
+each class of Keras variables. A wholly frozen variable keeps its storage and never becomes
+trainable. A partly frozen variable passes its storage to two variables, and reads and writes them.
 
-Another thread may read a variable while it changes. So what a class reads is there before an object
-has the class, and goes only after the object has another one.
+Another thread may read a variable while it changes. So attributes that a class needs are set before
+the object gets the class, and deleted only after it gets another class.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from frostline._weights.penalties import WholeConstraint, WholeRegularizer
 
 
 class FrozenVariable:
-    """Mixin: a variable that does not train, whatever its layer is told.
+    """Mixin: a variable that does not train, whatever `trainable` is set to.
 
-    What is asked of `trainable` meanwhile is kept, and holds from the day it is thawed.
+    The value that `trainable` is set to takes effect when the variable is unfrozen.
     """
 
     @property
@@ -40,14 +40,14 @@ class FrozenVariable:
         self._trainable = bool(value)
 
     def assign(self, value: Any) -> Any:
-        """Write the whole variable, except from inside a layer's call, which is training."""
+        """Write the whole variable, but do nothing inside a layer's call: that is training."""
         if _keras.in_call():
             return self.value  # type: ignore[attr-defined]
         return super().assign(value)  # type: ignore[misc]
 
 
 class View:
-    """Mixin: a variable of the full shape that puts its two parts together when it is read."""
+    """Mixin: a variable of the full shape that merges its two parts when it is read."""
 
     _frostline: Parts[SplitPlan]
     _constraint: Any
@@ -65,7 +65,7 @@ class View:
 
     @property
     def _value(self) -> Any:
-        # Keras reads a variable's storage through this name in places, its repr among them.
+        # Keras reads a variable's storage through this name, for example in `repr`.
         return self.value
 
     @property
@@ -77,7 +77,7 @@ class View:
     def trainable(self, value: bool) -> None:
         self._frostline.trainable.trainable = value
 
-    # Set on the weight while it is divided, these hold for the part that trains.
+    # If these are set while the weight is divided, they apply to the trainable part.
     @property
     def constraint(self) -> Any:
         return self._constraint
@@ -102,10 +102,10 @@ class View:
         part.constraint = None if self.constraint is None else WholeConstraint(self)
 
     def assign(self, value: Any) -> Any:
-        """Write the whole weight, the frozen part too.
+        """Write the whole weight, including the frozen part.
 
-        Except from inside a layer's call (`SpectralNormalization` does that): it is a way of
-        training, and the frozen part takes nothing from there.
+        Inside a layer's call (`SpectralNormalization` does this) the frozen part is not written,
+        because that is a way of training.
         """
         shape, dtype = tuple(self.shape), self._frostline.frozen.dtype  # type: ignore[attr-defined]
         value = ops.convert_to_tensor(value, dtype=dtype)
@@ -125,7 +125,7 @@ class View:
         return self.value if _keras.in_call() else value
 
 
-# No methods: another thread may take the class away before they are looked up.
+# Not methods: another thread may change the class before they are looked up.
 
 
 def _merged(variable: Any) -> Any:
@@ -141,7 +141,7 @@ def _read(variable: Any) -> Parts[SplitPlan] | None:
 
 
 def plan_of(variable: Any) -> Plan | None:
-    """The plan of a variable: None where nothing of it is frozen."""
+    """The plan of a variable, None if nothing of it is frozen."""
     parts = parts_of(variable)
     if parts is not None:
         return parts.plan
@@ -157,7 +157,7 @@ def tracked(variable: Any) -> list[Any]:
 
 
 def made_of(variable: Any) -> list[Any] | None:
-    """What a layer lists for a variable of which something is frozen; None for any other."""
+    """The variables that a layer lists for a frozen or partly frozen variable; else None."""
     frozen = isinstance(variable, (View, FrozenVariable)) and not hasattr(
         variable, "_frostline_view"
     )
@@ -165,7 +165,7 @@ def made_of(variable: Any) -> list[Any] | None:
 
 
 def originals(listed: Iterable[Any]) -> list[Any]:
-    """A layer's list as it was before anything was frozen: views in the place of their parts."""
+    """A layer's list of variables with views instead of their parts."""
     found = []
     for variable in listed:
         view = getattr(variable, "_frostline_view", None)
@@ -177,9 +177,9 @@ def originals(listed: Iterable[Any]) -> list[Any]:
 
 
 def apply_plan(variable: Any, plan: Plan | None) -> None:
-    """Make `plan` the state of a variable, keeping the object and every bit of its value.
+    """Apply a plan to a variable; the object and every bit of its value stay the same.
 
-    New storage is made before anything is given up, so that a failure changes nothing.
+    New storage is made before the old one is dropped, so that a failure changes nothing.
     """
     if plan is not None and not isinstance(plan, WholePlan):
         frozen = isinstance(variable, FrozenVariable)
@@ -199,8 +199,8 @@ def apply_plan(variable: Any, plan: Plan | None) -> None:
 def saved_state(variable: Any) -> tuple[type, dict[str, Any]]:
     """The state of a variable object, for `restore_state`.
 
-    Without a hold on its storage where the backend can do without: freezing a model then needs the
-    memory of one weight and not of all.
+    If the backend allows, it does not keep the storage alive. Then freezing a model needs the
+    memory of one additional weight, not of all.
     """
     attributes = dict(variable.__dict__)
     if attributes.get("_value") is not None:
@@ -209,9 +209,9 @@ def saved_state(variable: Any) -> tuple[type, dict[str, Any]]:
 
 
 def restore_state(variable: Any, state: tuple[type, dict[str, Any]]) -> None:
-    """Bring a variable object back to a saved state, to the bit.
+    """Restore a saved state of a variable object, bit for bit.
 
-    With the very storage that it had, if anything else still holds it.
+    It gets back the same storage, if anything else still holds it.
     """
     kind, attributes = state
     attributes = dict(attributes)
@@ -225,7 +225,7 @@ def restore_state(variable: Any, state: tuple[type, dict[str, Any]]) -> None:
     for name in variable.__dict__.keys() - attributes.keys():
         del variable.__dict__[name]
     if "_value" in attributes:
-        # PyTorch keeps the flag in the storage too.
+        # PyTorch also keeps the flag in the storage.
         backend.unlock(variable)
         plain = getattr(kind, "_frostline_base", kind)
         plain.trainable.fset(variable, variable.trainable)
@@ -235,10 +235,10 @@ def restore_state(variable: Any, state: tuple[type, dict[str, Any]]) -> None:
 
 
 def readable_parts(weight: Any) -> Parts[SplitPlan] | None:
-    """The parts of a view, for a product that does not need it put together.
+    """The parts of a view, for a product that does not need the merged weight.
 
-    None for anything else, for a view that the layer around holds, one that runs in a loop, and
-    for one that reads as another value for a while.
+    None for anything else, for a view that is held merged during a call, for example in a loop, and
+    for a view whose value is replaced temporarily.
     """
     if not isinstance(weight, View) or held.value(weight) is not None:
         return None
@@ -275,9 +275,9 @@ def _become_plain(variable: Any) -> None:
 
 
 def _with_storage(view: Any, attributes: dict[str, Any]) -> dict[str, Any]:
-    """The attributes of a plain variable, with storage of its own for the whole weight of a view.
+    """The attributes of a plain variable with its own storage for the whole weight of a view.
 
-    Made on an object beside it: a view has no place for storage.
+    They are made on a separate object, because a view cannot have storage.
     """
     plain = view._frostline_base
     beside = plain.__new__(plain)
@@ -290,7 +290,7 @@ def _with_storage(view: Any, attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _whole(view: Any) -> Any:
-    """The weight of a view in memory of its own."""
+    """The merged weight of a view in its own memory."""
     parts = view._frostline
     with backend.creating(parts.trainable):
         trainable, frozen = backend.read(parts.trainable), backend.read(parts.frozen)
