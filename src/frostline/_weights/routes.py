@@ -38,7 +38,7 @@ class Routes:
 
     def _names_below(self, layer: Layer) -> dict[int, str]:
         if id(layer) not in self._names:
-            # The first step of a layer that is there twice.
+            # Reversed, so that a layer that occurs twice gets its first step.
             steps = reversed(self._below(layer).items())
             self._names[id(layer)] = {id(child): step for step, child in steps}
         return self._names[id(layer)]

@@ -1,4 +1,4 @@
-"""From a layer or model to its weights: paths, owners, and the layers between."""
+"""Find the weights of a layer or model: paths, owners, and the layers between."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _SHOWN = 100  # characters of a pattern in a message
 
 @dataclass(frozen=True)
 class Found:
-    """A weight below a target: `path` from there, and the `layers` down to its owner.
+    """A weight below a target: its `path` from there, and the `layers` down to its owner.
 
-    `state` is one that its layer updates by itself, and no optimizer.
+    `state` is True if its layer updates it, not an optimizer.
     """
 
     path: str
@@ -44,28 +44,28 @@ class Found:
 
     @property
     def layer_trainable(self) -> bool:
-        """Whether training moves what is not frozen of it."""
-        # A wholly frozen variable says of itself that it does not train; its layer knows better.
+        """Whether training changes its unfrozen entries."""
+        # `trainable` of a wholly frozen variable is always False, so the layer's flag is used.
         whole = isinstance(plan_of(self.variable), WholePlan)
         on = self.owner.trainable if whole or self.state else self.variable.trainable
         return bool(on and self.layers[0].trainable)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All that a pattern may match: below the target, with the target's name, Keras's path."""
+        """All names that a pattern may match: the path, with the target's name, Keras's path."""
         return (self.path, f"{self.layers[0].name}/{self.path}", self.variable.path)
 
 
 def walk(target: Layer, *, state: bool = False) -> Iterator[Found]:
-    """Every weight below `target` that a layer made as trainable, once for each way to it.
+    """Every weight below `target` that a layer made as trainable, once for each path to it.
 
-    With `state` also those that a layer updates by itself, moving statistics and the like.
+    With `state` also the variables that a layer updates itself, such as moving statistics.
     """
     yield from _walk(target, "", (), state)
 
 
 def unique(found: Iterable[Found]) -> list[Found]:
-    """The first way to each variable; a shared one counts once."""
+    """The first path to each variable; a shared one counts once."""
     first: dict[int, Found] = {}
     for weight in found:
         first.setdefault(id(weight.variable), weight)
@@ -85,9 +85,9 @@ def sublayers(layer: Layer) -> list[Layer]:
 
 
 def weights_of(target: Any) -> list[Found]:
-    """Every weight below `target`, or the error that says why there is none."""
+    """Every weight below `target`; an error if there is none."""
     if not isinstance(target, Layer):
-        do = "Pass a layer or a model; one in a file after `keras.saving.load_model(path)`."
+        do = "Pass a layer or a model; load a file with `keras.saving.load_model(path)` first."
         if isinstance(target, keras.Variable):
             do = "Pass its layer, and the variable second: `fl.freeze(layer, variable, fl.at[0])`."
         elif isinstance(target, (list, tuple)):
@@ -103,19 +103,19 @@ def weights_of(target: Any) -> list[Found]:
                 do = f"Build it first: `{target.name}.build(input_shape)`, or call it once on data."
             raise NotBuiltError(f"{target.name}: no weights yet; got built={target.built}. {do}")
         raise PathError(
-            f"{target.name}: this {type(target).__name__} has no weights that train; "
+            f"{target.name}: this {type(target).__name__} has no trainable weights; "
             "got target without weights. Pass a layer or a model that has some."
         )
     return found
 
 
 def read_value(weight: Found) -> np.ndarray:
-    """What a weight holds now, not copied if the backend can do without."""
+    """The current value of a weight, without a copy if possible."""
     return values.read(weight.variable)
 
 
 def is_glob(pattern: str) -> bool:
-    """Whether a pattern may be meant to match several paths."""
+    """Whether a pattern can match several paths."""
     return any(sign in pattern for sign in "*?[")
 
 
@@ -137,7 +137,7 @@ def _walk(layer: Layer, prefix: str, above: tuple[Layer, ...], state: bool) -> I
 
 
 class Names:
-    """The weights below a target by their names; whole names and variables cost no search."""
+    """The weights below a target by name; complete names and variables need no search."""
 
     def __init__(self, target: Layer, found: Sequence[Found]) -> None:
         self._target = target
@@ -147,8 +147,8 @@ class Names:
         """The weights that a glob, a regex, a variable, or a list of these name."""
         if isinstance(patterns, (list, tuple, Mapping)) and not patterns:
             raise PathError(
-                f"{self._target.name}: no weight named; got weights={patterns!r}. "
-                "Write `'*'` to take all of them."
+                f"{self._target.name}: no weight is named; got weights={patterns!r}. "
+                "Write `'*'` for all weights."
             )
         several = isinstance(patterns, (list, tuple))
         each = patterns if several else [patterns]
@@ -157,12 +157,12 @@ class Names:
     def _matching(self, pattern: Any) -> Sequence[Found]:
         target = self._target
         if isinstance(pattern, keras.Variable):
-            # The trainable part of a weight stands for the weight.
+            # The trainable part of a weight names the weight.
             pattern = getattr(pattern, "_frostline_view", pattern)
             matched = self._by_variable.get(id(pattern), [])
             if not matched:
                 raise PathError(
-                    f"{pattern.path}: not a weight of {target.name} that trains; "
+                    f"{pattern.path}: not a trainable weight of {target.name}; "
                     f"got weights={_short(pattern)}. Pass the layer that owns it as the target."
                 )
             return matched
@@ -176,9 +176,9 @@ class Names:
             _refuse_ambiguous(target, matched, pattern)
         else:
             raise PathError(
-                f"{target.name}: a weight is named by a glob on its path, a compiled regex, a "
-                f"variable or a list of these; got weights={_short(pattern)}. All weights of a "
-                "layer are `'name/*'`; a selection of entries is the third argument, "
+                f"{target.name}: weights must be a glob on the path, a compiled regex, a variable "
+                f"or a list of these; got weights={_short(pattern)}. Write `'name/*'` for all "
+                "weights of a layer; a selection of entries is the third argument, "
                 "`where=fl.at[0, :]`."
             )
         if not matched:
@@ -231,14 +231,14 @@ def _no_match(target: Layer, found: Sequence[Found], pattern: Any) -> str:
     for variable in fixed:
         if id(variable) not in trainable and fnmatch.fnmatchcase(variable.path, f"*{text}"):
             return (
-                f"{variable.path}: not trained by an optimizer, the layer updates it by itself; "
-                f"got weights={text!r}. Nothing to freeze here; name a weight that trains."
+                f"{variable.path}: this is state, which its layer updates itself, so it cannot be "
+                f"frozen; got weights={text!r}. Name a weight that an optimizer trains."
             )
     for layer in sublayers(target)[1:]:
         if fnmatch.fnmatchcase(layer.name, text):
             do = f"Name its weights: `'{layer.name}/*'`."
             if not any(True for _ in walk(layer)):
-                do = f"This {type(layer).__name__} has no weights that train."
+                do = f"This {type(layer).__name__} has no trainable weights."
             return f"{layer.name}: a layer, not the path of a weight; got weights={text!r}. {do}"
     paths = [weight.path for weight in unique(found)]
     meant = suggestion(text, paths, regex=isinstance(pattern, re.Pattern))

@@ -1,7 +1,7 @@
-"""Reading and writing whole weights through NumPy, bit for bit.
+"""Read and write whole weights through NumPy, bit for bit.
 
-XLA and a cast through float32 make all NaNs of a bfloat16 one. So the parts of a divided weight are
-read and written one by one, and put together here, in NumPy.
+XLA, and a cast through float32, make all NaNs of a bfloat16 weight the same. So the parts of a
+divided weight are read and written one by one, and merged here in NumPy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from frostline._weights.parts import parts_of
 
 
 def read(variable: Any) -> np.ndarray:
-    """What a variable holds now, not copied if the backend can do without."""
+    """The current value of a variable, without a copy if possible."""
     parts = parts_of(variable)
     if parts is None:
         return backend.to_numpy(variable.value, variable.path)
@@ -32,19 +32,19 @@ def read(variable: Any) -> np.ndarray:
 def read_frozen_part(
     variable: Any,
 ) -> tuple[np.ndarray, tuple[tuple[slice, ...], ...] | None]:
-    """The frozen part of a divided variable, or all of any other; nothing is put together.
+    """The frozen part of a divided variable, or the whole of any other; nothing is merged.
 
-    Of what spans processes only the shards of this process are read, and the regions tell which
-    these are, see `Backend.local`.
+    If it spans processes, only the shards of this process are read, and their regions are
+    returned, see `Backend.local`.
     """
     parts = parts_of(variable)
     return backend.local((variable if parts is None else parts.frozen).value)
 
 
 def read_copies(variable: Any) -> Iterator[np.ndarray]:
-    """What each copy of a variable holds, where each device has one of its own; nothing elsewhere.
+    """The value of each copy of a variable, if each device has its own copy; else nothing.
 
-    One by one: never more than one copy is put together at a time.
+    Copies are merged one at a time.
     """
     parts = parts_of(variable)
     stored = (variable,) if parts is None else (parts.trainable, parts.frozen)
@@ -54,13 +54,13 @@ def read_copies(variable: Any) -> Iterator[np.ndarray]:
 
 
 def write(variable: Any, value: np.ndarray) -> None:
-    """Assign a whole weight, what is frozen of it too.
+    """Assign a whole weight, including its frozen entries.
 
     Args:
         variable: The variable that its layer holds.
         value: An array of its shape and dtype.
     """
-    value = np.array(value, order="C")  # JAX may keep the memory that it is given
+    value = np.array(value, order="C")  # JAX may keep using the memory of the array
     parts = parts_of(variable)
     if parts is None:
         variable.assign(backend.from_numpy(value, variable))
@@ -71,14 +71,14 @@ def write(variable: Any, value: np.ndarray) -> None:
 
 
 def write_all(given: Iterable[tuple[Any, np.ndarray]]) -> list[int]:
-    """Write whole weights one after another; after an error or an interrupt all are as they were.
+    """Write whole weights one by one; restore all of them after an error or an interrupt.
 
     Args:
-        given: Variables and their values, which may be made while the ones before are written. A
-            weight whose bits are those of its value is not written.
+        given: Variables and their values; may be a generator. A weight that has these bits already
+            is not written.
 
     Returns:
-        How many entries of each had other bits.
+        The number of changed entries of each.
     """
     counts = []
     with ExitStack() as undo:
@@ -93,11 +93,11 @@ def write_all(given: Iterable[tuple[Any, np.ndarray]]) -> list[int]:
 
 
 def as_array(given: Any, dtype: np.dtype) -> np.ndarray:
-    """What is given as the value of a weight of a dtype, as an array; not copied if it is one.
+    """Convert a value for a weight to an array, without a copy if it is one.
 
     Args:
-        given: An array, a tensor, a variable, or anything that NumPy makes an array of.
-        dtype: The dtype of the weight. A file of NumPy knows no bfloat16: it gives bytes.
+        given: An array, a tensor, a variable, or anything that NumPy can convert to an array.
+        dtype: The dtype of the weight. NumPy files do not support bfloat16 and return raw bytes.
     """
     if isinstance(given, keras.Variable):
         return read(given)
@@ -108,8 +108,8 @@ def as_array(given: Any, dtype: np.dtype) -> np.ndarray:
 
 
 def _put_back(variable: Any, old: np.ndarray) -> None:
-    # Not written if nothing of it was: the weight that can not be written is the last to be begun,
-    # and must not keep the others from coming back.
+    # Written only if it has changed: writing the weight that failed would fail again, and the
+    # others would not be restored.
     if differ(read(variable), old).any():
         write(variable, old)
 
@@ -140,6 +140,6 @@ def _divided(plan: SplitPlan, whole: np.ndarray) -> tuple[np.ndarray, np.ndarray
         return trainable, whole.take(plan.frozen, plan.axis)
     frozen = np.moveaxis(whole, plan.axis, plan.stored_axis).copy()
     if not backend.merges_in_place:
-        # what a product may meet and is not meant
+        # a product may read the trainable positions
         np.moveaxis(frozen, plan.stored_axis, 0)[plan.trainable] = 0
     return trainable, frozen
