@@ -383,11 +383,11 @@ FAILING = {
     ),
     "a selection of nothing": (
         ("--weights", "hidden/kernel", "--where", "at[9:]"),
-        "this selection holds no entry of the weights named",
+        "this selection contains no entry of these weights",
     ),
     "heads where there are none": (
         ("--weights", "hidden/kernel", "--where", "heads([0])"),
-        "this selection says nothing about any of the weights named",
+        "this selection does not apply to any of these weights",
     ),
 }
 

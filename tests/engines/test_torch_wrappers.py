@@ -242,7 +242,7 @@ def test_keras_does_not_train_shards_and_a_freeze_of_them_is_refused(name):
     with pytest.raises(fl.UnsupportedError) as caught:
         fl.freeze(model, "first/kernel", ROWS)
     assert str(caught.value) == (
-        f"{kernel.path}: Keras layers do not compute with the shards of a weight, so nothing "
+        f"{kernel.path}: Keras layers do not use the shards of a weight, so nothing "
         f"would train; got {name}. Build the model again and wrap it: "
         "`DistributedDataParallel(model)`."
     )

@@ -304,7 +304,7 @@ def test_a_freeze_that_the_file_would_lose_is_refused(tmp_path):
     fl.freeze(layer, "kernel", fl.at[0])
     model = Around(layer)
     model(X)
-    with pytest.raises(fl.RestoreError, match=r"this freeze would be lost.*where=fl.nothing"):
+    with pytest.raises(fl.RestoreError, match=r"saving would lose this freeze.*where=fl.nothing"):
         model.save(tmp_path / "model.keras")
     fl.freeze(model, where=fl.nothing)
     model.save(tmp_path / "model.keras")

@@ -183,7 +183,7 @@ def test_nothing_selected_changes_nothing():
     assert [type(layer) for layer in model.layers] == kinds
     assert repr(fl.freeze(model, "hidden/kernel", fl.nothing)) == "nothing changed"
     with pytest.warns(
-        fl.EmptySelectionWarning, match=r"holds no entry of the weights named; got where=at\[\[\]\]"
+        fl.EmptySelectionWarning, match=r"contains no entry of these weights; got where=at\[\[\]\]"
     ):
         assert len(fl.freeze(model, "hidden/kernel", fl.at[[]])) == 0
 

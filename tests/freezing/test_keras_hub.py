@@ -219,7 +219,7 @@ def check_files(model, plain, masks, inputs, folder):
 
 def resumed(model, path):
     """A task with the optimizer of its file, by the lines that the warning tells."""
-    with pytest.warns(fl.RestoreWarning, match="has a `compile` of its own, .*AdamW at step 3"):
+    with pytest.warns(fl.RestoreWarning, match="overrides `compile`, .*AdamW at step 3"):
         loaded = load(path)
     optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
     loaded.compile(optimizer, "mse", **CAUSAL)
@@ -316,7 +316,7 @@ def test_a_config_that_makes_another_architecture(around, frozen, tmp_path):
     fl.freeze(model, frozen, fl.at[:2])
     model.save(tmp_path / "model.keras")
     message = (
-        r"^llama\w+: the model that was made has another architecture than the saved one; "
+        r"^llama\w+: the architecture of the model that was made differs from the saved one; "
         r"got 21 weights and not 20, only made: [\w/]*token_embedding/reverse_embeddings. "
         r".*Make the model in code .* `model.load_weights\(file\)`"
     )

@@ -120,7 +120,7 @@ BAD = {
     "beside where": (
         ({"body/kernel": None}, fl.at[0]),
         fl.SelectionError,
-        r"^where: a mapping has the selection of each weight in it; got weights=mapping and "
+        r"^where: cannot be combined with a mapping, .*; got weights=mapping and "
         r"where=at\[0\]. Leave `where` out; .* `fl.\w+\(model, list\(scores\), selection\)`.$",
     ),
     "empty": (({},), fl.PathError, r"no weight is named; got weights=\{\}"),
@@ -133,7 +133,7 @@ BAD = {
     "an entry that fits nothing": (
         ({"body/kernel": fl.at[0], "head/*": fl.tokens(0)},),
         fl.SelectionError,
-        r"^head/kernel: this selection says nothing about any of the weights named; "
+        r"^head/kernel: this selection does not apply to any of these weights; "
         r"got where=tokens\(0\) \(layer Dense\)",
     ),
     "no name": (

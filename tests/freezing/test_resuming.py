@@ -123,7 +123,7 @@ def test_what_a_compile_of_its_own_loses_is_told_and_comes_back_by_the_lines_tol
     model.save(path := tmp_path / "model.keras")
     with pytest.warns(
         fl.RestoreWarning,
-        match=r"has a `compile` of its own, which Keras does not call; got optimizer=none, in the "
+        match=r"overrides `compile`, which Keras does not call; got optimizer=none, in the "
         r"file AdamW at step 3. .*`model.compile\(keras.optimizers.AdamW\(...\), ...\)`, "
         r"`model.optimizer.build\(model.trainable_variables\)`, `model.load_weights\(file\)`.",
     ):
@@ -194,7 +194,7 @@ def test_another_set_of_trained_variables_is_told(tmp_path):
     # The config of a subclassed model does not hold what trains in it.
     model = trained(of(Plain), trainable=False)
     model.save(path := tmp_path / "model.keras")
-    with pytest.warns(fl.RestoreWarning, match=r"other variables than the 6 of the file are for"):
+    with pytest.warns(fl.RestoreWarning, match=r"other variables than the 6 in the file"):
         loaded = load(path)
     loaded.out.trainable = False
     loaded.compile(keras.optimizers.AdamW(1e-2), "mse")

@@ -1,1 +1,1 @@
-"""How the entries of an array lie, are walked and compared. Pure NumPy."""
+"""Plans, positions and comparisons of the entries of arrays. Pure NumPy."""

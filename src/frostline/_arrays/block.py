@@ -1,4 +1,4 @@
-"""Where the entries of an array are in a larger one, and what the others start with. Pure NumPy."""
+"""The place of an array in a larger one, and initial values for the other entries. Pure NumPy."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Block:
     """The place of an old array in a new one.
 
     Attributes:
-        old: The shape that the old array is seen in: an axis that holds several parts side by side,
-            such as the gates of a recurrent cell, is divided into two.
-        new: The shape that the new array is seen in.
-        index: The NumPy index of the old array there.
+        old: The shape of the old array, where an axis with several parts side by side, such as the
+            gates of a recurrent cell, is divided into two axes.
+        new: The shape of the new array, divided in the same way.
+        index: The NumPy index of the old array in the new one.
     """
 
     old: Shape
@@ -29,12 +29,12 @@ class Block:
 
     @classmethod
     def leading(cls, old: Shape, new: Shape) -> Block:
-        """The block that begins at 0 along each axis. The new shape must be as large."""
+        """The block that begins at 0 along each axis. The new shape must be large enough."""
         return cls(old, new, tuple(map(slice, old)))
 
     @property
     def region(self) -> Shape:
-        """The shape of what the index names; it must be that of the old array."""
+        """The shape that the index selects; it must be that of the old array."""
         return np.broadcast_to(False, self.new)[self.index].shape
 
     def mask(self, shape: Shape) -> np.ndarray:
@@ -50,26 +50,26 @@ class Block:
         return whole
 
     def start(self, how: str, old: np.ndarray, like: np.ndarray, seed: Any) -> np.ndarray:
-        """What the entries of the new array start with, in its shape and dtype.
+        """Initial values for the new array, in its shape and dtype.
 
         Args:
-            how: One of `STARTS`: zeros; the mean of the old array along the axes that grew; or
-                normal noise of its mean and standard deviation along these.
+            how: One of `STARTS`: zeros; the mean of the old array over the axes that grew; or
+                normal noise with that mean and the standard deviation over the same axes.
             old: The old array.
-            like: The new array. It stays as it is where there are no old entries.
-            seed: Of the noise.
+            like: The new array; it is returned unchanged if the old array is empty.
+            seed: The seed of the noise.
         """
         if how == "zeros":
             return np.zeros_like(like)
         if not old.size:
             return like
         seen = old.reshape(self.old).astype(np.float64)
-        # Along all axes where the old array lies in one of another rank.
+        # Over all axes if the ranks differ.
         axes = None
         if len(self.old) == len(self.new):
             sizes = zip(self.old, self.new, strict=True)
             axes = tuple(axis for axis, (old_size, size) in enumerate(sizes) if old_size != size)
-        with np.errstate(all="ignore"):  # of infinities and NaNs there is no mean
+        with np.errstate(all="ignore"):  # infinities and NaNs have no mean
             values = np.mean(seen, axes, keepdims=axes is not None)
             if how == "noise":
                 spread = np.std(seen, axes, keepdims=axes is not None)

@@ -1,4 +1,4 @@
-"""What the axes of an `EinsumDense` kernel and bias are, read off its equation. Pure Python."""
+"""The axes of an `EinsumDense` kernel and bias, read from its equation. Pure Python."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Equation:
 
     @classmethod
     def parse(cls, text: str) -> Equation:
-        """Read it as Keras writes it; the axes behind dots are in no weight."""
+        """Parse an equation in Keras's notation; axes under an ellipsis are in no weight."""
         inputs, rest = text.replace("...", "").split(",")
         return cls(inputs, *rest.split("->"))
 
     @property
     def produced(self) -> str:
-        """The axes that the kernel gives the output, in the order of the output."""
+        """The axes that only kernel and output have, in the order of the output."""
         return "".join(x for x in self.output if x in self.kernel and x not in self.inputs)
 
     @property
@@ -30,11 +30,11 @@ class Equation:
         return "".join(x for x in self.inputs if x in self.kernel and x not in self.output)
 
     def axis(self, letter: str, weight: str, bias_axes: str | None) -> int | None:
-        """Which axis of the `kernel` or the `bias` a letter is, None where it is none."""
+        """The axis of the `kernel` or `bias` for a letter, None if there is none."""
         if weight == "kernel":
             return self.kernel.index(letter)
         if bias_axes is None or letter not in bias_axes:
             return None
-        # Keras gives the bias one axis for each output letter from the first of `bias_axes` on.
+        # The bias has one axis for each output letter from the first of `bias_axes` on.
         first = min(self.output.index(known) for known in bias_axes)
         return self.output.index(letter) - first

@@ -1,4 +1,4 @@
-"""What a file says is frozen of a weight, for any stretch of its entries. Pure NumPy."""
+"""What is frozen of a weight in a file, for any range of its entries. Pure NumPy."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from frostline._arrays.plan import Plan, along_from_config, plan_from_config
 
 
 def frozen_from_config(config: Mapping[str, Any]) -> Frozen:
-    """What the plan that a file holds freezes; a malformed one raises `ValueError`.
+    """The frozen entries of a plan in a file; a malformed plan raises `ValueError`.
 
-    It takes a byte for each position at most, of a shape that was compared with the weight's.
+    It needs at most one byte for each position. The caller must check its shape first.
     """
     kind, shape = config.get("kind"), shape_from(config.get("shape"))
     if kind == "entries":
@@ -26,18 +26,18 @@ def frozen_from_config(config: Mapping[str, Any]) -> Frozen:
 
 
 def either(one: Frozen, other: Frozen) -> Frozen:
-    """What at least one of two files says is frozen of a weight."""
+    """The entries of a weight that are frozen in at least one of two files."""
     return one if one == other else _Either(one, other)
 
 
 class _Entries:
-    """Single entries, in the memory that their mask takes: counted a stretch at a time."""
+    """Single entries, counted one range at a time."""
 
     kind: ClassVar[str] = "entries"
     shape: Shape
 
     def flat_mask(self, start: int, stop: int) -> np.ndarray:
-        """As that of a plan."""
+        """As `flat_mask` of a plan."""
         raise NotImplementedError
 
     @cached_property
@@ -50,7 +50,7 @@ class _Entries:
 
 
 class _Packed(_Entries):
-    """The bits that a file holds; each position of an `EntriesPlan` takes four or eight bytes."""
+    """A mask as packed bits; an `EntriesPlan` would take four or eight bytes for each position."""
 
     def __init__(self, shape: Shape, packed: np.ndarray) -> None:
         self.shape = shape
@@ -66,7 +66,7 @@ class _Packed(_Entries):
 
 
 class _Along:
-    """Positions along an axis; each position of an `AxisPlan` takes four or eight bytes."""
+    """Positions along an axis; an `AxisPlan` would take four or eight bytes for each position."""
 
     def __init__(self, shape: Shape, axis: int, along: np.ndarray) -> None:
         self.shape = shape
@@ -86,7 +86,7 @@ class _Along:
         )
 
     def flat_mask(self, start: int, stop: int) -> np.ndarray:
-        """As that of a plan."""
+        """As `flat_mask` of a plan."""
         return stretch(self._along, self._inner, start, stop)
 
 

@@ -1,4 +1,4 @@
-"""Which key of a mapping names a weight, and which weights of two models are one by their paths."""
+"""Find the key of a weight in a mapping, and match the weights of two models by their paths."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ H = TypeVar("H", bound=Hashable)
 
 
 def key_in(mapping: Container[str], names: Sequence[str]) -> str | None:
-    """The first of the names of a weight that is a key of `mapping`; None if none is."""
+    """The first name of a weight that is a key of `mapping`; None if none is."""
     return next((name for name in names if name in mapping), None)
 
 
 def kind_of(name: str) -> str:
-    """A name without the number that Keras adds where a name is given by itself.
+    """A name without the number that Keras adds to automatic names.
 
     >>> kind_of("dense_3/"), kind_of("variable")
     ('dense/', 'variable')
@@ -26,13 +26,13 @@ def kind_of(name: str) -> str:
 def named_by(keys: Iterable[Any], weights: Iterable[tuple[H, Sequence[str]]]) -> dict[Any, list[H]]:
     """The weights that each key names: none for an unknown key, several for an ambiguous one.
 
-    Names count in their order. A key that is the first name of one weight and the last name of
-    another names the former alone.
+    Earlier names of a weight take precedence. A key that is the first name of one weight and the
+    last name of another names only the first weight.
 
     Args:
-        keys: What names weights.
-        weights: An identity for each weight and its names. A weight that is shared comes once for
-            each way to it.
+        keys: The keys that name weights.
+        weights: An identity and the names of each weight. A shared weight occurs once for each of
+            its paths.
 
     >>> weights = [("inner", ["inner/kernel", "kernel"]), ("own", ["kernel", "kernel"])]
     >>> named_by(["kernel", "inner/kernel", "bias"], weights)
@@ -52,16 +52,16 @@ def named_by(keys: Iterable[Any], weights: Iterable[tuple[H, Sequence[str]]]) ->
 def paired(
     paths: Sequence[str], targets: Sequence[str], *, by_place: bool = True
 ) -> list[int | None]:
-    """The place in `targets` of each path; None for one that has none there.
+    """The place in `targets` of each path; None if it has none.
 
-    Layers that were not given a name have one that counts on while Python runs, `dense_7`. So the
-    names at each level of the paths are compared by kind, which is a name without its number. If
-    all of one kind are among the targets, they are matched by name, else by place among their kind.
+    Automatic names of layers have numbers that keep counting while Python runs, such as `dense_7`.
+    So the names at each level of the paths are compared by kind: the name without its number. If
+    all names of a kind are among the targets, they are matched by name, else by their order.
 
     Args:
-        paths: Those of one model, in its order.
-        targets: Those of another.
-        by_place: Whether their order means anything.
+        paths: The paths of one model, in order.
+        targets: The paths of another model, in order.
+        by_place: Whether the order may be used.
 
     >>> paired(["dense/kernel", "dense_1/kernel"], ["dense_4/kernel", "dense_5/kernel"])
     [0, 1]
@@ -80,7 +80,7 @@ def paired(
             for name, other in zip(names, there, strict=False):
                 if name.endswith("/"):
                     pair(ours[name], others.get(other, []), depth + 1)
-                else:  # several weights of one path are told apart by place alone
+                else:  # weights with the same path are matched by their order
                     both = zip(ours[name], others.get(other, []), strict=False)
                     for one, target in both:
                         found[one] = target
@@ -90,7 +90,7 @@ def paired(
 
 
 def _by_name(paths: Sequence[str], places: Iterable[int], depth: int) -> dict[str, list[int]]:
-    """The places of the paths below each name at this depth; that of a layer ends in a slash."""
+    """The places of the paths by their name at this depth; names of layers end in a slash."""
     below: dict[str, list[int]] = {}
     for place in places:
         *layers, own = paths[place].split("/")

@@ -15,16 +15,16 @@ def pack(mask: np.ndarray) -> str:
 
 
 def unpack(text: Any, count: int) -> np.ndarray:
-    """`uint8[n]`: the bits of the text of a mask of `count` entries.
+    """`uint8[n]`: the bits of a mask of `count` entries, from its text.
 
     Raises:
-        ValueError: It is no text of such a mask. At most `count` bits are unpacked to find out.
+        ValueError: It is not the text of such a mask. At most `count` bits are unpacked.
     """
     wanted = -(-count // 8)
-    # zlib makes what it cannot compress longer by less than this.
+    # zlib makes incompressible data longer by less than this.
     longest = 4 * (wanted + wanted // 1000 + 64) // 3 + 4
     if not isinstance(text, str) or len(text) > longest:
-        raise ValueError(f"no mask of {count:,} entries")
+        raise ValueError(f"not a mask of {count:,} entries")
     inflate = zlib.decompressobj()
     try:
         packed = inflate.decompress(base64.b64decode(text), wanted + 1)

@@ -1,4 +1,4 @@
-"""Shapes, and a large array in pieces of some megabytes. Pure NumPy."""
+"""Walk a large array in pieces of a few megabytes. Pure NumPy."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-PIECE = 1 << 22  # bytes at once, at most
+PIECE = 1 << 22  # maximum bytes of a piece
 
 Shape = tuple[int, ...]
-_RANK = 32  # axes of an array in a file; NumPy has 64 at most
+_RANK = 32  # maximum axes of an array in a file; NumPy supports 64
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Entries `start:stop` in C order, which are `index` of the array."""
+    """Entries `start:stop` in C order, at `index` in the array."""
 
     start: int
     stop: int
@@ -25,7 +25,7 @@ class Piece:
 
 
 def pieces(shape: Shape, itemsize: int, limit: int = PIECE) -> Iterator[Piece]:
-    """The whole array in order, each piece at most `limit` bytes, or one entry.
+    """Pieces of an array in order, each with at most `limit` bytes, or a single entry.
 
     >>> [piece.index for piece in pieces((2, 3), itemsize=4, limit=8)][:2]
     [(0, slice(0, 2, None)), (0, slice(2, 3, None))]
@@ -49,19 +49,19 @@ def pieces(shape: Shape, itemsize: int, limit: int = PIECE) -> Iterator[Piece]:
 
 
 def shape_from(given: Any) -> Shape:
-    """A shape in a file; `ValueError` for what is none."""
+    """A shape from a file; `ValueError` if it is not one."""
     numbers = isinstance(given, list) and all(type(n) is int and 0 <= n < 2**63 for n in given)
     if not numbers or len(given) > _RANK:
-        raise ValueError(f"no shape: {str(given)[:100]}")
+        raise ValueError(f"invalid shape: {str(given)[:100]}")
     return tuple(given)
 
 
 def stretch(along: np.ndarray, inner: int, start: int, stop: int) -> np.ndarray:
-    """Entries `start:stop` in C order of a mask that is the same along all axes but one.
+    """Entries `start:stop` in C order of a mask that varies along only one axis.
 
     Args:
         along: `bool[n]`: the mask along that axis.
-        inner: How many entries in a row have the same position along it.
+        inner: The number of consecutive entries with the same position along it.
         start: The first entry.
         stop: The entry after the last.
     """
@@ -70,7 +70,7 @@ def stretch(along: np.ndarray, inner: int, start: int, stop: int) -> np.ndarray:
     first, last = start // inner, -(-stop // inner)
     if first % len(along):
         along = np.roll(along, -(first % len(along)))
-    # Repeated from its start where the stretch goes round the axis.
+    # Repeated if the range goes beyond the end of the axis.
     positions = np.resize(along, last - first)
     if inner == 1:
         return positions
@@ -85,7 +85,7 @@ def _unravel(place: int, shape: Shape) -> tuple[int, ...]:
 
 def index_dtype(below: int) -> type:
     """The dtype of positions below a number."""
-    # JAX has no 64-bit integers unless asked, and half the bytes are half the traffic elsewhere.
+    # JAX has no 64-bit integers by default; elsewhere, half the bytes are faster.
     return np.int32 if below < 2**31 else np.int64
 
 

@@ -1,6 +1,6 @@
-"""Where entries of a weight lie: in C order, and in the two parts that it is divided into.
+"""The places of entries of a weight: in C order, and in its two parts.
 
-Pure NumPy. What it costs grows with the entries asked for, and with the length of an axis.
+Pure NumPy. The cost depends on the number of requested entries and on the length of an axis.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Index = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Places:
-    """Some of the entries asked for, and where they lie in one part of a weight.
+    """The requested entries that are in one part of a weight.
 
     Attributes:
-        chosen: `bool[k]`: which of the entries these are; of the positions, along an axis.
-        positions: Where each of them lies in the part: flat in C order, or along `axis`.
+        chosen: `bool[k]`: which of the requested entries, or positions along an axis, these are.
+        positions: The place of each in the part: flat in C order, or along `axis`.
         axis: An axis of the part, None for flat positions.
     """
 
@@ -33,19 +33,19 @@ class Places:
 
 
 def axis_of(plan: SplitPlan) -> int | None:
-    """The axis that the positions of a plan count along, None for flat ones."""
+    """The axis of the positions of a plan, None for flat positions."""
     return plan.axis if isinstance(plan, AxisPlan) else None
 
 
 def index_of(shape: Shape, positions: np.ndarray, axis: int | None) -> Index:
-    """An index for entries of an array of any memory layout, as NumPy takes it."""
+    """A NumPy index for entries of an array of any memory layout."""
     if axis is None:
         return np.unravel_index(positions, shape)
     return (*(slice(None),) * axis, positions)
 
 
 def flat_positions(shape: Shape, positions: np.ndarray, axis: int | None) -> np.ndarray:
-    """`int64[k]`: the entries in C order, each by its flat position."""
+    """`int64[k]`: the flat positions of the entries in C order."""
     if axis is None:
         return np.asarray(positions, np.int64)
     outer, length, inner = _around(shape, axis)
@@ -54,15 +54,15 @@ def flat_positions(shape: Shape, positions: np.ndarray, axis: int | None) -> np.
 
 
 def along_one_axis(own: SplitPlan, plan: SplitPlan) -> bool:
-    """Whether a weight is divided along the axis that entries are asked for along."""
+    """Whether a weight is divided along the axis of the requested positions."""
     return isinstance(own, AxisPlan) and isinstance(plan, AxisPlan) and own.axis == plan.axis
 
 
 def in_parts(own: SplitPlan, plan: SplitPlan) -> tuple[Places, Places]:
-    """Where the entries that `plan` leaves to train lie in the parts that `own` makes.
+    """The places of the trainable entries of `plan` in the two parts made by `own`.
 
     Returns:
-        Those in the trainable part, and those in the frozen one.
+        The places in the trainable part, and those in the frozen part.
     """
     if isinstance(own, AxisPlan) and along_one_axis(own, plan):
         chosen, trains, frozen = _along(own, plan.trainable)
@@ -82,9 +82,9 @@ def in_parts(own: SplitPlan, plan: SplitPlan) -> tuple[Places, Places]:
 
 
 def _along(own: AxisPlan, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which positions of the axis train, where these lie in their part, and the others in theirs.
+    """Which positions of the axis train, their places in that part, and those of the others.
 
-    Positions count on where there are axes before this one.
+    Positions are taken modulo the length of the axis.
     """
     positions = positions % own.shape[own.axis]
     places = own.places[positions]
@@ -95,7 +95,7 @@ def _along(own: AxisPlan, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _flat_in_part(own: AxisPlan, flat: np.ndarray, along: np.ndarray, length: int) -> np.ndarray:
-    """Flat positions in a part that has the positions `along` of an axis of this length."""
+    """Flat positions in a part, for positions `along` its divided axis of this length."""
     outer, whole, inner = _around(own.shape, own.axis)
     before, after = flat // (whole * inner), flat % inner
     if own.stored_axis != own.axis:

@@ -1,21 +1,21 @@
-"""Selection mask -> plan: static indices that say how a weight is divided. Pure NumPy.
+"""Plans: how a weight is divided into two parts, as static indices made from a mask. Pure NumPy.
 
-A plan is computed once, when a weight is frozen, and never looks at a tensor. There are three
+A plan is computed once, when a weight is frozen, and does not depend on a tensor. There are three
 kinds, from the cheapest to the most general:
 
 * `WholePlan`: nothing of the weight trains.
-* `AxisPlan`: what trains is a set of positions along one axis (rows, columns, filters, heads).
-  With one block of trainable or of frozen positions it is a *block*, and both parts are compact.
-  Otherwise it is *positions*, and both parts have that axis first, so that what is written
-  and read are whole rows of memory: the trainable part is compact, and the frozen part is as long
-  as the weight. The places of the trainable positions in it hold zeros, or what trains where a
-  backend puts the weight together in them, and do not count.
-* `EntriesPlan`: what trains is any set of entries. The trainable part is a flat vector; the
-  frozen part keeps the full shape, and the places of the trainable entries in it are never read.
+* `AxisPlan`: a set of positions along one axis trains (rows, columns, filters, heads). If the
+  trainable or the frozen positions are contiguous it is a *block*, and both parts are compact.
+  Otherwise it is *positions*, and both parts have that axis first, so that whole rows of memory are
+  read and written. The trainable part is compact, and the frozen part has the length of the weight.
+  Its values at the trainable positions have no meaning: they are zeros, or copies of the trainable
+  part on a backend that merges the weight in place.
+* `EntriesPlan`: any set of entries trains. The trainable part is a flat vector. The frozen part has
+  the full shape, and its values at the trainable entries are never read.
 
-Where several devices share a weight along the divided axis, the plan is `sharded`: the frozen part
-of a block is then as long as the weight too, with its axes in their order, so that the devices go
-on to share it evenly, and entries are found by their coordinates in place of their flat positions.
+If several devices share a weight along the divided axis, the plan is `sharded`. Then the frozen
+part of a block also has the length of the weight, with the axes in the same order, so that the
+devices share it evenly; and entries are found by coordinates instead of flat positions.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from frostline._arrays.packed import pack, unpack
 from frostline._arrays.pieces import Shape, index_dtype, shape_from, stretch, where_false
 
 EDGES = 1024
-"""A config lists the edges of at most so many blocks of positions: a packed mask is shorter."""
+"""A config lists at most this many edges of blocks; for more, a packed mask is shorter."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Plan:
 
 
 class WholePlan(_Plan):
-    """Every entry of a weight of `shape` is frozen."""
+    """All entries of a weight are frozen."""
 
     kind: ClassVar[str] = "whole"
 
@@ -69,7 +69,7 @@ class WholePlan(_Plan):
 
 @dataclass(frozen=True)
 class Run:
-    """A block `start:stop` of positions of one part, in the order of the whole weight."""
+    """A block `start:stop` of positions in one part, in the order of the whole weight."""
 
     trainable: bool
     start: int
@@ -77,7 +77,7 @@ class Run:
 
 
 class _SplitPlan(_Plan):
-    """Some of the weight trains: `trainable` is a sorted `int[k]`, neither none nor all of it."""
+    """A part of the weight trains: `trainable` is a sorted `int[k]`, neither none nor all."""
 
     trainable: np.ndarray
 
@@ -113,7 +113,7 @@ class AxisPlan(_SplitPlan):
 
     @cached_property
     def kind(self) -> str:
-        # Without an array of the axis, whose length may be a claim of a file.
+        # Without an array of the axis: its length may come from an untrusted file.
         positions = self.trainable
         trainable = 1 + int(np.count_nonzero(positions[1:] - positions[:-1] > 1))
         ends = [positions[0] == 0, positions[-1] == self.shape[self.axis] - 1].count(True)
@@ -121,12 +121,12 @@ class AxisPlan(_SplitPlan):
 
     @property
     def stored_axis(self) -> int:
-        """Where the axis lies in both parts: that of positions comes first."""
+        """The position of the axis in both parts: for `positions` it comes first."""
         return 0 if self.kind == "positions" else self.axis
 
     @property
     def keeps_length(self) -> bool:
-        """Whether the frozen part is as long as the weight along the axis."""
+        """Whether the frozen part has the full length of the weight along the axis."""
         return self.sharded or self.kind == "positions"
 
     @cached_property
@@ -136,7 +136,7 @@ class AxisPlan(_SplitPlan):
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
-        """The whole axis as alternating blocks of the two parts, each in its part's positions."""
+        """The whole axis as alternating blocks of the two parts, with positions in these parts."""
         along = self._along
         edges = [0, *_edges(along).tolist(), len(along)]
         taken = {True: 0, False: 0}
@@ -150,9 +150,9 @@ class AxisPlan(_SplitPlan):
 
     @cached_property
     def places(self) -> np.ndarray:
-        """`int32[n]`: one more than where each position lies in the trainable part, 0 if frozen.
+        """`int32[n]`: the place of each position in the trainable part plus one, 0 if frozen.
 
-        TensorFlow reads 0 out of bounds on a GPU, and what is out of bounds does not train.
+        On a GPU, TensorFlow reads 0 for an index out of bounds, which then does not train.
         """
         places = np.zeros(self.shape[self.axis], dtype=np.int32)
         places[self.trainable] = 1 + np.arange(len(self.trainable))
@@ -160,7 +160,7 @@ class AxisPlan(_SplitPlan):
 
     @cached_property
     def frozen_places(self) -> np.ndarray:
-        """`int32[n]`: where each position of the axis lies among `frozen`, 0 if it trains."""
+        """`int32[n]`: the place of each position in `frozen`, 0 if it trains."""
         places = np.zeros(self.shape[self.axis], dtype=np.int32)
         places[self.frozen] = np.arange(len(self.frozen))
         return places
@@ -211,20 +211,20 @@ class EntriesPlan(_SplitPlan):
     def flat_mask(self, start: int, stop: int) -> np.ndarray:
         """That of the entries `start:stop` in C order, a new `bool[stop - start]`."""
         mask = np.ones(stop - start, dtype=bool)
-        edges = np.asarray((start, stop), self.trainable.dtype)  # of another all are converted
+        edges = np.asarray((start, stop), self.trainable.dtype)  # else NumPy converts the array
         first, last = np.searchsorted(self.trainable, edges)
         mask[self.trainable[first:last] - start] = False
         return mask
 
     @cached_property
     def coordinates(self) -> tuple[np.ndarray, ...]:
-        """For each axis an `int32[k]`: where the entries of `trainable` lie along it."""
+        """For each axis an `int32[k]`: the positions of the trainable entries along it."""
         along = np.unravel_index(self.trainable, self.shape)
         return tuple(one.astype(np.int32) for one in along)
 
     @cached_property
     def row_starts(self) -> np.ndarray:
-        """`int[n + 1]`: for a matrix of `n` rows, where each begins in `trainable`."""
+        """`int[n + 1]`: for a matrix of `n` rows, the start of each row in `trainable`."""
         rows, columns = self.shape
         edges = np.searchsorted(self.trainable, np.arange(rows + 1, dtype=np.int64) * columns)
         return edges.astype(self.trainable.dtype)
@@ -238,7 +238,7 @@ class EntriesPlan(_SplitPlan):
     def blocks(self) -> tuple[np.ndarray, np.ndarray]:
         """Two `int[blocks, n]`: for a matrix, the rows and columns of `trainable`, n at a time.
 
-        Filled up with zeros at the end. What a block gathers should lie in a cache.
+        Padded with zeros at the end. A block is small enough for the cache.
         """
         count = len(self.trainable)
         size = min(count, 4096)
@@ -255,7 +255,7 @@ SplitPlan = AxisPlan | EntriesPlan
 
 
 def fingerprint(plan: SplitPlan) -> str:
-    """Eight hexadecimal digits that tell a plan from another of the same shapes."""
+    """Eight hexadecimal digits that identify a plan among those with the same shapes."""
     told = f"{plan.shape} {getattr(plan, 'axis', None)} ".encode()
     return (
         f"{zlib.crc32(np.asarray(plan.trainable, dtype=np.int64).tobytes(), zlib.crc32(told)):08x}"
@@ -263,7 +263,7 @@ def fingerprint(plan: SplitPlan) -> str:
 
 
 def plan_from_mask(mask: np.ndarray) -> Plan | None:
-    """The cheapest plan that freezes the True entries of `mask`; None where there are none.
+    """The cheapest plan that freezes the True entries of `mask`; None if there are none.
 
     >>> import numpy as np
     >>> plan_from_mask(np.array([[True, True], [False, False]]))
@@ -283,9 +283,9 @@ def plan_from_mask(mask: np.ndarray) -> Plan | None:
 
 
 def plan_from_config(config: Mapping[str, Any]) -> Plan:
-    """The plan that `to_config` wrote; a malformed one raises `ValueError`.
+    """The plan from the result of `to_config`; `ValueError` if it is malformed.
 
-    It takes memory as its shape says, which is to be compared with that of the weight before.
+    It uses memory according to its shape, which the caller must compare with the weight's first.
     """
     shape, kind = shape_from(config.get("shape")), config.get("kind")
     if kind == "whole":
@@ -304,7 +304,7 @@ def along_from_config(config: Mapping[str, Any]) -> tuple[int, np.ndarray]:
     """The axis of an `AxisPlan` in its config, and which positions along it are frozen."""
     shape, axis = shape_from(config.get("shape")), config.get("axis")
     if type(axis) is not int or not 0 <= axis < len(shape):
-        raise ValueError(f"no axis of a shape {shape}: {str(axis)[:100]}")
+        raise ValueError(f"not an axis of shape {shape}: {str(axis)[:100]}")
     if "frozen" in config:
         packed = unpack(config["frozen"], shape[axis])
         along = np.unpackbits(packed, count=shape[axis]).view(bool)
@@ -317,11 +317,11 @@ def along_from_config(config: Mapping[str, Any]) -> tuple[int, np.ndarray]:
 
 def _along_blocks(edges: Any, length: int) -> np.ndarray:
     if not isinstance(edges, list) or any(type(edge) is not int for edge in edges):
-        raise ValueError(f"no blocks of positions: {str(edges)[:100]}")
+        raise ValueError(f"not a list of edges: {str(edges)[:100]}")
     along = np.ones(length, dtype=bool)
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
         if not 0 <= start < stop <= length:
-            raise ValueError(f"a block {start}:{stop} lies outside an axis of {length}")
+            raise ValueError(f"block {start}:{stop} is outside an axis of length {length}")
         along[start:stop] = False
     return along
 
@@ -331,5 +331,5 @@ def _set_trainable(plan: _SplitPlan, dtype: type) -> None:
 
 
 def _edges(along: np.ndarray) -> np.ndarray:
-    """Where a mask is not what it is one place before."""
+    """The positions where a mask differs from the one before."""
     return 1 + np.flatnonzero(along[1:] != along[:-1])

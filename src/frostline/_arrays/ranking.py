@@ -1,8 +1,8 @@
-"""The k smallest of many arrays, found piece by piece: no array is sorted, copied or joined.
+"""Find the k smallest entries of many arrays, without sorting, copying or joining them.
 
-Scores become unsigned integers of the same order. A sample says between which two the k-th smallest
-is likely to be, and one pass over all scores collects what is between them. Where that is too much,
-or the k-th is not among it, it is found 16 bits at a time by counting, in a pass for each.
+Scores are converted to unsigned integers in the same order. A sample gives two bounds for the k-th
+smallest, and one pass over all scores collects the keys between them. If there are too many, or the
+k-th is not among them, it is found by counting, 16 bits at a time, with one pass for each.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PIECE = 1 << 17  # scores at once: their keys and counts stay in a cache
+PIECE = 1 << 17  # scores at once, so that their keys and counts stay in the cache
 
 _DIGIT = 16  # bits
 _HALVES = ("bfloat16", "float16", "float32", "int8", "uint8", "int16", "uint16", "bool")
 
 
 def key_bits(dtype: np.dtype) -> int | None:
-    """How many bits a key for scores of this dtype has, None for a dtype without an order.
+    """The number of bits of keys for scores of this dtype, None for a dtype without an order.
 
     >>> key_bits(np.dtype("float32")), key_bits(np.dtype("int64")), key_bits(np.dtype("complex64"))
     (32, 64, None)
@@ -31,7 +31,7 @@ def key_bits(dtype: np.dtype) -> int | None:
 
 
 def sort_keys(scores: np.ndarray, bits: int, *, largest: bool, magnitude: bool) -> np.ndarray:
-    """Unsigned integers in the order of scores: the smaller, the earlier.
+    """Unsigned integers in the order of the scores; the smallest comes first.
 
     Args:
         scores: Real numbers of any shape and layout.
@@ -52,14 +52,14 @@ def sort_keys(scores: np.ndarray, bits: int, *, largest: bool, magnitude: bool) 
     if magnitude:
         keys = values.view(word) & ~sign
         if not largest:
-            # What is above infinity is not a number.
+            # Larger than infinity means NaN.
             return np.minimum(keys, infinite + word(1), out=keys)
         missing = keys > infinite
         np.subtract(infinite, keys, out=keys)
     else:
         keys = (values + number(0)).view(word)  # -0.0 + 0.0 is 0.0
         missing = np.isnan(values)
-        # The bits of a negative number run backwards.
+        # The bits of negative numbers are in reverse order.
         keys ^= np.where(keys & sign, ~word(0), sign)
         if largest:
             np.invert(keys, out=keys)
@@ -68,22 +68,22 @@ def sort_keys(scores: np.ndarray, bits: int, *, largest: bool, magnitude: bool) 
 
 
 Keys = Callable[[int], Iterable[np.ndarray]]
-"""Gives the keys of one array, in order, piece by piece: each nth one. May be called again."""
+"""Returns every nth key of an array, in order, piece by piece. It may be called several times."""
 
-_STRIDE = 97  # of a sample; no layout repeats itself so
-_LARGE = 1 << 20  # as many keys are worth a sample
-_COLLECTED = 1 << 22  # keys at most between the two
+_STRIDE = 97  # of the sample; a prime number, unlikely to match any layout
+_LARGE = 1 << 20  # number of keys from which a sample is worth it
+_COLLECTED = 1 << 22  # maximum number of keys between the two bounds
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a ranking of keys is cut: what is below `prefix` is taken, and some of what equals it.
+    """The cut in a ranking: keys below `prefix` are taken, and some of those equal to it.
 
     Attributes:
-        shift: How many of the lowest bits of a key do not matter.
+        shift: The number of lowest bits of a key that are ignored.
         prefix: The other bits of the key at the cut.
-        ties: How many of the keys that equal it are taken.
-        tied: How many there are.
+        ties: The number of keys equal to it that are taken.
+        tied: The number of keys equal to it.
     """
 
     shift: int
@@ -92,10 +92,10 @@ class Cut:
     tied: int
 
     def take(self, keys: np.ndarray, ties: int, out: np.ndarray) -> int:
-        """Say in `out` which keys are taken, of those at the cut the first `ties`.
+        """Write to `out` which keys are taken; of those at the cut, the first `ties`.
 
         Returns:
-            How many ties are left for the keys that come after these.
+            The number of ties left for the following keys.
         """
         begins, word = self._begins(keys), keys.dtype.type
         if self.ties == self.tied:
@@ -107,7 +107,7 @@ class Cut:
         return ties - len(equal)
 
     def equal(self, keys: np.ndarray) -> int:
-        """How many keys are at the cut."""
+        """The number of keys at the cut."""
         return int(np.count_nonzero(self._begins(keys) == keys.dtype.type(self.prefix)))
 
     def _begins(self, keys: np.ndarray) -> np.ndarray:
@@ -115,12 +115,12 @@ class Cut:
 
 
 def find_cut(arrays: Sequence[Keys], count: int, total: int, bits: int) -> Cut:
-    """Where to cut so that exactly `count` keys of all arrays are taken.
+    """The cut for which exactly `count` keys of all arrays are taken.
 
     Args:
-        arrays: Each gives its keys, of `bits` bits.
+        arrays: The keys of each array, of `bits` bits.
         count: At least 1, and at most `total`.
-        total: How many keys there are.
+        total: The total number of keys.
         bits: 32 or 64.
 
     >>> find_cut([lambda n: [np.uint32([3, 1])], lambda n: [np.uint32([1, 9])]], 1, 4, 32)
@@ -131,7 +131,7 @@ def find_cut(arrays: Sequence[Keys], count: int, total: int, bits: int) -> Cut:
 
 
 def _sampled(arrays: Sequence[Keys], count: int, total: int, bits: int) -> Cut | None:
-    """The cut, where a sample says well enough between which keys it is."""
+    """The cut, found with bounds from a sample; None if these are not good enough."""
     sample = np.sort(np.concatenate([piece for keys in arrays for piece in keys(_STRIDE)]))
     share = count / total
     margin = 16 + 5 * math.sqrt(sample.size * max(share * (1 - share), 0))
@@ -155,7 +155,7 @@ def _sampled(arrays: Sequence[Keys], count: int, total: int, bits: int) -> Cut |
 
 
 def _counted(arrays: Sequence[Keys], count: int, bits: int, *, exact: bool) -> Cut:
-    """The cut by counting: in as few of the highest bits as will do, or exactly in all."""
+    """The cut, found by counting: with as few of the highest bits as needed, or exactly."""
     prefix = 0
     for shift in range(bits - _DIGIT, -1, -_DIGIT):
         counts = np.zeros(1 << _DIGIT, np.int64)
@@ -173,7 +173,7 @@ def _counted(arrays: Sequence[Keys], count: int, bits: int, *, exact: bool) -> C
 
 
 def _digits(keys: np.ndarray, shift: int, bits: int, prefix: int) -> np.ndarray:
-    """How often each 16-bit number stands at `shift`, in keys that begin with `prefix`."""
+    """How often each 16-bit number occurs at `shift`, in keys that begin with `prefix`."""
     word = keys.dtype.type
     digits = keys >> word(shift) if shift else keys
     if shift + _DIGIT < bits:

@@ -1,6 +1,6 @@
-"""How a freeze is written into the config of a layer: the one schema, for models and for files.
+"""The schema of a freeze in the config of a layer, for models and files.
 
-A partly frozen layer is saved under the registered name `REGISTERED`, and its config holds a
+A partly frozen layer is saved under the registered name `REGISTERED`. Its config contains a
 `StoredFreeze` under `KEY`.
 """
 
@@ -16,21 +16,21 @@ VERSION = 2
 
 
 class StoredWeight(TypedDict):
-    """A weight of which something is frozen."""
+    """A frozen or partly frozen weight."""
 
     route: NotRequired[list[str]]
-    """The way from the layer to its owner: at each step the class of a sublayer, and its number
-    among the sublayers of that class. Version 1 had none."""
+    """The route from the layer to the owner: at each step the class of a sublayer, and its number
+    among the sublayers of that class. Not in version 1."""
     index: NotRequired[int]
-    """In version 1 its place among all weights below the layer."""
+    """Version 1: its place among all weights below the layer."""
     name: str
     """The name of its variable."""
     path: str
     """Its path below the layer."""
     position: int
-    """Its place among the variables of its owner, and so in weight files."""
+    """Its place among the variables of its owner, also in weight files."""
     plan: dict[str, Any]
-    """What `Plan.to_config` gave."""
+    """The result of `Plan.to_config`."""
 
 
 class StoredOptimizer(TypedDict):
@@ -39,9 +39,9 @@ class StoredOptimizer(TypedDict):
     class_name: str
     step: int
     variables: int
-    """How many variables the file holds of it."""
+    """The number of its variables in the file."""
     compiled: bool
-    """Whether the file says how the model was compiled."""
+    """Whether the file contains how the model was compiled."""
 
 
 class StoredFreeze(TypedDict):
@@ -49,18 +49,18 @@ class StoredFreeze(TypedDict):
 
     version: int
     layer: dict[str, Any]
-    """How Keras names the class of the layer with nothing frozen."""
+    """Keras's names for the class of the layer without a freeze."""
     weights: list[StoredWeight]
     paths: NotRequired[list[str]]
     """The path of every weight below the layer: its architecture, for errors."""
     optimizers: NotRequired[dict[str, StoredOptimizer]]
-    """Those of a model, by the name of the attribute."""
+    """The optimizers of a model, by attribute."""
 
 
 def stored_freeze(given: Any) -> StoredFreeze:
-    """What a config says is frozen, once it is known to be that; `ValueError` for what is not.
+    """Check the freeze in a config and return it; `ValueError` if it is malformed.
 
-    The plans in it are not looked at: they are compared with their weights first.
+    Plans are not checked here, because they must be compared with their weights first.
     """
     if not _is(given, layer=dict, version=int, weights=list):
         raise ValueError(f"no layer, version and weights: {str(given)[:100]}")
@@ -73,10 +73,10 @@ def stored_freeze(given: Any) -> StoredFreeze:
             if type(number) is not int or number < 0:
                 raise ValueError(f"{weight['path']}: {key}={str(number)[:100]}")
         _check_texts(weight.get("route", []), "route")
-        # In version 1 two weights may have one path, and are known by their numbers.
+        # In version 1 two weights may have the same path, and are identified by their numbers.
         place = (weight["path"], str(weight.get("route")), weight.get("index"))
         if place in seen:
-            raise ValueError(f"{weight['path']} is given twice")
+            raise ValueError(f"{weight['path']} occurs twice")
         seen.add(place)
     if given.get("paths") is not None:
         _check_texts(given["paths"], "paths")

@@ -1,1 +1,1 @@
-"""Keeping layers, optimizers and files in step with what is frozen."""
+"""Freeze and unfreeze, and update layers, optimizers and files accordingly."""

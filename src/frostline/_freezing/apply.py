@@ -1,4 +1,4 @@
-"""Bring weights to their plans, and everything that depends on them: layers, optimizers, steps."""
+"""Apply plans to weights, and update everything that uses them: layers, optimizers, steps."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ from frostline._weights.tree import Layer, sublayers
 def apply_plans(
     target: Layer, plans: Plans, *, doing: str = "freezing", restoring: bool = False
 ) -> None:
-    """Give each variable its plan; after a failure everything is as it was.
+    """Give each variable its plan; if anything fails, everything is restored.
 
-    Every living layer and optimizer is asked, since a layer does not know who shares its weights.
+    All living layers and optimizers are searched, because a layer does not know what shares its
+    weights.
 
     Args:
-        target: The layer or model that the variables are in.
-        plans: Variables and their new plans. Those that have theirs already are left alone.
-        doing: What a progress bar says is done, where this takes long.
-        restoring: Whether a freeze of before is put back, which must not fail for a warning.
+        target: The layer or model that contains the variables.
+        plans: Variables and their new plans. Variables that have their plan already are skipped.
+        doing: The text of the progress bar, if this takes long.
+        restoring: Whether an earlier freeze is restored, which must not fail because of a warning.
     """
     with plans_applied(target, plans, doing=doing, restoring=restoring):
         pass
@@ -47,13 +48,13 @@ def apply_plans(
 def plans_applied(
     target: Layer, plans: Plans, *, doing: str = "freezing", restoring: bool = False
 ) -> Iterator[None]:
-    """The same, and everything is as it was too where the block fails."""
+    """The same; if the block fails, everything is restored too."""
     changes = changes_to(plans)
     if not changes:
         update_parents(target)
         yield
         return
-    # All that may be refused, warnings among it, comes before anything is changed.
+    # All errors and warnings come before anything is changed.
     for change in changes:
         backend.check_changeable(change.listed[0])
     _refuse_taken(changes)
@@ -65,8 +66,8 @@ def plans_applied(
     stale, wrapped = stale_functions(changes, living), outdated(changes, living)
     if stale or wrapped:
         del living
-        # One may be in a cycle, such as the step of a trainer that was let go of, or a wrapper that
-        # was compiled. Nobody can call that.
+        # Some of these may be unreachable but in a reference cycle, such as the step of a deleted
+        # trainer. Nothing can call them.
         gc.collect()
         warn_of_stale(stale)
         warn_of_outdated(wrapped)
@@ -85,7 +86,7 @@ def plans_applied(
 
 
 def update_parents(target: Layer) -> None:
-    """Give every layer in `target` the class that fits what is frozen in it now."""
+    """Give every layer in `target` the class that fits what is frozen in it."""
     refresh_classes(sublayers(target))
 
 
@@ -93,9 +94,9 @@ def _refuse_taken(changes: Sequence[PlanChange]) -> None:
     for change in changes:
         if not all(map(backend.is_alive, change.listed)):
             raise UnsupportedError(
-                f"{change.variable.path}: a compiled step has taken its value, which is back when "
-                "`fit`, `evaluate` or `predict` ends; got a change meanwhile. Make it before or "
-                "after that, or in `on_epoch_begin`."
+                f"{change.variable.path}: a compiled step has taken its value until `fit`, "
+                "`evaluate` or `predict` ends; got a change while it runs. Make the change before "
+                "or after that, or in `on_epoch_begin`."
             )
 
 
@@ -116,6 +117,6 @@ def _warn_of_native(native: list[tuple[str, str]]) -> None:
     more = f", and {len(native) - 1} more weights" if len(native) > 1 else ""
     warn(
         f"{path}: a native optimizer was made before this change and would train nothing of "
-        f"this weight; got {kind} of torch.optim{more}. Make it again now: "
+        f"this weight; got {kind} of torch.optim{more}. Create it again now: "
         f"`{kind}(model.parameters(), ...)`."
     )

@@ -1,4 +1,4 @@
-"""A freeze that waits for its weights: a layer that was made from a config has none yet."""
+"""A freeze that waits for its weights: a layer made from a config has none yet."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from frostline._weights.tree import Layer, sublayers
 class Awaited:
     """The weights of a layer that are still to be frozen, each as soon as it is made.
 
-    That is before anything reads it. An optimizer or a gradient tape that got to know the whole
-    weight would train what is to be frozen. Weights are made when a layer is built, which for
-    the sublayers of a layer without a `build` is in its first call, one after the other.
+    This happens before anything reads the weight. An optimizer or gradient tape that sees the whole
+    weight would train its frozen entries. Weights are made when a layer is built. The sublayers of
+    a layer without a `build` are built in its first call, one after another.
 
     Attributes:
-        weights: What is still to be frozen.
-        paths: Those of all weights of the layer that was saved, None where they are not known.
+        weights: The weights that are still to be frozen.
+        paths: The paths of all weights of the saved layer, None if unknown.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Awaited:
         """Freeze those of the weights that exist now.
 
         Raises:
-            RestoreError: One of them is another one, or will never exist.
+            RestoreError: A weight differs from the saved one, or will never exist.
         """
         if self._later and _keras.current_scope() is not None:
             return
@@ -88,7 +88,7 @@ class Awaited:
     def _looking(self, layer: Layer, build: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(build)
         def build_and_look(*args: Any, **kwargs: Any) -> None:
-            # A layer with a `build` builds its sublayers in it, and calls none of them.
+            # A layer with a `build` builds its sublayers there, without calling them.
             outermost, self._building = not self._building, True
             try:
                 build(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""One record for each variable whose freeze changes, and the change of all of them or of none."""
+"""A record for each variable whose freeze changes, and a transaction that changes all or none."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from frostline._weights.view import (
 )
 
 Plans = Iterable[tuple[Any, Plan | None]]
-"""Variables, each with the plan that it is to have; None for a plain variable."""
+"""Variables with their new plans; None for a plain variable."""
 
 
 @dataclass(eq=False)
 class PlanChange:
-    """What a variable was and what it becomes.
+    """The change of a variable's plan.
 
     Attributes:
-        variable: The variable that its layer always had.
-        before: Its plan before the change, None where nothing was frozen.
+        variable: The original variable of the layer.
+        before: Its plan before the change, None if nothing was frozen.
         after: Its plan after the change.
         listed: What its layer listed for it before: the variable itself, or its two parts.
-        key: The key under which optimizers knew it before.
+        key: The key that optimizers used for it before.
     """
 
     variable: Any
@@ -55,15 +55,15 @@ class PlanChange:
 
     @property
     def split(self) -> SplitPlan | None:
-        """The new plan, where the variable is divided in two."""
+        """The new plan, if it divides the variable; else None."""
         return None if isinstance(self.after, WholePlan) else self.after
 
     @property
     def replaces_trained(self) -> bool:
-        """Whether what trained until now gives way to another variable.
+        """Whether another variable replaces the one that has been trained.
 
-        Between plain and wholly frozen a variable keeps its storage, and what is wholly frozen
-        is not trained.
+        A variable keeps its storage when it changes between plain and wholly frozen, and a wholly
+        frozen variable is not trained.
         """
         stays = self.before is None and isinstance(self.after, WholePlan)
         return not (stays or isinstance(self.before, WholePlan))
@@ -71,11 +71,11 @@ class PlanChange:
     @property
     def trains(self) -> bool:
         """Whether anything of the variable trains after the change, if its layer does."""
-        # Of one that is frozen, this is what it gets back.
+        # For a frozen variable, this is the flag that it gets back.
         return not isinstance(self.after, WholePlan) and bool(self.listed[0]._trainable)
 
     def apply(self, holders: Iterable[Layer]) -> None:
-        """Divide the variable or put it together, and list what it is made of in its layers."""
+        """Divide the variable or merge it, and update the lists of its layers."""
         apply_plan(self.variable, self.after)
         for layer in holders:
             lists = [list(own) for own in _keras.own_lists(layer)]
@@ -86,12 +86,12 @@ class PlanChange:
             _keras.set_own_lists(layer, lists)
 
     def undo(self) -> None:
-        """Give the variable back what it was, to the bit."""
+        """Restore the variable, bit for bit."""
         restore_state(self.variable, self._saved)
 
 
 def changes_to(plans: Plans) -> list[PlanChange]:
-    """A record for each variable that does not have its plan already."""
+    """A record for each variable that does not have its new plan already."""
     states = (
         (variable, plan_of(variable), stored_plan(variable, plan)) for variable, plan in plans
     )
@@ -105,16 +105,16 @@ def changed(
     refresh: Callable[[Iterable[Layer]], None],
     doing: str = "freezing",
 ) -> Iterator[list[Layer]]:
-    """Carry out changes; after a failure here or in the block everything is as it was.
+    """Carry out changes; after a failure here or in the block, everything is restored.
 
     Args:
-        changes: What changes.
+        changes: The changes.
         layers: Every layer that may hold one of the variables.
-        refresh: Brings layers in line with what is frozen in them. Called after a failure too.
-        doing: What a progress bar says is done, where this takes long.
+        refresh: Updates layers to what is frozen in them. Also called after a failure.
+        doing: The text of the progress bar, if this takes long.
 
     Yields:
-        The layers that list one of the variables, and all layers around those.
+        The layers that list one of the variables, and all layers that contain those.
     """
     holders, around = _affected(layers, changes)
     affected, held_by = [*holders, *around], _held_by(holders)
@@ -154,7 +154,7 @@ def changed(
 def _affected(
     layers: Sequence[Layer], changes: Sequence[PlanChange]
 ) -> tuple[list[Layer], list[Layer]]:
-    """The layers that list one of the variables, and all layers around those."""
+    """The layers that list one of the variables, and all layers that contain those."""
     wanted = {id(entry) for change in changes for entry in change.listed}
     holders = [
         layer
@@ -190,7 +190,7 @@ def _check_all_held(held_by: Mapping[int, Any], changes: Sequence[PlanChange]) -
     for change in changes:
         if id(change.listed[0]) not in held_by:
             raise UnsupportedError(
-                f"{change.variable.path}: its layer is not among the objects that Python's garbage "
-                "collector tells of, where layers and optimizers that use a weight are looked for; "
-                "got an object hidden by `gc.freeze()`. Call `gc.unfreeze()` first."
+                f"{change.variable.path}: cannot find the layer of this weight, because "
+                "`gc.freeze()` hid it from Python's garbage collector; got a hidden object. Call "
+                "`gc.unfreeze()` first."
             )

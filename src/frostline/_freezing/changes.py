@@ -1,4 +1,4 @@
-"""What a call of a verb changed, as it returns and prints it."""
+"""What `freeze`, `unfreeze` and `train_only` return and print."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from frostline._weights.tree import Found
 
 @dataclass(frozen=True)
 class Change:
-    """What a call did to one weight.
+    """What a call changed in one weight.
 
     Attributes:
         path: The path of the weight below the target.
-        entries: How many of its entries this call froze or unfroze.
-        frozen: How many are frozen now.
-        size: How many there are.
+        entries: The number of entries that this call froze or unfroze.
+        frozen: The number of entries that are frozen now.
+        size: The number of entries of the weight.
     """
 
     path: str
@@ -44,19 +44,19 @@ class Changes(tuple[Change, ...]):
 
 
 class TrainOnlyChanges(Changes):
-    """The `Changes` of `train_only`, printed as what trains now and how much is frozen."""
+    """The `Changes` of `train_only`, which print what trains now and how much is frozen."""
 
     text: str
 
     def __new__(
         cls, changes: Iterable[Change] = (), named: Iterable[State] = (), rest: Iterable[int] = ()
     ) -> TrainOnlyChanges:
-        """Collect what a call did.
+        """Collect the result of a call.
 
         Args:
             changes: The weights that changed.
             named: The state of each weight that the call names.
-            rest: The numbers of entries of the other weights.
+            rest: The number of entries of each other weight.
         """
         made = super().__new__(cls, changes)
         made.text = _trains(tuple(named), tuple(rest))
@@ -90,14 +90,14 @@ def change_of(weight: Found, before: Plan | None, after: Plan | None) -> Change:
 
 
 def state_of(weight: Found, after: Plan | None) -> State:
-    """How much of a weight trains once it has a plan."""
+    """How much of a weight trains under a plan."""
     size = size_of(weight)
     frozen = 0 if after is None else after.frozen_count
     return State(weight.path, size - frozen, size, weight.layer_trainable)
 
 
 def size_of(weight: Found) -> int:
-    """How many entries a weight has."""
+    """The number of entries of a weight."""
     return int(np.prod(tuple(weight.variable.shape), dtype=np.int64))
 
 

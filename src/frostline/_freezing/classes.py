@@ -1,8 +1,7 @@
 """The class of a partly frozen layer: a subclass of its own class, made once, with the same name.
 
-Weight files name layers after their classes. All these classes share one registered name, so that
-a file that holds a freeze opens where frostline is imported, and does not open at all where it is
-not.
+The name is the same because weight files name layers after their classes. All these classes share
+one registered name, so that a file with a freeze opens only if frostline is imported.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ _classes: dict[tuple[type, type], type] = {}
 
 
 def set_class(layer: Layer, mixin: type | None, loader: type | None = None) -> None:
-    """Make a layer an instance of its own class with a mixin before it; None for its own class.
+    """Change the class of a layer to its own class with a mixin; with None, to its own class.
 
     Args:
         layer: The layer, which stays the same object.
-        mixin: What it does in another way.
-        loader: What Keras finds under the registered name when it reads a file.
+        mixin: The class with the methods to override.
+        loader: The class that Keras finds under the registered name when it reads a file.
     """
     base = own_class(layer)
     kind = base if mixin is None else _subclass(mixin, base, loader)
@@ -49,20 +48,20 @@ def own_class(layer: Layer) -> type:
 def _subclass(mixin: type, base: type, loader: type | None) -> type:
     if (mixin, base) not in _classes:
         namespace = {
-            # The module that a loader without frostline names in its error.
+            # The module that Keras names in its error if frostline is not imported.
             "__module__": "frostline",
             "__qualname__": base.__qualname__,
             "__doc__": base.__doc__,
             "_frostline_base": base,
             "get_config": _get_config(base),
-            # Asked by the wrapper that Keras puts around each layer's own `quantize`.
+            # Called by the wrapper that Keras puts around `quantize` of each layer.
             _keras.BEFORE_QUANTIZING: _refusing("quantize"),
         }
         if hasattr(base, "enable_lora"):
             namespace["enable_lora"] = _refusing("enable_lora")
         kind = type(base.__name__, (mixin, *with_fast_paths(base)), namespace)
         kind.call = _call(base, kind)  # type: ignore[attr-defined]
-        # All share one name; the class that reads a file must be the one that asks for the inner.
+        # All share one name; the loader is registered last, because files must be read with it.
         for one in (kind, loader):
             if one is not None:
                 keras.saving.register_keras_serializable(KEY, CLASS)(one)
@@ -71,7 +70,7 @@ def _subclass(mixin: type, base: type, loader: type | None) -> type:
 
 
 def _call(base: type, kind: type) -> Callable[..., Any]:
-    # Not `super`: another thread may give the layer its own class back while this runs.
+    # Not `super`: another thread may change the layer's class while this runs.
     below: Any = next(one for one in kind.__mro__[1:] if "call" in vars(one))
 
     @functools.wraps(base.call)  # type: ignore[attr-defined]
@@ -90,7 +89,7 @@ def _refusing(verb: str) -> Callable[..., None]:
     def refuse(self: Any, *args: Any, **kwargs: Any) -> None:
         del args, kwargs
         raise UnsupportedError(
-            f"{self.name}: `{verb}` replaces weights of a layer that is partly frozen; got "
+            f"{self.name}: `{verb}` would replace weights of a partly frozen layer; got "
             f"layer={self.name!r}. Call `fl.unfreeze(layer)` first, or leave this layer out."
         )
 
@@ -98,7 +97,7 @@ def _refusing(verb: str) -> Callable[..., None]:
 
 
 def _get_config(base: type) -> Callable[..., dict[str, Any]]:
-    # `wraps` carries Keras's mark of a default method over, which its automatic configs look for.
+    # `wraps` copies Keras's mark of a default method, which its automatic configs need.
     @functools.wraps(base.get_config)  # type: ignore[attr-defined]
     def get_config(self: Any) -> dict[str, Any]:
         outermost = not getattr(_outer, "active", False)
@@ -108,8 +107,8 @@ def _get_config(base: type) -> Callable[..., dict[str, Any]]:
         finally:
             if outermost:
                 _outer.active = False
-        # The outermost layer speaks for all inside it: what a layer inside says of itself may be
-        # copied by its parent (Bidirectional) or not be asked for at all (LSTM and its cell).
+        # The outermost layer lists the freeze of all layers inside it: their own configs may be
+        # copied by the parent (Bidirectional) or not be used at all (LSTM and its cell).
         weights = describe(self)
         stored = StoredFreeze(
             version=VERSION,

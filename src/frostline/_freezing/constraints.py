@@ -1,8 +1,8 @@
-"""Constraints on a norm that the frozen entries of a weight break by themselves.
+"""Warn of frozen entries that already exceed the norm that a constraint allows.
 
-A constraint is evaluated on the whole weight, and the trainable part of the result is kept. Where
-the frozen entries alone have a larger norm than it allows, every step multiplies the trainable
-entries beside them by the same number below one, until nothing is left of them.
+A constraint is evaluated on the whole weight, and the trainable part of the result is used. If the
+frozen entries already exceed the norm, every step multiplies the trainable entries of the same
+vector by a number below one, until they are zero.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from frostline._errors import warn
 from frostline._freezing.change import PlanChange
 from frostline._weights import values
 
-# A norm that the constraint itself has just set, rounded in half precision, is none too large.
+# A norm that the constraint itself has set may be slightly too large after rounding.
 _ROUNDING = 1e-2
 
 
 def warn_of_constraints(changes: Sequence[PlanChange]) -> None:
-    """Warn once if a norm of what will be frozen is above what the weight's constraint allows.
+    """Warn once if the frozen entries will exceed the norm that the weight's constraint allows.
 
-    Asked before anything is changed: with warnings as errors a change that warns is none.
+    Called before anything is changed, so that nothing changes if warnings are errors.
     """
     found = [
         (change.variable, *crossing)
@@ -42,15 +42,15 @@ def warn_of_constraints(changes: Sequence[PlanChange]) -> None:
     larger = "" if isinstance(constraint, keras.constraints.UnitNorm) else " raise `max_value`,"
     warn(
         f"{variable.path}: the frozen entries alone have a larger norm than the constraint allows, "
-        "so training would shrink the trainable entries beside them to nothing; got "
+        "so training would shrink the trainable entries of the same vectors to zero; got "
         f"{type(constraint).__name__}({options}) and a frozen norm of {norm:.4g} (of {count} "
-        f"vectors along axis {constraint.axis}{more}). Freeze these vectors whole or not at all,"
-        f"{larger} or remove the constraint: `layer.{variable.name}.constraint = None`.",
+        f"vectors along axis {constraint.axis}{more}). Freeze these vectors completely or not at "
+        f"all,{larger} or remove the constraint: `layer.{variable.name}.constraint = None`.",
     )
 
 
 def _crossing(variable: Any, plan: SplitPlan) -> tuple[float, int] | None:
-    """The largest frozen norm above the limit beside an entry that trains, and how many there are.
+    """The largest frozen norm above the limit in a vector with trainable entries, and the count.
 
     None if there is none.
     """
@@ -60,7 +60,7 @@ def _crossing(variable: Any, plan: SplitPlan) -> tuple[float, int] | None:
     axis = variable.constraint.axis
     axes = tuple(axis) if isinstance(axis, (list, tuple)) else (axis,)
     if not all(-len(plan.shape) <= one < len(plan.shape) for one in axes):
-        return None  # what Keras makes an error of in the first step
+        return None  # Keras raises an error for this in the first step
     frozen = plan.mask()
     squares = np.square(np.where(frozen, values.read(variable), 0), dtype=np.float64)
     norms = np.sqrt(squares.sum(axis=axes))
@@ -69,7 +69,7 @@ def _crossing(variable: Any, plan: SplitPlan) -> tuple[float, int] | None:
 
 
 def _limit(constraint: Any) -> float | None:
-    """The largest norm that a constraint of Keras allows, None where it sets none."""
+    """The largest norm that a Keras constraint allows, None if it sets no limit."""
     if isinstance(constraint, keras.constraints.UnitNorm):
         return 1.0
     strict = isinstance(constraint, keras.constraints.MaxNorm)

@@ -1,4 +1,4 @@
-"""Variables in the attributes of an object: lists and dictionaries, however deep."""
+"""Find variables in the attributes of an object, also in nested lists and dictionaries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CONTAINERS = (list, tuple, dict, set)
 
 
 def flat(value: Any) -> Iterator[Any]:
-    """All variables in an attribute, however deep in lists and dictionaries."""
+    """All variables in an attribute, also in nested lists and dictionaries."""
     if isinstance(value, keras.Variable):
         yield value
     elif isinstance(value, CONTAINERS):

@@ -1,4 +1,4 @@
-"""A freeze for the length of a `with` block."""
+"""Freeze or unfreeze for the length of a `with` block."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from frostline._weights.view import plan_of
 def frozen(target: Any, weights: Any = "*", where: Any = None) -> Iterator[Changes]:
     """Freeze a part of `target` for the length of a `with` block.
 
-    At the end of the block, after an exception too, all of `target` is frozen as before: every
-    `freeze`, `unfreeze` and `train_only` inside is undone. Values that training moved stay moved,
-    and entries that train again have optimizer slots like those of a new optimizer.
+    When the block ends, also with an exception, the freeze of `target` is as before: every
+    `freeze`, `unfreeze` and `train_only` inside is undone. Values that were trained are kept.
+    Entries that train again start with new optimizer slots.
 
     Args:
         target: A built layer or model, as for `freeze`.
-        weights: Which weights, as for `freeze`; a mapping from these to selections too.
+        weights: Which weights, as for `freeze`; may also be a mapping from these to selections.
         where: Which entries, as for `freeze`.
 
     Yields:
@@ -53,14 +53,14 @@ def frozen(target: Any, weights: Any = "*", where: Any = None) -> Iterator[Chang
 
 @contextmanager
 def thawed(target: Any, weights: Any = "*", where: Any = None) -> Iterator[Changes]:
-    """Let frozen entries of `target` train for the length of a `with` block.
+    """Unfreeze a part of `target` for the length of a `with` block.
 
-    At the end of the block, after an exception too, all of `target` is frozen as before: every
-    `freeze`, `unfreeze` and `train_only` inside is undone. Values that training moved stay moved.
+    When the block ends, also with an exception, the freeze of `target` is as before: every
+    `freeze`, `unfreeze` and `train_only` inside is undone. Values that were trained are kept.
 
     Args:
         target: A built layer or model, as for `unfreeze`.
-        weights: Which weights, as for `unfreeze`; a mapping from these to selections too.
+        weights: Which weights, as for `unfreeze`; may also be a mapping from these to selections.
         where: Which entries, as for `unfreeze`.
 
     Yields:

@@ -1,4 +1,4 @@
-"""An optimizer made again from its config, and what it was built for."""
+"""Copy an optimizer from its config, and list the variables it was built for."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from frostline._backends.current import backend
 from frostline._errors import UnsupportedError
 
 KNOWN = "_frostline_known"
-"""The attribute of an optimizer that holds what `known` gives."""
+"""The attribute of an optimizer that stores the result of `known`."""
 
 _copies: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def outermost(optimizers: Sequence[Any]) -> list[Any]:
-    """Those of optimizers that users may hold and that are inside no other of them."""
+    """The optimizers that users may hold and that are not inside another optimizer."""
     theirs = [optimizer for optimizer in optimizers if optimizer not in _copies]
     inside = {id(one) for optimizer in theirs for one in inner_optimizers(optimizer)}
     return [optimizer for optimizer in theirs if id(optimizer) not in inside]
 
 
 def inner_optimizers(optimizer: Any) -> list[Any]:
-    """The optimizers inside one: of a loss scale, or for groups of variables."""
+    """The optimizers directly inside one, such as in a `LossScaleOptimizer` or `MultiOptimizer`."""
     single = getattr(optimizer, "inner_optimizer", None)
     return [single] if single is not None else list(getattr(optimizer, "optimizers", ()))
 
 
 def all_inside(optimizer: Any) -> list[Any]:
-    """An optimizer and all optimizers inside it, in an order that a copy has too."""
+    """An optimizer and all optimizers inside it; a copy has the same order."""
     return [optimizer, *(one for i in inner_optimizers(optimizer) for one in all_inside(i))]
 
 
 def original(variable: Any) -> Any:
-    """The variable that a layer always had, for one that it lists now."""
+    """The original variable of a layer, for a variable that it lists now."""
     return getattr(variable, "_frostline_view", variable)
 
 
 def known(optimizer: Any) -> list[Any]:
-    """What an optimizer was built for, in its order, with what it has lost to a freeze since."""
+    """The variables that an optimizer was built for, in order, with those that are now frozen."""
     listed = [original(variable) for variable in _keras.optimized(optimizer)]
     remembered = vars(optimizer).get(KNOWN, listed)
     now = {id(variable) for variable in listed}
@@ -52,9 +52,9 @@ def known(optimizer: Any) -> list[Any]:
 
 
 def copy_of(optimizer: Any) -> Any:
-    """An optimizer with the config of another, not built.
+    """A copy of an optimizer made from its config, not built.
 
-    Its learning rate is any number: it is not used, and may be a function that no config holds.
+    Its learning rate is a dummy: it is not used, and a function would not be in the config.
     """
     copy = _copied(optimizer)
     _copies.add(copy)
@@ -74,16 +74,16 @@ def _copied(optimizer: Any) -> Any:
         raise
     except Exception as error:
         raise UnsupportedError(
-            f"{optimizer.name}: this optimizer can not be made again from its config, so its "
-            f"slots can not follow the freeze; got optimizer={type(optimizer).__name__}. "
+            f"{optimizer.name}: this optimizer cannot be copied from its config, so its slots "
+            f"cannot be updated; got optimizer={type(optimizer).__name__}. "
             "Freeze before it is built, or call `model.compile(...)` with a new one first."
         ) from error
 
 
 def _copy_of_several(optimizer: Any) -> Any:
-    """A copy whose inner optimizers stand in the order of the original's.
+    """A copy with the inner optimizers in the same order.
 
-    What chooses between them may be any function, which no config holds.
+    The function that chooses between them may not be in the config.
     """
     inner = inner_optimizers(optimizer)
     copies = [copy_of(one) for one in inner]

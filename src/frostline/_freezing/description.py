@@ -1,4 +1,4 @@
-"""What is frozen in a layer as plain data, and back."""
+"""Describe what is frozen in a layer as plain data, and find the weights of a description."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from frostline._weights.tree import Layer, sublayers, unique, walk
 from frostline._weights.view import originals, plan_of
 
 AWAITED = "_frostline_awaited"
-"""The attribute of a layer whose freeze waits for weights: an object with their `weights`."""
+"""The attribute of a layer whose freeze waits for weights: an `Awaited` with their `weights`."""
 
 
 def describe(layer: Layer) -> list[StoredWeight]:
-    """One entry for each weight below `layer` that is frozen in part, or will be when it exists."""
+    """An entry for each weight below `layer` that is frozen, or will be when it exists."""
     if _keras.saving_whole_model():
         for weight in walk(layer):
             weight.owner.__dict__["_frostline_described"] = True
@@ -42,7 +42,7 @@ def describe(layer: Layer) -> list[StoredWeight]:
                     plan=plan.to_config(),
                 )
             )
-    # Of layers that wait for the same weight the outer one comes first.
+    # If several layers wait for the same weight, the outer one comes first.
     known = set(map(_place, weights))
     for weight in _awaited(layer, routes):
         if _place(weight) not in known:
@@ -52,7 +52,7 @@ def describe(layer: Layer) -> list[StoredWeight]:
 
 
 def paths_below(layer: Layer) -> list[str] | None:
-    """The path of every weight below `layer`, in their order; None where some do not exist yet."""
+    """The path of every weight below `layer`, in order; None if some do not exist yet."""
     if not all(one.built for one in sublayers(layer)):
         return None
     return [weight.path for weight in unique(walk(layer))]
@@ -61,15 +61,15 @@ def paths_below(layer: Layer) -> list[str] | None:
 def find_described(
     layer: Layer, described: Sequence[StoredWeight], paths: Sequence[str] | None
 ) -> tuple[list[tuple[Any, Plan]], list[StoredWeight]]:
-    """The variables of `layer` that a description is of, each with its plan, and what is missing.
+    """The variables of `layer` that a description lists, with their plans, and what is missing.
 
     Args:
         layer: The layer that was made.
-        described: What was frozen in the layer that was saved.
-        paths: What `paths_below` gave for that one.
+        described: What was frozen in the saved layer.
+        paths: The result of `paths_below` for the saved layer.
 
     Raises:
-        RestoreError: It is of another architecture: a weight differs, or will never be there.
+        RestoreError: The architecture differs: a weight differs, or will never exist.
     """
     routes = Routes()
     plans, missing = [], []
@@ -84,7 +84,7 @@ def find_described(
             continue
         try:
             shape = shape_from(weight["plan"].get("shape"))
-            # No plan is unpacked before its shape is that of the weight.
+            # A plan is unpacked only after its shape was found to be that of the weight.
             if tuple(variable.shape) == shape:
                 plans.append((variable, plan_from_config(weight["plan"])))
             else:
@@ -92,39 +92,39 @@ def find_described(
                 fault = fault or f"{weight['path']} has {shapes}"
         except ValueError as error:
             raise RestoreError(
-                f"{weight['path']}: what is frozen of this weight is malformed in the file; got "
+                f"{weight['path']}: the freeze of this weight is malformed in the file; got "
                 f"{error}. Take the file from its source again."
             ) from None
     made = [weight.path for weight in unique(walk(layer))]
     if fault or (paths is not None and len(made) > len(paths)):
         known = _difference(made, paths) if paths_below(layer) or not fault else ""
         raise RestoreError(
-            f"{layer.name}: the model that was made has another architecture than the saved one; "
-            f"got {known or fault}. Its config may lack an argument of its "
-            "class. Make the model in code with the arguments it had, then call "
-            "`model.load_weights(file)`, which reads .keras files too, and freeze it again."
+            f"{layer.name}: the architecture of the model that was made differs from the saved "
+            f"one; got {known or fault}. Its config may lack an argument of its class. Make the "
+            "model in code with the same arguments, then call `model.load_weights(file)`, which "
+            "also reads .keras files, and freeze it again."
         )
     return plans, missing
 
 
 def plans_described(layer: Layer, described: Sequence[StoredWeight]) -> list[tuple[Any, Plan]]:
-    """The variables of a built `layer` that a description is of, each with its plan.
+    """The variables of a built `layer` that a description lists, with their plans.
 
     Raises:
-        RestoreError: It is of another architecture.
+        RestoreError: The architecture differs.
     """
     plans, missing = find_described(layer, described, None)
     if missing:
         raise RestoreError(
-            f"{layer.name}: not all of it has its weights; got no {missing[0]['path']} yet. "
-            "Call it once on data, then restore."
+            f"{layer.name}: some layers do not have their weights yet; got no "
+            f"{missing[0]['path']}. Call it once on data, then restore."
         )
     return plans
 
 
 def _variable(layer: Layer, weight: StoredWeight, routes: Routes) -> tuple[Any, bool]:
-    """The variable in the place of a described one, and whether it should exist by now."""
-    if "route" not in weight:  # version 1: the place among all weights, when all are there
+    """The variable at the place of a described weight, and whether it should exist by now."""
+    if "route" not in weight:  # version 1: the place among all weights, if all of them exist
         found = unique(walk(layer))
         place = weight.get("index", len(found))
         if place < len(found):
@@ -142,10 +142,10 @@ def _variable(layer: Layer, weight: StoredWeight, routes: Routes) -> tuple[Any, 
 
 
 def _renamed(on_the_way: Sequence[Layer], path: str) -> bool:
-    """Whether a layer on the way has another name than it had, and one beside it has that name.
+    """Whether a layer on the route has another name than before, and a sibling has that name.
 
-    Keras finds the values by the attributes of a class, whose order may have changed since. Names
-    that Keras gives by itself are other ones in each process, and say nothing.
+    Then the order of attributes in the class may have changed since; Keras finds values by
+    attribute. Automatic names differ in each process, so they are not compared.
     """
     names = path.split("/")[:-1]
     if len(names) != len(on_the_way) - 1:
@@ -163,7 +163,7 @@ def _automatic(name: str, layer: Layer) -> bool:
 
 
 def _difference(made: Sequence[str], saved: Sequence[str] | None) -> str:
-    """How two lists of paths differ, in words."""
+    """Describe how two lists of paths differ."""
     if saved is None or Counter(made) == Counter(saved):
         return ""
     sides = {
@@ -186,9 +186,9 @@ def _awaited(layer: Layer, routes: Routes) -> Iterator[StoredWeight]:
             for weight in chain[-1].__dict__[AWAITED].weights:
                 if "route" not in weight:
                     raise RestoreError(
-                        f"{chain[-1].name}: a freeze from a file of an earlier version waits for "
-                        f"weights that do not exist yet; got no {weight['path']}. Call the model "
-                        "once on data, then save or clone it."
+                        f"{chain[-1].name}: the freeze, from a file of an earlier version, waits "
+                        f"for weights that do not exist yet; got no {weight['path']}. Call the "
+                        "model once on data, then save or clone it."
                     )
                 yield StoredWeight(
                     route=[*routes.along(chain), *weight["route"]],

@@ -1,9 +1,9 @@
-"""Partly frozen layers: how a layer gives its weights to files and its freeze to configs.
+"""Save and load partly frozen layers: whole weights in files, and the freeze in configs.
 
-A layer that owns frozen weights, and every layer around it that makes its sublayers by itself,
-becomes a subclass of its own class, with the same name: weight files name layers after it. It is
-saved under one registered name of this package. So a file that holds a freeze opens as it was
-where frostline is imported, and does not open at all where it is not.
+A layer that owns frozen weights, and every layer around it that makes its sublayers itself, becomes
+a subclass of its own class. The class has the same name, because weight files name layers after it.
+It is saved under one registered name of this package. So a file with a freeze opens only if
+frostline is imported, and then has the same freeze.
 """
 
 from __future__ import annotations
@@ -36,54 +36,53 @@ from frostline._weights.view import View, originals, plan_of
 
 
 class PartlyFrozen:
-    """Mixin of a layer with a freeze somewhere inside it."""
+    """Mixin for a layer that has frozen weights in it."""
 
     _frostline_base: type
     _frostline_views: tuple[View, ...] = ()
 
     def save_own_variables(self, store: Any) -> None:
-        """Write whole weights in the plain layer's order, so that a plain layer can read them."""
+        """Write whole weights in the order of the plain layer, which can then read them."""
         with whole_variables(self):
             _beyond(self).save_own_variables(store)
 
     def load_own_variables(self, store: Any) -> None:
-        """Read whole weights: a file from before the freeze, or from a plain layer, fits."""
+        """Read whole weights, also from a file of a plain layer or from before the freeze."""
         with whole_variables(self):
             _beyond(self).load_own_variables(store)
         warn_of_lost_optimizers(self)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as Keras does, which leaves a model with a `compile` of its own as it is."""
+        """Compile as Keras does, which skips a model whose class overrides `compile`."""
         super().compile_from_config(config)  # type: ignore[misc]
         compiled_from_file(self)
 
     def save_assets(self, dir_path: str) -> None:
-        """Refuse to save a model whose config does not mention this freeze.
+        """Raise an error when a model is saved whose config does not contain this freeze.
 
-        Keras calls this for every layer of a whole-model file, after the configs, and never for
-        a file of weights alone.
+        Keras calls this for every layer of a whole-model file, after the configs, but never for a
+        weight file.
         """
         described = self.__dict__.pop("_frostline_described", False)
         frozen = _own_frozen(self)
         if frozen and not described:
             raise RestoreError(
-                f"{frozen[0]}: this freeze would be lost in the file; got a layer "
-                f"{self.name!r} inside another that was put around it later "  # type: ignore[attr-defined]
-                "and does not save its sublayers. Tell the model of it, then save again: "
-                "`fl.freeze(model, where=fl.nothing)`."
+                f"{frozen[0]}: saving would lose this freeze, because the layer was wrapped in "
+                f"another after freezing; got layer {self.name!r}. "  # type: ignore[attr-defined]
+                "Call `fl.freeze(model, where=fl.nothing)`, then save again."
             )
         if hasattr(super(), "save_assets"):
             super().save_assets(dir_path)  # type: ignore[misc]
 
     def __reduce__(self) -> Any:
-        """Pickle as Keras does, through a file in memory, by a name that a pickle can hold."""
+        """Pickle as Keras does, through a file in memory, with a function that can be pickled."""
         reduced: Any = super().__reduce__()
         load, arguments = reduced
         return getattr(self._frostline_base, load.__name__), arguments
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Make the layer of the inner class; each weight is frozen as soon as it exists."""
+        """Make a layer of its own class; each weight is frozen as soon as it exists."""
         config = dict(config)
         described = config.pop(KEY, None)
         freeze = None if described is None else _stored(described, config)
@@ -94,8 +93,8 @@ class PartlyFrozen:
             layer = keras.saving.deserialize_keras_object({**freeze["layer"], "config": config})
         else:
             raise RestoreError(
-                "frostline: a saved layer lost the description of its freeze; got a config without "
-                f"{KEY!r}. Save the model again with `model.save(...)`."
+                "frostline: the config of a partly frozen layer lacks its freeze; got a config "
+                f"without {KEY!r}. Save the model again with `model.save(...)`."
             )
         if freeze is not None and freeze["weights"]:
             if freeze["version"] not in (1, VERSION):
@@ -110,36 +109,36 @@ class PartlyFrozen:
 
 
 def _beyond(layer: Any) -> Any:
-    """A layer without this mixin, which it may have lost while it waited for another thread."""
+    """The layer without this mixin; another thread may have changed its class meanwhile."""
     return super(PartlyFrozen, layer) if isinstance(layer, PartlyFrozen) else layer
 
 
 def _stored(described: Any, config: Any) -> StoredFreeze:
-    """What the config of a layer says is frozen in it, which others may have written."""
+    """The freeze in the config of a layer, which may come from strangers, after checking it."""
     try:
         return stored_freeze(described)
     except ValueError as error:
         raise RestoreError(
-            f"{config.get('name')}: what is frozen in this layer is malformed in the file; got "
+            f"{config.get('name')}: the freeze of this layer is malformed in the file; got "
             f"{error}. Take the file from its source again."
         ) from None
 
 
 class Waiting(PartlyFrozen):
-    """Mixin of a layer that was made from a config and lacks weights that are to be frozen."""
+    """Mixin for a layer made from a config that does not have all its frozen weights yet."""
 
     def build_from_config(self, config: Any) -> None:
-        """Build as Keras does, which for a model without a `build` is to trace its call."""
+        """Build as Keras does; a model without a `build` is traced."""
         super().build_from_config(config)  # type: ignore[misc]
         _look(self)
 
     def load_own_variables(self, store: Any) -> None:
-        """Read whole weights, the first of them after what exists is frozen."""
+        """Freeze the weights that exist, then read whole weights."""
         _look(self)
         if AWAITED in self.__dict__:
             super().load_own_variables(store)
         else:
-            self.load_own_variables(store)  # of the class that it has now
+            self.load_own_variables(store)  # the class has changed
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         outputs = super().__call__(*args, **kwargs)  # type: ignore[misc]
@@ -150,7 +149,7 @@ class Waiting(PartlyFrozen):
 
 @alone
 def refresh_classes(layers: Iterable[Layer]) -> None:
-    """Give each layer the class that fits what is frozen in it now."""
+    """Give each layer the class that fits what is frozen in it."""
     for layer in layers:
         waits = AWAITED in layer.__dict__
         inside = unique(walk(layer))
@@ -170,11 +169,11 @@ def refresh_classes(layers: Iterable[Layer]) -> None:
 
 
 def _to_hold(layer: Layer, weights: list[Found]) -> tuple[View, ...]:
-    """What a layer puts together once for its call.
+    """The views that a layer merges once for its call.
 
-    A layer does so for all inside it, so that a cell that runs in its loop does not; a model does
-    not, or all its weights would live as long as its call. A weight with a fast path need not be
-    put together at all, except where the path would run at every step of a loop.
+    A layer merges those of all layers in it, so that a cell in its loop need not. A model does not,
+    because all its merged weights would stay in memory during its call. A weight with a fast path
+    is not merged, unless the path would run at every step of a loop.
     """
     if isinstance(layer, keras.Model):
         weights = [weight for weight in weights if weight.owner is layer]
@@ -203,14 +202,14 @@ def _look(layer: Any) -> None:
 
 
 def freeze_new(layer: Layer, plans: Plans, optimizers: Sequence[Any] = ()) -> None:
-    """Give the weights of a layer that was just made their plans.
+    """Apply plans to the weights of a layer that was just made.
 
     No other layer holds them yet, unless this one took them over.
 
     Args:
         layer: The layer.
-        plans: Its variables, each with its plan.
-        optimizers: Those that may have been built for them already.
+        plans: Its variables with their plans.
+        optimizers: Optimizers that may be built for them already.
     """
     changes, layers = changes_to(plans), sublayers(layer)
     if any(_taken_over(weight) for weight in walk(layer)):
@@ -221,19 +220,19 @@ def freeze_new(layer: Layer, plans: Plans, optimizers: Sequence[Any] = ()) -> No
         followed(affected, changes, optimizers, owned),
     ):
         pass
-    refresh_classes([layer])  # no longer one that waits, if all was frozen already
+    refresh_classes([layer])  # it no longer waits, if everything was frozen already
 
 
 def _taken_over(weight: Found) -> bool:
-    # A variable has the name of the layer that made it in its path.
+    # The path of a variable contains the name of the layer that made it.
     return weight.owner.name not in weight.variable.path.split("/")
 
 
 class _Loader(PartlyFrozen):
-    """What Keras finds under the registered name when it reads a file."""
+    """The class that Keras finds under the registered name when it reads a file."""
 
     def get_config(self) -> dict[str, Any]:
-        """Asked for by Keras's registry of classes; a loader is never an object."""
+        """Needed by Keras's registry of classes; there are no instances."""
         return {}
 
 

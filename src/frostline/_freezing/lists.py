@@ -1,8 +1,8 @@
-"""Methods of Keras that are given weights or asked for them: what they take for a divided one.
+"""Adapt Keras methods that get or set lists of weights to partly frozen weights.
 
-A list of arrays does not say what it is made of. So those of a partly frozen model are of whole
-weights, as before its freeze: they fit every freeze, and the plain model. A tree of state has the
-paths of its variables, and the path of a frozen part tells the plan.
+A list of arrays has no names. So the lists of a partly frozen model contain whole weights: they fit
+every freeze, and the plain model. A state tree has the paths of its variables, and the path of a
+frozen part identifies the plan.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from frostline._weights.view import made_of, originals, tracked
 
 
 def watch_lists() -> None:
-    """Have these methods know of freezes."""
+    """Wrap these methods."""
     _keras.wrap(Layer, "get_weights", _whole)
     _keras.wrap(Layer, "set_weights", _whole)
     _keras.wrap(keras.Model, "set_state_tree", _checked)
@@ -31,7 +31,7 @@ def watch_lists() -> None:
 
 @contextmanager
 def whole_variables(*layers: Layer) -> Iterator[None]:
-    """Show layers their variables as they were before anything was frozen."""
+    """Inside the block, layers list whole variables instead of parts."""
     with CHANGING:
         lists = [(own, list(own)) for layer in layers for own in _keras.own_lists(layer)]
         try:
@@ -49,7 +49,7 @@ def _whole(method: Any, layer: Layer, *args: Any) -> Any:
 
 
 def _excluding(method: Any, optimizer: Any, var_list: Any = None, var_names: Any = None) -> None:
-    # What optimizers are given of a divided weight is its trainable part.
+    # Optimizers know a divided weight by its trainable part.
     trained = None if var_list is None else [tracked(variable)[0] for variable in var_list]
     method(optimizer, trained, var_names)
 
@@ -59,14 +59,14 @@ def _checked(method: Any, model: Any, state_tree: Mapping[str, Any]) -> None:
     for kind in kinds:
         given = _paths(state_tree.get(kind, {}))
         for variable in getattr(model, kind):
-            # Of a part the other one tells the plan, so both have to be there.
+            # The frozen part identifies the plan, so both parts must be there.
             part = hasattr(variable, "_frostline_view") and any(one in state_tree for one in kinds)
             asked = part or (kind in state_tree and made_of(variable))
             if asked and variable.path not in given:
                 raise RestoreError(
-                    f"{variable.path}: saved with another freeze, or with none; got a state tree "
-                    f"without this variable among its {kind}. Freeze the model as it was then, or "
-                    "use a file of weights (`.weights.h5`), which fits every freeze."
+                    f"{variable.path}: the state tree was saved with another freeze, or with none; "
+                    f"got a state tree without this variable among its {kind}. Freeze the model as "
+                    "it was then, or use a weight file (`.weights.h5`), which fits every freeze."
                 )
     method(model, state_tree)
 

@@ -1,8 +1,8 @@
-"""Optimizers and compiled steps after a change of what trains: the same objects, kept in step.
+"""Update optimizers and compiled steps after a change of what trains; they stay the same objects.
 
-Each optimizer keeps the list of variables it was built for, in its order, whatever a model lists at
-the moment: two models may share a layer and be compiled with other `trainable` flags. What has
-changed is exchanged in it, and what a whole freeze took away comes back to its place.
+Each optimizer keeps the list of variables it was built for, in order, whatever a model lists now:
+two models may share a layer and be compiled with different `trainable` flags. Changed variables are
+exchanged in this list, and variables that were frozen whole get back their place.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def followed(
     optimizers: Sequence[Any],
     owned: Owned,
 ) -> Iterator[None]:
-    """Bring optimizers and compiled steps in step with changes; after a failure all is as it was.
+    """Update optimizers and compiled steps after changes; after a failure all are restored.
 
     Args:
-        layers: All layers around the changed variables, models among them.
-        changes: What has changed, and is divided already.
-        optimizers: Every optimizer that is built and inside no other.
-        owned: What `slots_by_reference` gave before the changes.
+        layers: All layers that contain changed variables, including models.
+        changes: The changes, which are already applied to the variables.
+        optimizers: Every built optimizer that is not inside another.
+        owned: The result of `slots_by_reference` from before the changes.
     """
     siblings = Siblings(layers, changes)
     made: list[Rebuilt] = []
@@ -65,10 +65,10 @@ def followed(
 
 @contextmanager
 def steps_remade(models: Iterable[Any]) -> Iterator[None]:
-    """Let go of all that was compiled for what trained before; after a failure it is there again.
+    """Drop compiled steps, so that they are made again; after a failure they are restored.
 
     Args:
-        models: Those whose steps are to be made again.
+        models: The models whose steps are dropped.
     """
     before: list[tuple[Any, dict[str, Any]]] = []
     try:
@@ -86,8 +86,8 @@ def _remake(model: Any) -> None:
     for stage in _STAGES:
         if getattr(model, f"{stage}_function", None) is not None:
             getattr(model, f"make_{stage}_function")(force=True)
-    # What other libraries keep in the same way, as KerasHub does `generate_function`, they make
-    # when it is missing.
+    # Other libraries have similar functions, such as `generate_function` in KerasHub, and make
+    # them if they are missing.
     for name, kept in compiled_steps(model).items():
         other = name.removesuffix("_function") not in _STAGES and kept is not None
         if other and hasattr(model, f"make_{name}"):
@@ -95,15 +95,15 @@ def _remake(model: Any) -> None:
 
 
 def compiled_steps(model: Any) -> dict[str, Any]:
-    """What a model holds that was compiled for its variables, by the name of the attribute."""
+    """The functions of a model that are compiled for its variables, by attribute."""
     return {name: value for name, value in vars(model).items() if name.endswith("_function")}
 
 
 def slots_per_weight(optimizer: Any) -> int | None:
-    """How many values an optimizer keeps for each trained one, read off tiny variables.
+    """The number of slot values for each trained value, found by building a copy on tiny variables.
 
-    None where that depends on more than how many are trained: on the shape (Adafactor), on the
-    shape and the name (Muon), on the path (MultiOptimizer).
+    None if it depends on more than the number of trained values: on the shape (Adafactor), on the
+    shape and the name (Muon), or on the path (MultiOptimizer).
     """
     if getattr(optimizer, "optimizers", None):
         return None
@@ -118,7 +118,7 @@ def slots_per_weight(optimizer: Any) -> int | None:
 def _exchanged(
     optimizer: Any, siblings: Siblings, changes: Sequence[PlanChange], owned: Owned
 ) -> list[Rebuilt]:
-    """An optimizer, and those inside it, for its list with what has changed exchanged."""
+    """New attributes for an optimizer and those inside it, for its list with changes applied."""
     listed = {id(original(variable)): variable for variable in _keras.optimized(optimizer)}
     changed = {id(change.variable): change for change in changes}
     wanted = known(optimizer)
@@ -142,7 +142,7 @@ def _exchanged(
 
 
 class Siblings:
-    """The weights beside each one: what an optimizer was built with while it was wholly frozen."""
+    """The siblings of weights, by which an optimizer gets weights that were frozen at its build."""
 
     def __init__(self, layers: Sequence[Layer], changes: Sequence[PlanChange]) -> None:
         self._layers = layers
@@ -150,19 +150,19 @@ class Siblings:
 
     @functools.cached_property
     def _ways(self) -> list[list[Any]]:
-        """For each layer its weights and those below it, the smallest layers first."""
+        """For each layer, all weights in it, the smallest layers first."""
         ways = [[weight.variable for weight in unique(walk(layer))] for layer in self._layers]
         return sorted(ways, key=len)
 
     def taken_in(
         self, optimizer: Any, wanted: Sequence[Any], variables: Iterable[Any]
     ) -> list[Any]:
-        """What an optimizer is to know, with variables in it that it was built without.
+        """The list of an optimizer with variables added that were wholly frozen at its build.
 
-        It was built during a whole freeze of these. It would have got each with the weights beside
-        it: those of its own layer, or else of a layer around it, that train as it does. If the
-        optimizer has all of these, the variable stands between them. It is left out where the
-        optimizer has not, or was there before the freeze and did without.
+        Otherwise it would have been built with each of them and its siblings: the weights of its
+        own layer, or else of a layer around it, with the same `trainable`. If the optimizer has all
+        siblings, the variable is added between them. It is not added if the optimizer lacks some,
+        or was built before the freeze without the variable.
         """
         order = _Order(wanted)
         left = [one for one in variables if optimizer not in vars(one).get(_HIDDEN, ())]
@@ -178,7 +178,7 @@ class Siblings:
             for one in decided:
                 del left[id(one)]
             order.take_in([one for one in decided if all(there[bool(one.trainable)])], way)
-        # Nothing trained at all: the model's own optimizer was built for nothing.
+        # If nothing trained, the model's own optimizer was built without variables.
         if any(getattr(layer, "optimizer", None) is optimizer for layer in self._layers):
             for way in reversed(self._ways):
                 order.take_in([left.pop(id(one)) for one in way if id(one) in left], way)
@@ -190,7 +190,7 @@ class Siblings:
 
 
 class _Order:
-    """A list that variables are taken into, each between the ones beside it."""
+    """A list into which variables are inserted between their siblings."""
 
     def __init__(self, variables: Sequence[Any]) -> None:
         self._first = list(variables)
@@ -202,7 +202,7 @@ class _Order:
         return key in self._places
 
     def take_in(self, variables: Iterable[Any], way: Sequence[Any]) -> None:
-        """Take variables in after what is ahead of them in `way`, or before what is after them."""
+        """Insert variables after those before them in `way`, or before those after them."""
         left, last = {id(one) for one in variables}, None
         for at, one in enumerate(way):
             if id(one) in left:
@@ -225,7 +225,7 @@ class _Order:
             self._places[id(one)] = -1
 
     def listed(self) -> list[Any]:
-        """All of them, in order."""
+        """All variables, in order."""
         found, pending = [], [(one, False) for one in reversed(self._first)]
         while pending:
             one, reached = pending.pop()
@@ -239,9 +239,9 @@ class _Order:
 
 
 def note_hidden(variable: Any, optimizers: Iterable[Any]) -> None:
-    """Note which optimizers are built already when a variable is wholly frozen.
+    """Record which optimizers exist when a variable becomes wholly frozen.
 
-    One that has it gets it back. One that has not was never meant for it, unlike one that is built
-    while it is hidden.
+    Of these, only those that have the variable get it back later. An optimizer that is built while
+    the variable is frozen may get it too.
     """
     variable.__dict__[_HIDDEN] = weakref.WeakSet(optimizers)

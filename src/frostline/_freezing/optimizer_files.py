@@ -1,7 +1,7 @@
-"""The state of optimizers in files: which freeze it is of.
+"""Record in files which freeze the state of an optimizer belongs to.
 
-Keras numbers the variables of an optimizer in a file, and so does not see that a slot of some
-entries is read into that of others. What is frozen by parts is told beside them.
+Keras numbers the variables of an optimizer in a file, so it does not notice if slots are read for
+other entries. A fingerprint of the freeze is stored with them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _TOLD = "frostline"
 
 
 def watch_optimizer_files() -> None:
-    """Have optimizers tell in a file of which freeze their state is, and look at it."""
+    """Wrap the methods of optimizers that save and load their state."""
     for name, around in (("save_own_variables", _save), ("load_own_variables", _load)):
         _keras.wrap(_keras.told_by(name), name, around)
 
 
 def _freeze_of(optimizer: Any) -> int | None:
-    """A number for how the variables of an optimizer are divided, None where none of them is."""
+    """A number for how the variables of an optimizer are divided, None if none of them is."""
     plans = [
         f"{place} {fingerprint(view._frostline.plan)}"
         for place, variable in enumerate(_keras.optimized(optimizer))
@@ -44,31 +44,31 @@ def _save(method: Any, optimizer: Any, store: Any) -> None:
 
 def _load(method: Any, optimizer: Any, store: Any) -> None:
     if optimizer.__dict__.pop(TOLD, False):
-        return  # the state is of another optimizer, and the user knows
+        return  # the state belongs to another optimizer, and the user has been warned
     keys = list(store.keys())
     told = int(np.asarray(store[_TOLD])) if _TOLD in keys else None
     values = {key: store[key] for key in keys if key != _TOLD}
     wanted = _freeze_of(optimizer)
-    # Keras sees for itself that the number differs, and says so.
+    # If the numbers differ, Keras itself warns.
     differ = len(values) != len(optimizer.variables)
     if told == wanted or differ or (told is None and _fit(optimizer, values)):
         method(optimizer, values)
     else:
         if told is None:
-            got, do = "of a model with nothing frozen in part", "unfreeze this one"
+            got, do = "of a model without partly frozen weights", "unfreeze this model"
         elif wanted is None:
-            got, do = "of a model that is frozen in part", "freeze this one as it was"
+            got, do = "of a partly frozen model", "freeze this model in the same way"
         else:
-            got, do = "of another freeze", "freeze this one as it was"
+            got, do = "of a model with another freeze", "freeze this model in the same way"
         warn(
             f"{optimizer.name}: the state of the optimizer in the file has slots for other entries "
-            f"and was not read; got a file {got}. The weights were. To have the state too, {do}, "
-            "load the file, then freeze as you like.",
+            f"and was not read; got a file {got}. The weights were read. To read the state too, "
+            f"{do}, load the file, then change the freeze.",
             RestoreWarning,
         )
 
 
 def _fit(optimizer: Any, values: dict[str, Any]) -> bool:
-    """Whether a file from before freezes were told, or one of a plain model, is of this one."""
+    """Whether a file without a fingerprint, old or of a plain model, fits this optimizer."""
     shapes = [tuple(variable.shape) for variable in optimizer.variables]
     return all(tuple(np.shape(values[str(place)])) == shape for place, shape in enumerate(shapes))

@@ -1,4 +1,4 @@
-"""The questions about one variable: is_frozen and frozen_mask."""
+"""What is frozen in a single variable: `is_frozen` and `frozen_mask`."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def is_frozen(variable: Any) -> bool:
 
 
 def frozen_mask(variable: Any) -> np.ndarray:
-    """A boolean array of the variable's shape, True where frozen.
+    """Return a boolean array of the variable's shape, True where frozen.
 
-    It says what this library froze. A layer with `trainable = False` trains nothing either, and
-    none of it is frozen in this sense.
+    It shows what frostline froze. A layer with `trainable = False` does not train either, but that
+    does not count as frozen here.
 
     Args:
         variable: A variable of a layer, `layer.kernel`.
@@ -41,7 +41,7 @@ def frozen_mask(variable: Any) -> np.ndarray:
         A new boolean array of `variable.shape`.
 
     Raises:
-        TargetError: Not a variable.
+        TargetError: `variable` is not a variable of a layer.
 
     Examples:
         >>> import keras, frostline as fl
@@ -60,12 +60,12 @@ def _variable(variable: Any, question: str) -> Any:
     if not isinstance(variable, keras.Variable):
         raise TargetError(
             f"variable: not a Keras variable; got variable={type(variable).__name__}. "
-            f"Pass one that a layer holds, `fl.{question}(layer.kernel)`; "
-            "`fl.summary(model)` lists them."
+            f"Pass a variable of a layer, `fl.{question}(layer.kernel)`; "
+            "`fl.weights(model)` lists them."
         )
     if hasattr(variable, "_frostline_view"):
         raise TargetError(
-            f"{variable.path}: this is one part of a divided weight; got variable=its part. "
-            f"Pass the variable that the layer holds: `fl.{question}(layer.kernel)`."
+            f"{variable.path}: this is only one part of a partly frozen weight; got variable=its "
+            f"part. Pass the variable of the layer: `fl.{question}(layer.kernel)`."
         )
     return variable

@@ -1,4 +1,4 @@
-"""Which slot of an optimizer is whose, found out by building a copy for the same list again."""
+"""Find the variable of each slot of an optimizer, by building a copy for the same variables."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from frostline._freezing.change import PlanChange
 from frostline._freezing.copies import all_inside, copy_of, inner_optimizers
 
 Owned: TypeAlias = dict[int, dict[Any, Any]]
-"""For each optimizer, by its id, which slot is whose."""
+"""For the id of each optimizer, its slots by variable."""
 
 
 def slots_by_reference(optimizers: Iterable[Any], changes: Sequence[PlanChange]) -> Owned:
-    """Which slot is whose, for optimizers that have a variable that is to change.
+    """The slots by variable, for optimizers that have a variable that will change.
 
-    Asked before it changes, while the list that an optimizer was built for can be built again.
+    Called before the change, while a copy can still be built for the same variables.
     """
     changing = {id(change.listed[0]) for change in changes}
     owned: Owned = {}
@@ -37,10 +37,10 @@ def slots_by_reference(optimizers: Iterable[Any], changes: Sequence[PlanChange])
 
 
 def replayed(optimizer: Any) -> dict[Any, Any]:
-    """The slots of an optimizer, by the variable, the name, and how often that was asked for.
+    """The slots of an optimizer, by variable, name, and number for repeated names.
 
-    A copy is built for the same list, and handed the slots in their order. Two variables may have
-    one path, and two slots one name.
+    A copy is built for the same variables and gets the slots in their order. Two variables may have
+    the same path, and two slots the same name.
     """
     probe, slots = copy_of(optimizer), _keras.slots(optimizer)
     found: dict[Any, Any] = {}
@@ -60,7 +60,7 @@ def replayed(optimizer: Any) -> dict[Any, Any]:
                 asked[key] += 1
                 keep(slots[place], kept)
                 return slots[place]
-        raise UnsupportedError(refusal(optimizer, f"no slot called {full}"))
+        raise UnsupportedError(refusal(optimizer, f"no slot named {full}"))
 
     if optimizer.built:
         with handed(optimizer, probe, again, kept):
@@ -69,7 +69,7 @@ def replayed(optimizer: Any) -> dict[Any, Any]:
 
 
 def let_go(optimizers: Iterable[Any]) -> None:
-    """End the hold on slots that are handed to a copy while it is built."""
+    """Make slots writable again that were protected while a copy was built."""
     for optimizer in optimizers:
         for slot in optimizer.variables:
             slot.__dict__.pop("assign", None)
@@ -79,7 +79,7 @@ def let_go(optimizers: Iterable[Any]) -> None:
 def handed(
     old: Any, copy: Any, slot: Callable[..., Any], kept: Mapping[int, Any]
 ) -> Iterator[None]:
-    """While a copy is built, `slot` gives it its slots, and it writes to none that are `kept`."""
+    """Inside the block, a copy gets its slots from `slot` and cannot write to those in `kept`."""
 
     def sparing(assign: Callable[..., Any]) -> Callable[..., Any]:
         def spare(variable: Any, value: Any) -> None:
@@ -100,21 +100,21 @@ def handed(
 
 
 def keep(slot: Any, kept: dict[int, Any]) -> None:
-    # Some optimizers begin a slot with the weight. On the object, since it is only for now.
+    # Protect the slot: some optimizers initialize slots with the weight. See `let_go`.
     kept[id(slot)] = slot
     slot.__dict__["assign"] = lambda value: value
 
 
 def refusal(optimizer: Any, got: str) -> str:
     return (
-        f"{optimizer.name}: the slots of this optimizer can not follow a freeze, since what "
-        f"{type(optimizer).__name__} builds for a copy is not what it holds; got {got}. Freeze "
-        "before it is built, or call `model.compile(...)` with a new one first."
+        f"{optimizer.name}: the slots of this optimizer cannot be updated, because a copy of "
+        f"{type(optimizer).__name__} has other slots; got {got}. Freeze before it is built, or "
+        "call `model.compile(...)` with a new one first."
     )
 
 
 def _build_alone(optimizer: Any, variables: list[Any]) -> None:
-    """Build an optimizer without those inside it, which are built by themselves."""
+    """Build an optimizer without those inside it, which are built separately."""
     inner = inner_optimizers(optimizer)
     for one in inner:
         one.__dict__["build"] = lambda variables: None

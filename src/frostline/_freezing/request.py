@@ -1,4 +1,4 @@
-"""What the arguments of a verb ask for: weights, and the entries of each."""
+"""The weights and entries that the arguments of `freeze` and the like name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from frostline._weights.tree import Found, Names, read_value
 
 
 class Picked(NamedTuple):
-    """The entries of a weight that a call names: all, those of a mask, or None: nothing said."""
+    """The entries of a weight that a call names: all, a mask, or None if no selection applies."""
 
     weight: Found
     whole: bool
@@ -30,7 +30,7 @@ class Picked(NamedTuple):
 
 @dataclass(eq=False)
 class _Group:
-    """The weights of a call that have the same selection, in the order named."""
+    """The weights of a call that have the same selection, in the order of the arguments."""
 
     selection: Selection
     weights: dict[int, Found] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class _Group:
     selects: bool = False
 
     def rank(self, places: Mapping[int, int]) -> None:
-        """Let the selection compare all its weights, which it is given in the model's order."""
+        """Prepare the selection for all its weights, in the order of the model."""
         ordered = sorted(self.weights.values(), key=lambda weight: places[id(weight.variable)])
         if holds_paths(self.selection):
             refuse_twice(ordered)
@@ -54,18 +54,18 @@ class _Group:
 
 
 class Request:
-    """The weights and entries that a call names; all its errors come before anything is changed.
+    """The weights and entries that a call names; its errors come before anything is changed.
 
     Args:
         target: The layer or model of the call.
         found: The weights below it.
         weights: The second argument of the call.
         where: The third argument.
-        verb: Name of the function that was called, for messages.
+        verb: The name of the function that was called, for messages.
 
     Raises:
-        PathError: No weight, or an ambiguous one, is named.
-        SelectionError: `where` is no selection, or is given beside a mapping.
+        PathError: No weight is named, or a path is ambiguous.
+        SelectionError: `where` is not a selection, or is given together with a mapping.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Request:
             for weight in named_by.select(names):
                 for named in (group.weights, self.named):
                     known = named.setdefault(id(weight.variable), weight)
-                    # Of two ways to a shared weight the first counts, in whatever order named.
+                    # If a shared weight has two paths, the first in the model counts.
                     if places[id(weight)] < places[id(known)]:
                         named[id(weight.variable)] = weight
         first = {id(weight.variable): place for place, weight in reversed([*enumerate(found)])}
@@ -94,7 +94,7 @@ class Request:
     def _group(self, selection: Selection) -> _Group:
         try:
             alike = self._alike.setdefault(hash(selection), [])
-        except TypeError:  # a callable need not have a hash
+        except TypeError:  # a callable may have no hash
             alike = self._alike.setdefault(None, [])
         for group in alike:
             if group.selection == selection:
@@ -105,7 +105,7 @@ class Request:
         return group
 
     def picked(self) -> Iterator[Picked]:
-        """The entries of each weight; what several selections pick of one weight adds up."""
+        """The entries of each weight; several selections for the same weight add up."""
         for key, weight in each("selecting", self.named.items()):
             whole, union = False, None
             for group in self._groups_of[key]:
@@ -118,18 +118,18 @@ class Request:
             yield Picked(weight, whole, union)
 
     def check(self, outcome: str) -> None:
-        """The error for a selection that fits no weight, the warning for one that picks nothing.
+        """Raise an error if a selection applies to no weight, and warn if it is empty.
 
         Call it after `picked` has gone through all weights.
 
         Args:
-            outcome: What a call does that picks nothing at all, for the warning.
+            outcome: The effect of a call that selects nothing at all, for the warning.
         """
         for group in self._groups:
             first = next(iter(group.weights.values()))
             if not group.says:
                 raise SelectionError(
-                    f"{first.path}: this selection says nothing about any of the weights named; "
+                    f"{first.path}: this selection does not apply to any of these weights; "
                     f"got where={shown(group.selection)} (layer {type(first.owner).__name__}). "
                     "Select entries by position: `fl.at[...]`."
                 )
@@ -140,14 +140,14 @@ class Request:
                 continue
             first = next(iter(group.weights.values()))
             warn(
-                f"{first.path}: this selection holds no entry of the weights named; got "
+                f"{first.path}: this selection contains no entry of these weights; got "
                 f"where={shown(group.selection)}. {outcome}",
                 EmptySelectionWarning,
             )
 
 
 def asked(weight: Found) -> Weight:
-    """A weight as selections see it, without its framework."""
+    """A weight in the form that selections use, independent of the framework."""
     variable = weight.variable
     return Weight(
         path=weight.path,
@@ -164,7 +164,7 @@ def asked(weight: Found) -> Weight:
 
 
 def _pairs(weights: Any, where: Any, verb: str) -> list[tuple[Any, Selection]]:
-    """The names of weights, each with the selection that is meant for them."""
+    """The names of weights with their selections."""
     if isinstance(weights, Selection):
         named = "'*'" if where is None else _written(where)
         raise SelectionError(
@@ -175,9 +175,9 @@ def _pairs(weights: Any, where: Any, verb: str) -> list[tuple[Any, Selection]]:
         return [(weights, as_selection(where))]
     if where is not None:
         raise SelectionError(
-            "where: a mapping has the selection of each weight in it; got weights=mapping and "
-            f"where={shown(where)}. Leave `where` out; or name the weights of a mapping of scores, "
-            f"`fl.{verb}(model, list(scores), selection)`."
+            "where: cannot be combined with a mapping, which has a selection for each weight; got "
+            f"weights=mapping and where={shown(where)}. Leave `where` out; for a mapping of scores "
+            f"write `fl.{verb}(model, list(scores), selection)`."
         )
     pairs = []
     for names, value in weights.items():

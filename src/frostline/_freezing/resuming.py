@@ -1,9 +1,9 @@
-"""Optimizers that Keras does not bring back from a file of a model with a freeze in it.
+"""Warn of optimizers that Keras does not restore from the file of a partly frozen model.
 
-Keras compiles a loaded model by its own `compile` alone. A model whose class has another one, as
-the tasks of KerasHub do, comes back with the optimizer of its constructor. Keras then skips the
-state in the file with a warning, or reads it into an optimizer of another class where the number of
-variables fits. Here it is not read, and one warning has the lines that restore it.
+Keras compiles a loaded model only if its class does not override `compile`. Other models, such as
+the tasks of KerasHub, have the optimizer of their constructor after loading. Then Keras skips the
+state in the file with a warning, or reads it into an optimizer of another class if the number of
+variables fits. Here it is not read, and a warning has the lines that restore it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from frostline._backends.current import backend
 from frostline._errors import RestoreWarning, warn
 
 TOLD = "_frostline_told"
-"""The attribute of an optimizer that does not read its state in a file, and whose user knows."""
+"""The attribute of an optimizer that must not read its state from a file; the user was warned."""
 
 _EXPECTED = "_frostline_optimizers"
 _COMPILED = "_frostline_compiled"
 
 
 def compiles_itself(layer: Any) -> bool:
-    """Whether a layer is a model whose class has a `compile` of its own."""
+    """Whether a layer is a model whose class overrides `compile`."""
     return isinstance(layer, keras.Model) and type(layer).compile is not keras.Model.compile
 
 
 def trained_optimizers(layer: Any) -> dict[str, StoredOptimizer]:
-    """What a file says of the optimizers of a model: those with a step behind them, by attribute.
+    """The optimizers of a model that have trained, by attribute, to be stored in a file.
 
     Empty outside of `model.save`: a clone has no optimizer.
     """
@@ -55,21 +55,21 @@ def trained_optimizers(layer: Any) -> dict[str, StoredOptimizer]:
 
 
 def expect_optimizers(layer: Any, stored: dict[str, StoredOptimizer] | None) -> None:
-    """Note what a file says of the optimizers of a model that was just made from it."""
+    """Record the optimizers in a file for a model that was just made from it."""
     if stored:
         layer.__dict__[_EXPECTED] = stored
 
 
 def compiled_from_file(layer: Any) -> None:
-    """Note that Keras was to compile a model as its file says: it was not loaded without."""
+    """Record that a model was not loaded with `compile=False`."""
     if _EXPECTED in layer.__dict__:
         layer.__dict__[_COMPILED] = True
 
 
 def warn_of_lost_optimizers(layer: Any) -> None:
-    """Warn of the optimizers whose state Keras is not going to read from the file.
+    """Warn of optimizers whose state Keras will not read from the file.
 
-    Called when a model reads its own variables, which is before its optimizer does.
+    Called when a model reads its own variables, before its optimizer does.
     """
     stored = layer.__dict__.pop(_EXPECTED, {})
     wanted = layer.__dict__.pop(_COMPILED, False)
@@ -79,13 +79,13 @@ def warn_of_lost_optimizers(layer: Any) -> None:
             continue
         if one is not None:
             one.__dict__[TOLD] = True
-        # Loaded with `compile=False`, nobody asked for the optimizer of the file.
+        # With `compile=False` the user does not want the optimizer of the file.
         if wanted == saved["compiled"]:
             warn(_told(layer, name, one, saved), RestoreWarning)
 
 
 def _comes_back(optimizer: Any, saved: StoredOptimizer) -> bool:
-    # Keras compares the number of variables, and nothing else.
+    # Keras compares only the number of variables.
     return (
         type(optimizer).__name__ == saved["class_name"]
         and len(optimizer.variables) == saved["variables"]
@@ -96,18 +96,18 @@ def _told(layer: Any, name: str, optimizer: Any, saved: StoredOptimizer) -> str:
     if not saved["compiled"]:
         reason = "the file does not say how the model was compiled"
     elif compiles_itself(layer):
-        reason = f"{type(layer).__name__} has a `compile` of its own, which Keras does not call"
+        reason = f"{type(layer).__name__} overrides `compile`, which Keras does not call"
     else:
-        reason = f"it trains other variables than the {saved['variables']} of the file are for"
+        reason = f"it trains other variables than the {saved['variables']} in the file"
     now = "none" if optimizer is None else type(optimizer).__name__
     kind = saved["class_name"]
     kind = f"keras.optimizers.{kind}" if hasattr(keras.optimizers, kind) else kind
     trained = "model.trainable_variables" if name == "optimizer" else "..."
     return (
-        f"{layer.name}: the state of its optimizer is in the file and was not restored, since "
+        f"{layer.name}: the state of its optimizer is in the file but was not restored, because "
         f"{reason}; got {name}={now}, in the file {saved['class_name']} at step {saved['step']}. "
-        "To train on from there, set `trainable` of its layers and compile it as before, then load "
-        "the file once more: "
+        "To continue training, set `trainable` of its layers and compile it as before, then load "
+        "the file again: "
         f"`model.compile({kind}(...), ...)`, `model.{name}.build({trained})`, "
         "`model.load_weights(file)`."
     )

@@ -1,11 +1,11 @@
-"""The slots of one optimizer for another list of variables, made beside it and put in at once.
+"""Build the slots of an optimizer for another list of variables, and exchange them in one step.
 
 A Keras optimizer makes its slots once, for a fixed list of variables, through
-`add_variable_from_reference`. A copy of it, made from its config, is built for the new list; where
-it asks for the slot of a weight that has not changed it is handed the one that is there. What the
-copy then holds in lists and dictionaries is what the optimizer itself is to hold; all else, its
-counters and its learning rate among it, it keeps. So this works for any optimizer, without a list
-of its attributes, and costs what changes.
+`add_variable_from_reference`. A copy, made from its config, is built for the new list. If the copy
+asks for the slot of an unchanged weight, it gets the existing one. The optimizer then takes over
+the lists and dictionaries of slots from the copy, and keeps everything else, such as its counters
+and its learning rate. So this works for any optimizer, without a list of its attributes, and its
+cost depends only on what changes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from frostline._weights.view import tracked
 
 @dataclass(eq=False)
 class Rebuilt:
-    """An optimizer, and the attributes that it is to have."""
+    """An optimizer and its new attributes."""
 
     optimizer: Any
     after: dict[str, Any]
@@ -48,7 +48,7 @@ class Rebuilt:
         object.__setattr__(self.optimizer, "__dict__", self.after)
 
     def take_out(self) -> None:
-        """Give it the old ones back, the very same objects."""
+        """Give it back the old attributes, the same objects."""
         object.__setattr__(self.optimizer, "__dict__", self.before)
 
 
@@ -59,21 +59,21 @@ def rebuilt(
     changes: Sequence[PlanChange],
     owned: Owned,
 ) -> list[Rebuilt]:
-    """An optimizer for another list, and the optimizers inside it for their parts of that.
+    """New attributes for an optimizer and those inside it, for another list of variables.
 
-    Nothing that is in use changes.
+    The optimizers themselves do not change yet.
 
     Args:
-        optimizer: A built one.
-        variables: What it is to train.
-        wanted: What it is to know, see `known`: the same, and what is wholly frozen for now.
-        changes: What has changed, and is divided already.
-        owned: What `slots_by_reference` gave.
+        optimizer: A built optimizer.
+        variables: The variables that it will train.
+        wanted: The new result of `known`: these, and variables that are wholly frozen now.
+        changes: The changes, which are already applied to the variables.
+        owned: The result of `slots_by_reference`.
 
     Raises:
-        UnsupportedError: It can not be made again from its config.
+        UnsupportedError: It cannot be copied from its config.
     """
-    # The first variable of an optimizer counts its steps, and lives where its slots do.
+    # The first variable of an optimizer is its step count, which is placed like its slots.
     with backend.creating(optimizer.variables[0]):
         fresh = copy_of(optimizer)
         pairs = zip(all_inside(optimizer), all_inside(fresh), strict=True)
@@ -91,25 +91,25 @@ def rebuilt(
 
 
 class _Build:
-    """One optimizer and its copy, while that is built."""
+    """An optimizer and its copy, while the copy is built."""
 
     def __init__(
         self, old: Any, new: Any, changes: Sequence[PlanChange], were: dict[Any, Any]
     ) -> None:
         self.old, self.new, self.changes = old, new, changes
-        self.were = were  # the slots of the optimizer, by what asked for them
+        self.were = were  # the slots of the optimizer, as returned by `replayed`
         self.whose = {id(slot) for slot in were.values()}
         self.change_of = {id(tracked(change.variable)[0]): change for change in changes}
         self.places = {id(one): place for place, one in enumerate(_keras.optimized(old))}
         self.before = {name: (value, content(value)) for name, value in vars(new).items()}
-        self.carried: list[tuple[Any, Any, PlanChange]] = []  # slot, the one it was, why
+        self.carried: list[tuple[Any, Any, PlanChange]] = []  # new slot, old slot, change
         self.made: dict[int, Any] = {}
         self.kept: dict[int, Any] = {}
         self._asked: Counter[Any] = Counter()
 
     @functools.cached_property
     def _going(self) -> set[int]:
-        """The ids of the slots of what changes that were made without a reference."""
+        """The ids of slots of changed variables that were made without a reference."""
         going = {self.places.get(id(change.listed[0])) for change in self.changes}
         return {
             id(one)
@@ -120,7 +120,7 @@ class _Build:
         }
 
     def hooked(self) -> AbstractContextManager[None]:
-        """While the copy is built, it is handed the slots that stay, and writes to none of them."""
+        """Inside the block, the copy gets the slots that stay, and cannot write to them."""
         make = self.new.add_variable_from_reference
 
         def slot(reference_variable: Any, name: Any = None, initializer: Any = "zeros") -> Any:
@@ -142,7 +142,7 @@ class _Build:
         return handed(self.old, self.new, slot, self.kept)
 
     def attributes(self) -> dict[str, Any]:
-        """What the optimizer is to hold: what its copy built, and all else of its own."""
+        """The new attributes: what the copy built, and everything else of the optimizer."""
         self._adopt()
         self._carry()
         new, found = vars(self.new), dict(vars(self.old))
@@ -169,18 +169,18 @@ class _Build:
         same = was is not None and was[0] is value and was[1] == content(value)
         if same or not isinstance(value, CONTAINERS):
             return False
-        # What the optimizer has noted since in a list that begins as an empty one is its own.
+        # If the list is empty in the copy, the optimizer keeps its own content.
         return bool(value) or holds(vars(self.old).get(name))
 
     def _adopt(self) -> None:
-        """Put what the optimizer keeps in the place of what its copy made of that."""
+        """Replace what the copy made by what the optimizer keeps."""
         order, taken, given_up = list(_keras.slots(self.new)), {}, set()
         for name, value in list(vars(self.new).items()):
             kept = vars(self.old).get(name)
             if name in _keras.BUILT or kept is None or self._is_slot(value):
                 continue
             if isinstance(value, keras.Variable) and not isinstance(kept, keras.Variable):
-                given_up.add(id(value))  # the rate of the copy, in the place of a schedule
+                given_up.add(id(value))  # the dummy rate of the copy, instead of a schedule
                 setattr(self.new, name, kept)
             elif isinstance(value, keras.Variable):
                 if len(value.shape) and name not in self.before:
@@ -199,7 +199,7 @@ class _Build:
         _keras.set_slots(self.new, list({id(slot): slot for slot in order}.values()))
 
     def _with_kept(self, value: Any, kept: Any, taken: dict[int, Any]) -> Any:
-        """What the copy built, with what was not asked for as a slot as the optimizer has it."""
+        """What the copy built, but with the optimizer's own entries that are not slots."""
         listed = _keras.optimized(self.new)
         if isinstance(value, dict) and isinstance(kept, dict):
             changed = {key for v in listed if id(v) in self.change_of for key in _keys(v)}
@@ -221,7 +221,7 @@ class _Build:
             if change is None:
                 taken[id(value[i])] = mixed[i] = was
             elif isinstance(was, keras.Variable):
-                # Muon has no such slot for a weight that it treats in another way now.
+                # Muon may have no such slot for the weight now.
                 if shape == tuple(before.shape) and value[i] is not None:
                     self.carried.append((value[i], was, change))
             elif shape and shape == tuple(before.shape):
@@ -229,12 +229,12 @@ class _Build:
         return type(value)(mixed) if isinstance(value, tuple) else mixed
 
     def _carry(self) -> None:
-        """Fill the slots of what has changed from those that it had."""
+        """Fill the slots of changed variables from their old slots."""
         for variable, average in _keras.averages(self.new):
             if id(average) not in self.kept or not backend.is_alive(average):
-                # Made as zeros, which only the very first step of all replaces by the weight. A
-                # copy, since JAX takes the memory of both away in one step. One whose memory is
-                # gone was the weight's: Keras gave the model the averages when `fit` ended.
+                # New averages are zeros, which Keras replaces by the weight only in the very first
+                # step. Copied, because a step on JAX takes the memory of both. An average whose
+                # memory is gone became the weight: Keras does that when `fit` ends.
                 average.assign(ops.copy(variable))
         for slot, source, change in self.carried:
             before, after = change.listed[0], tracked(change.variable)[0]
@@ -246,12 +246,12 @@ class _Build:
                 slot.assign(source)
 
     def _check(self, found: dict[str, Any]) -> None:
-        """The error for an optimizer that would lose a slot, or not find one."""
+        """Raise an error if the optimizer would lose a slot, or not find one."""
         going = {id(change.listed[0]) for change in self.changes}
         there = {id(slot) for slot in found[_keras.SLOTS]}
         there |= {id(slot) for key, slot in self.were.items() if key[0] in going}
         for slot in _keras.slots(self.old):
-            # One that was made without a reference, as the factors of Adafactor, has no name.
+            # Slots made without a reference, such as the factors of Adafactor, have no name.
             if id(slot) not in there and id(slot) not in self._going:
                 raise UnsupportedError(self._refusal(f"a slot {slot.name} of its own making"))
         attributes = [
@@ -273,7 +273,7 @@ def _keys(variable: Any) -> tuple[Any, Any]:
 
 
 def _exclusions(found: Mapping[str, Any], changes: Sequence[PlanChange]) -> dict[str, Any]:
-    """What `exclude_from_weight_decay` was told of a weight holds for its trainable part."""
+    """Apply the exclusions from weight decay of changed weights to their trainable parts."""
     if _keras.EXCLUSIONS not in found:
         return {_keras.EXCLUSIONS_CACHE: {}} if _keras.EXCLUSIONS_CACHE in found else {}
     told = found[_keras.EXCLUSIONS]
@@ -282,8 +282,8 @@ def _exclusions(found: Mapping[str, Any], changes: Sequence[PlanChange]) -> dict
 
 
 def _carried(change: PlanChange, slot: Any, new: Any) -> Any:
-    """A slot of the old trainable part, for the new one; thawed entries keep what `new` has."""
-    # A wholly frozen variable has slots only where somebody built an optimizer for it by hand.
+    """The old slot, for the new trainable part; unfrozen entries keep the values of `new`."""
+    # A wholly frozen variable has slots only if a user built an optimizer for it.
     before = None if isinstance(change.before, WholePlan) else change.before
     after = change.split
     whole = slot

@@ -1,7 +1,8 @@
-"""Compiled functions of the user's own that a change leaves with the variables of before.
+"""Warn of a user's compiled functions that keep using old variables after a change.
 
-What Keras compiles for a model is made again (`_freezing/optimizer.py`). A `tf.function` is not: it
-runs on without an error, and trains what the model no longer has, or what is frozen now.
+Functions that Keras compiles for a model are made again (`_freezing/optimizer.py`). A user's
+`tf.function` is not: it runs without an error, and trains variables that the model no longer has,
+or that are frozen now.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from frostline._errors import warn
 from frostline._freezing.change import PlanChange
 from frostline._freezing.optimizer import compiled_steps
 
-# What a function may hold another one in.
+# Objects in which a function may hold another one.
 _PLAIN = (types.FunctionType, types.MethodType, types.CellType, tuple, functools.partial)
 
 
 @dataclass(frozen=True)
 class Stale:
-    """A function, or a module around a model, that a change leaves behind.
+    """A function, or a wrapper of a model, that is outdated after a change.
 
     Attributes:
-        thing: A weak reference to it: whether it is still there is asked again.
-        name: What its author calls it.
-        path: The first weight that it is wrong about.
+        thing: A weak reference to it; before the warning it is checked again.
+        name: Its name in the user's code.
+        path: The first weight that it is wrong for.
         effect: What it does wrong.
-        count: How many weights it is wrong about.
+        count: The number of weights that it is wrong for.
     """
 
     thing: weakref.ref[Any]
@@ -48,10 +49,10 @@ class Stale:
 
 
 def stale_functions(changes: Sequence[PlanChange], living: Sequence[Any]) -> list[Stale]:
-    """Those of all `living` objects that were traced with a variable, and are wrong after a change.
+    """The `living` functions that were traced with a variable and are wrong after a change.
 
-    But for what Keras compiled for a model, which is made again. Asked before the change, while
-    the variables still have the storage that a trace holds.
+    Functions that Keras compiled for a model are left out, because they are made again. Called
+    before the change, while the variables still have the storage that a trace holds.
     """
     by_variable = {id(change.listed[0]): change for change in changes}
     wrong: dict[int, tuple[Traced, dict[str, str]]] = {}
@@ -72,14 +73,14 @@ def stale_functions(changes: Sequence[PlanChange], living: Sequence[Any]) -> lis
 
 
 def warn_of_stale(stale: Sequence[Stale]) -> None:
-    """Warn of each function that is still there."""
+    """Warn of each function that still exists."""
     for one in stale:
         if one.thing() is not None:
             more = f" and {one.count - 1} more" if one.count > 1 else ""
             warn(
                 f"{one.path}: a tf.function was traced before this change and {one.effect}; got "
-                f"{one.name} with this weight{more}. Make it again now, from its own Python "
-                f"function: `tf.function({one.name}.python_function)`."
+                f"{one.name} with this weight{more}. Trace it again from its Python function: "
+                f"`tf.function({one.name}.python_function)`."
             )
 
 

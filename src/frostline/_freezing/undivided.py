@@ -1,4 +1,4 @@
-"""Trainable parts that devices cannot share evenly, so that each would hold all of one."""
+"""Warn of trainable parts that devices cannot share evenly, so that each would hold all of it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from frostline._freezing.change import PlanChange
 from frostline._weights.layouts import trained_shape, undivided
 
 _ENTRIES = 2**18
-"""Fewer entries than this are not worth a word: 1 MiB in single precision."""
+"""No warning for fewer entries than this: 1 MiB in single precision."""
 
 
 def warn_of_undivided(changes: Sequence[PlanChange]) -> None:
-    """Warn once if a large part that will train can not be divided among the devices."""
+    """Warn once if a large trainable part cannot be divided among the devices."""
     found = [
         (change.variable, shape, devices)
         for change in changes
@@ -30,6 +30,6 @@ def warn_of_undivided(changes: Sequence[PlanChange]) -> None:
     what = "rows, columns or filters" if len(shape) > 1 else "entries"
     warn(
         f"{variable.path}: its devices cannot share the trainable part evenly, so each of them "
-        f"holds all of it and its optimizer slots; got {math.prod(shape):,} entries that train and "
-        f"{devices} devices{more}. Let a number of {what} train that {devices} divides."
+        f"holds all of it and its optimizer slots; got {math.prod(shape):,} trainable entries and "
+        f"{devices} devices{more}. Choose a number of trainable {what} that {devices} divides."
     )

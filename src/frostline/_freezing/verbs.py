@@ -1,4 +1,4 @@
-"""The verbs: freeze, unfreeze and train_only."""
+"""`freeze`, `unfreeze` and `train_only`."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from frostline._weights.view import plan_of
 def freeze(target: Any, weights: Any = "*", where: Any = None) -> Changes:
     """Freeze a part of the weights of a layer or model, in place.
 
-    Frozen entries are in no trainable variable: no optimizer, weight decay, momentum, clipping,
-    averaging or loop can move them. Freezing changes no bit of any weight, and outputs at most by
-    rounding, where a fast path adds in another order. `freeze` adds to what is frozen already.
+    Frozen entries are in no trainable variable, so no optimizer, weight decay, momentum, clipping,
+    averaging or loop can change them. Freezing itself changes no bit of any weight. Outputs may
+    change by rounding if a fast path adds in another order. What was frozen before stays frozen.
 
     Args:
         target: A built layer or model of any kind: Sequential, functional, subclassed, nested.
         weights: A glob on the path of a weight below `target` (`"kernel"`, `"hidden/kernel"`,
             `"*/bias"`; `*` crosses slashes), a compiled regex (searched in the path), a variable,
             or a list of these. Everything below `target` by default. Or a mapping from a glob or
-            regex to what `where` takes: `{"tokens/embeddings": mask, "head/*": fl.units([0])}`.
+            regex to a value for `where`: `{"tokens/embeddings": mask, "head/*": fl.units([0])}`.
             Entries of a mapping that match the same weight add up. Keras variables have no hash,
-            so they cannot be its keys.
+            so they cannot be keys.
         where: The entries to freeze: a selection (`fl.at[0, :]`, `fl.units([0, 1])`), a NumPy
             index expression, a boolean array of the weight's shape (True = frozen), or a
-            `callable(array) -> boolean array`. The whole variable by default: it then does not
-            train whatever `layer.trainable` says, until you unfreeze it. Not with a mapping.
+            `callable(array) -> boolean array`. The whole weight by default; then it does not train
+            until you unfreeze it, whatever `layer.trainable` says. Not with a mapping.
 
     Returns:
         A sequence with a `Change` for each weight that changed.
@@ -56,16 +56,16 @@ def freeze(target: Any, weights: Any = "*", where: Any = None) -> Changes:
         SelectionError: `where` does not fit a weight, or is given together with a mapping.
         UnsupportedError: A weight cannot be frozen (quantized, or with LoRA).
 
-    After any of these the model is unchanged. A selection that holds no entry of the named weights
-    changes nothing and warns. A boolean array, a function, `fl.nothing`, `fl.changed` and
-    `fl.smallest(0)` may be empty without a warning.
+    After any of these errors the model is unchanged. A selection that contains no entry of the
+    named weights changes nothing and warns. A boolean array, a function, `fl.nothing`,
+    `fl.changed` and `fl.smallest(0)` may be empty without a warning.
 
     Note:
         Only weights that an optimizer trains can be frozen. A `BatchNormalization` updates its
         moving statistics itself, even if its `gamma` and `beta` are frozen.
 
-        Where several processes train one model, make the same call in each of them. A selection
-        that looks at values gathers the weight, and must pick the same entries in each.
+        If several processes train one model, make the same call in each of them. A selection that
+        depends on values gathers the weight, and must select the same entries in each process.
 
     Examples:
         >>> import keras, frostline as fl
@@ -84,13 +84,13 @@ def freeze(target: Any, weights: Any = "*", where: Any = None) -> Changes:
 def unfreeze(target: Any, weights: Any = "*", where: Any = None) -> Changes:
     """Let frozen entries train again, in place.
 
-    Changes no bit of any weight. A variable without frozen entries is its stock class again, and
-    so is a layer without frozen weights; both stay the same objects.
+    This changes no bit of any weight. A variable without frozen entries gets back its own class,
+    and so does a layer without frozen weights; both stay the same objects.
 
     Args:
         target: A layer or model, as for `freeze`.
-        weights: Which weights, as for `freeze`; a mapping too. Everything below `target` by
-            default.
+        weights: Which weights, as for `freeze`; may also be a mapping. Everything below `target`
+            by default.
         where: The entries to unfreeze, as for `freeze`. All by default.
 
     Returns:
@@ -121,30 +121,30 @@ def unfreeze(target: Any, weights: Any = "*", where: Any = None) -> Changes:
 def train_only(target: Any, weights: Any, where: Any = None) -> Changes:
     """Train these weights, or entries of them, and freeze everything else below `target`.
 
-    What was frozen before does not matter: named entries are unfrozen, all others are frozen.
-    Changes no bit of any weight. The slots of an optimizer are kept for all that goes on training.
+    What was frozen before does not matter: named entries are unfrozen, all others are frozen. This
+    changes no bit of any weight. Entries that still train keep their optimizer slots.
 
     Args:
         target: A layer or model, as for `freeze`.
-        weights: Which weights train, as for `freeze`; a mapping too.
-        where: The entries that train, in any form that `freeze` takes; in a boolean array True
+        weights: Which weights train, as for `freeze`; may also be a mapping.
+        where: The entries that train, in any form that `freeze` accepts; in a boolean array True
             means that the entry trains. All by default. A named weight to which the selection does
             not apply, such as a bias for `fl.tokens`, is frozen.
 
     Returns:
-        A sequence with a `Change` for each weight that changed. It prints what trains now, whether
-        or not anything changed.
+        A sequence with a `Change` for each weight that changed. It prints what trains now, even if
+        nothing changed.
 
     Raises:
         TargetError, PathError, SelectionError: As for `freeze`.
         NotBuiltError: As for `unfreeze`.
-        UnsupportedError: A weight that trains and is not named cannot be frozen (quantized, or with
-            LoRA), or one that is named cannot be frozen in part.
+        UnsupportedError: A trainable weight that is not named cannot be frozen (quantized, or with
+            LoRA), or a named weight cannot be partly frozen.
 
     Note:
-        `trainable` of layers stays as you set it. A warning says if a named weight does not train
+        `trainable` of layers does not change. A warning says if a named weight does not train
         because its layer has `trainable=False`. Weights that cannot be frozen and do not train
-        anyway, such as the kernel under LoRA, are left alone.
+        anyway, such as the kernel under LoRA, are skipped.
 
     Examples:
         >>> import keras, frostline as fl
@@ -180,7 +180,7 @@ def train_only(target: Any, weights: Any, where: Any = None) -> Changes:
 
 
 class _Draft:
-    """The plans of a call, and what they change, before anything is changed."""
+    """The plans of a call and the resulting changes, before anything is changed."""
 
     def __init__(self) -> None:
         self.plans: list[tuple[Any, Plan | None]] = []
@@ -236,7 +236,7 @@ def _thawed(before: Plan | None, picked: Picked) -> Plan | None:
 
 
 def _all_but(picked: Picked) -> Plan | None:
-    """The plan that lets the picked entries train alone."""
+    """The plan that lets only the picked entries train."""
     if picked.whole:
         return None
     if picked.mask is None:
@@ -245,7 +245,7 @@ def _all_but(picked: Picked) -> Plan | None:
 
 
 def _warn_of_idle(named: list[Found]) -> None:
-    """The warning for weights that do not train although nothing of ours keeps them from it."""
+    """Warn of named weights that do not train although they are not frozen."""
     idle = [w for w in named if not w.layer_trainable and not _replaced(w.owner)]
     if not idle:
         return
@@ -254,25 +254,26 @@ def _warn_of_idle(named: list[Found]) -> None:
     name = "variable" if off is None else off.name
     more = f", and {others} more {'weight' if others == 1 else 'weights'} like it" if others else ""
     warn(
-        f"{weight.path}: named to train, but does not train; got {name}.trainable=False{more}. "
+        f"{weight.path}: this weight is named but does not train; got "
+        f"{name}.trainable=False{more}. "
         f"Set `trainable = True` on the {'variable' if off is None else 'layer'}."
     )
 
 
 def _refuse_awaited(target: Any) -> None:
-    """The error for a freeze that would come back after it was taken away."""
+    """Raise an error if a freeze still waits for its weights: it would come back later."""
     for layer in sublayers(target):
         if AWAITED in layer.__dict__:
             waiting = layer.__dict__[AWAITED].weights
             raise NotBuiltError(
-                f"{layer.name}: its freeze, made from a config or a file, waits for weights that "
-                f"do not exist yet; got {len(waiting)} of them, {waiting[0]['path']} first. Call "
-                "the model once on data, then do this again."
+                f"{layer.name}: its freeze, from a config or a file, waits for weights that do not "
+                f"exist yet; got {len(waiting)} of them, {waiting[0]['path']} first. Call the "
+                "model once on data, then try again."
             )
 
 
 def combined(before: Plan | None, mask: np.ndarray, *, freezing: bool) -> Plan | None:
-    """The plan that freezes a mask too, or no longer freezes it."""
+    """The plan with a mask added to what is frozen, or removed from it."""
     if before is None:
         return plan_from_mask(mask) if freezing else None
     frozen = before.mask()
@@ -280,10 +281,10 @@ def combined(before: Plan | None, mask: np.ndarray, *, freezing: bool) -> Plan |
 
 
 def refuse_unsupported(weight: Found, *, divides: bool, do: str = "") -> None:
-    """The error for a weight that cannot be frozen, or not in part."""
+    """Raise an error for a weight that cannot be frozen, or cannot be divided."""
     if keras.config.is_nnx_enabled():
         raise UnsupportedError(
-            f"{weight.path}: Flax NNX variables keep their value in another place; got "
+            f"{weight.path}: Flax NNX variables are not supported; got "
             "keras.config.is_nnx_enabled()=True. Start Python without KERAS_NNX_ENABLED."
         )
     if divides:
@@ -293,24 +294,24 @@ def refuse_unsupported(weight: Found, *, divides: bool, do: str = "") -> None:
     state = _replaced(owner)
     if state:
         raise UnsupportedError(
-            f"{weight.path}: its layer computes with other weights than this one; got "
+            f"{weight.path}: its layer is quantized or has LoRA and does not use this weight; got "
             f"{owner.name}.{state}={getattr(owner, state)!r}. "
-            f"{do or 'Leave this layer out, or take the model as it was before that.'}"
+            f"{do or 'Leave this layer out, or use the model from before that.'}"
         )
 
 
 def refuse_wrapped(weight: Found, do: str) -> None:
-    """The error for a weight of another framework's module, of which Keras has no more than it."""
+    """Raise an error for a weight of a layer that wraps another framework's module."""
     owner = weight.owner
     if isinstance(owner, (keras.layers.TorchModuleWrapper, keras.layers.TFSMLayer)):
         raise UnsupportedError(
-            f"{weight.path}: its layer computes with the tensors of another framework's module, "
-            f"not with this variable; got layer={type(owner).__name__}. {do}"
+            f"{weight.path}: its layer uses the tensors of another framework's module, "
+            f"not this variable; got layer={type(owner).__name__}. {do}"
         )
 
 
 def _replaced(owner: Any) -> str | None:
-    """The attribute which says that a layer computes with other weights than its own."""
+    """The attribute that shows that a layer is quantized or has LoRA; None if neither."""
     for state in ("quantization_mode", "lora_enabled"):
         if getattr(owner, state, None):
             return state

@@ -1,7 +1,8 @@
-"""Modules around a model, for training in several processes, that a change leaves behind.
+"""Warn of wrappers for training in several processes that are outdated after a change.
 
-`DistributedDataParallel` averages the gradients of the parameters that trained when it was made. A
-parameter that trains later moves in each process by the gradient of that process, without an error.
+`DistributedDataParallel` averages the gradients of the parameters that were trainable when it was
+made. A parameter that trains later is updated in each process with the gradient of that process,
+without an error.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ _WAITED_FOR = "the next step would wait for the gradient of this weight, which d
 
 
 def outdated(changes: Sequence[PlanChange], living: Sequence[Any]) -> list[Stale]:
-    """Those of all `living` objects that are wrong after changes, asked before these.
+    """The `living` wrappers that are wrong after changes; called before the changes.
 
     Raises:
-        UnsupportedError: One trains shards of a weight, which the layer of that does not read.
+        UnsupportedError: A wrapper trains shards of a weight, which its layer does not use.
     """
     found = []
     for wrapper in backend.wrappers(living):
         held = [change for change in changes if wrapper.holds(change.listed[0])]
         if held and wrapper.shards:
             raise UnsupportedError(
-                f"{held[0].variable.path}: Keras layers do not compute with the shards of a "
-                f"weight, so nothing would train; got {wrapper.name}. Build the model again "
-                "and wrap it: `DistributedDataParallel(model)`."
+                f"{held[0].variable.path}: Keras layers do not use the shards of a weight, so "
+                f"nothing would train; got {wrapper.name}. Build the model again and wrap it: "
+                "`DistributedDataParallel(model)`."
             )
         effects = [(change.variable.path, _effect(change, wrapper)) for change in held]
         wrong = [(path, effect) for path, effect in effects if effect is not None]
@@ -45,7 +46,7 @@ def outdated(changes: Sequence[PlanChange], living: Sequence[Any]) -> list[Stale
 
 
 def warn_of_outdated(found: Sequence[Stale]) -> None:
-    """Warn of each module that is still there."""
+    """Warn of each module that still exists."""
     for one in found:
         if one.thing() is not None:
             weights = "weight" if one.count == 2 else "weights"
@@ -61,7 +62,7 @@ def _effect(change: PlanChange, wrapper: Wrapper) -> str | None:
     """What a module that holds a variable does wrong after a change, None for nothing."""
     first = change.listed[0]
     if change.trains:
-        # Between wholly frozen and plain the variable keeps its storage.
+        # A variable keeps its storage when it changes between wholly frozen and plain.
         kept = isinstance(change.before, WholePlan) and change.after is None
         right = kept and wrapper.reduces(first)
         return None if right else _NOT_AVERAGED

@@ -145,9 +145,7 @@ for where, warned in ((fl.at[:, 1:], False), (fl.at[:, ::2], False), (fl.at[0, 0
         warnings.simplefilter("always")
         fl.freeze(wide, "kernel", where)
     said = [str(one.message) for one in found]
-    wanted = (
-        "wide/kernel: .* got 1,048,575 entries that train and 4 devices. Let a number of entries"
-    )
+    wanted = "wide/kernel: .* got 1,048,575 trainable entries and 4 devices. Choose a number of tr"
     assert [re.match(wanted, one) is not None for one in said] == [True] * warned, said
     fl.unfreeze(wide)
 
