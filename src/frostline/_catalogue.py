@@ -161,16 +161,16 @@ ROLES: Mapping[str, Role] = {
     }.items()
     for name in names.split()
 }
-"""What a projection does, by the attribute that holds it or by its name."""
+"""The role of a projection, by its attribute or its name."""
 
 
 @dataclass(frozen=True)
 class Attention:
-    """A class of attention layers that has heads before features, also where both share an axis."""
+    """A class of attention layers that has heads before features, also if both share an axis."""
 
     roles: Mapping[str, Role] = field(default_factory=lambda: ROLES)
-    key_value_heads: int = 0  # how many, where its layers do not say so
-    beside: bool = False  # its projections hold something else too, behind the heads
+    key_value_heads: int = 0  # their number, if its layers have no attribute for it
+    beside: bool = False  # whether its projections contain something else after the heads
 
 
 _HUB = "keras_hub."
@@ -227,7 +227,7 @@ _ATTENTION = dict.fromkeys(_HUB_ATTENTION, Attention()) | {
 def attention_of(layer: object) -> Attention | None:
     """How an attention layer of KerasHub arranges its heads; None for any other layer.
 
-    Your own subclass may hold other projections, or divide an axis in another way.
+    None for a user's subclass too: it may have other projections, or divide an axis differently.
     """
     own = (kind for kind in type(layer).__mro__ if kind.__module__ != "frostline")
     return _inherited_attention(layer) if next(own).__module__.startswith(_HUB) else None
@@ -242,6 +242,6 @@ def _inherited_attention(layer: object) -> Attention | None:
 def has_heads_first(layer: object) -> bool:
     """Whether heads come before features in the activations of an attention layer.
 
-    So it is in Keras's own and in those of KerasHub. Of another class nothing is known.
+    True for the layers of Keras and KerasHub; unknown, so False, for other classes.
     """
     return _inherited_attention(layer) is not None or stock_of(layer).makes[1] == "EinsumDense"

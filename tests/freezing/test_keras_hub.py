@@ -317,7 +317,7 @@ def test_a_config_that_makes_another_architecture(around, frozen, tmp_path):
     model.save(tmp_path / "model.keras")
     message = (
         r"^llama\w+: the architecture of the model that was made differs from the saved one; "
-        r"got 21 weights and not 20, only made: [\w/]*token_embedding/reverse_embeddings. "
+        r"got 21 weights instead of 20, only made: [\w/]*token_embedding/reverse_embeddings. "
         r".*Make the model in code .* `model.load_weights\(file\)`"
     )
     with pytest.raises(fl.RestoreError, match=message):

@@ -60,7 +60,7 @@ class WholePlan(_Plan):
         return np.ones(self.shape, dtype=bool)
 
     def flat_mask(self, start: int, stop: int) -> np.ndarray:
-        """That of the entries `start:stop` in C order, a new `bool[stop - start]`."""
+        """The mask of the entries `start:stop` in C order, a new `bool[stop - start]`."""
         return np.ones(stop - start, dtype=bool)
 
     def to_config(self) -> dict[str, Any]:
@@ -171,7 +171,7 @@ class AxisPlan(_SplitPlan):
         return np.broadcast_to(self._along.reshape(ones), self.shape).copy()
 
     def flat_mask(self, start: int, stop: int) -> np.ndarray:
-        """That of the entries `start:stop` in C order, a new `bool[stop - start]`."""
+        """The mask of the entries `start:stop` in C order, a new `bool[stop - start]`."""
         return stretch(self._along, math.prod(self.shape[self.axis + 1 :]), start, stop)
 
     def to_config(self) -> dict[str, Any]:
@@ -209,7 +209,7 @@ class EntriesPlan(_SplitPlan):
         return self.flat_mask(0, self.size).reshape(self.shape)
 
     def flat_mask(self, start: int, stop: int) -> np.ndarray:
-        """That of the entries `start:stop` in C order, a new `bool[stop - start]`."""
+        """The mask of the entries `start:stop` in C order, a new `bool[stop - start]`."""
         mask = np.ones(stop - start, dtype=bool)
         edges = np.asarray((start, stop), self.trainable.dtype)  # else NumPy converts the array
         first, last = np.searchsorted(self.trainable, edges)

@@ -37,7 +37,7 @@ def describe(layer: Layer) -> list[StoredWeight]:
                     route=routes.along(weight.layers),
                     name=weight.variable.name,
                     path=weight.path,
-                    # Without the layer nobody else knows it.
+                    # Stored, because it cannot be found without the layer.
                     position=next(i for i, v in enumerate(own) if v is weight.variable),
                     plan=plan.to_config(),
                 )
@@ -88,7 +88,7 @@ def find_described(
             if tuple(variable.shape) == shape:
                 plans.append((variable, plan_from_config(weight["plan"])))
             else:
-                shapes = f"another shape, {tuple(variable.shape)} and not {shape}"
+                shapes = f"shape {tuple(variable.shape)} instead of {shape}"
                 fault = fault or f"{weight['path']} has {shapes}"
         except ValueError as error:
             raise RestoreError(
@@ -171,7 +171,7 @@ def _difference(made: Sequence[str], saved: Sequence[str] | None) -> str:
         "only saved": Counter(saved) - Counter(made),
     }
     told = [f"{side}: {_some(list(paths.elements()))}" for side, paths in sides.items() if paths]
-    return f"{len(made)} weights and not {len(saved)}, {', '.join(told)}"
+    return f"{len(made)} weights instead of {len(saved)}, {', '.join(told)}"
 
 
 def _some(paths: Sequence[str]) -> str:

@@ -121,7 +121,7 @@ class View:
         parts.trainable.assign(split.take_trainable(parts.plan, value))
         parts.frozen.assign(split.take_frozen(parts.plan, value))
         held.renew(self)
-        # Not put together again where all of it was written.
+        # `value` itself need not be merged again, if all of it was written.
         return self.value if _keras.in_call() else value
 
 
