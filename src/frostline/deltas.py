@@ -6,14 +6,14 @@ from typing import Any
 
 from frostline import _console
 from frostline._deltas.apply import (
-    carrying,
+    applied_to,
     check_overlap,
-    lying_on,
+    erase_delta,
     pairs_of,
     plans_of,
-    put_on,
     switched_off,
-    take_off,
+    weights_with,
+    write_delta,
 )
 from frostline._deltas.delta import SHOWN, Delta
 from frostline._deltas.extract import extract
@@ -182,7 +182,7 @@ def apply_delta(
     pairs = pairs_of(delta, weights_in(model), model.name, check=check)
     frozen = plans_of(pairs) if freeze else []
     with all_or_none() as write:
-        put_on(write, pairs, delta, overlap)
+        write_delta(write, pairs, delta, overlap)
         if freeze:
             with plans_applied(model, frozen), switched_off(model, pairs):
                 pass
@@ -229,16 +229,16 @@ def remove_delta(model: Any, delta: Any, *, force: bool = False) -> Delta:
     """
     delta = as_delta(delta)
     found = weights_in(model)
-    wanted = carrying(found, delta, model.name, force=force)
+    wanted = weights_with(found, delta, model.name, force=force)
     if not wanted:
-        lies = ", ".join(d.fingerprint[:SHOWN] for d in lying_on(found)) or "none"
+        names = ", ".join(d.fingerprint[:SHOWN] for d in applied_to(found)) or "none"
         raise RestoreError(
             f"{model.name}: this delta is not applied to this model; got delta "
-            f"{delta.fingerprint[:SHOWN]}, applied: {lies}. A copied or reloaded model no longer "
+            f"{delta.fingerprint[:SHOWN]}, applied: {names}. A copied or reloaded model no longer "
             "knows its deltas; load the base instead."
         )
     with all_or_none() as write:
-        take_off(write, wanted, delta, force=force)
+        erase_delta(write, wanted, delta, force=force)
         return delta
 
 
@@ -263,4 +263,4 @@ def applied_deltas(model: Any) -> tuple[Delta, ...]:
         >>> fl.applied_deltas(layer)
         ()
     """
-    return lying_on(weights_in(model))
+    return applied_to(weights_in(model))

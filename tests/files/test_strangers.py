@@ -118,9 +118,9 @@ def wide_half(own):
 
 FORGED = {
     **{null: "unsupported shape", compound: "dtype", text_inside: "dtype", huge_chunk: "shape"},
-    **{nothing_written: "holds 0 bytes", nothing_written_in_chunks: "holds 0 bytes"},
-    **{constant: "filters", many_axes: "shape", two_names: "two names", in_itself: "without end"},
-    **{shared: "two names", deep: "without end", soft: "link", wide_half: "dtype"},
+    **{nothing_written: "got 0 bytes", nothing_written_in_chunks: "got 0 bytes"},
+    **{constant: "filters", many_axes: "shape", two_names: "two names", in_itself: "form a loop"},
+    **{shared: "two names", deep: "nested too deeply", soft: "link", wide_half: "dtype"},
 }
 
 
@@ -167,10 +167,10 @@ FIELDS = {
     "version": (b"PK\x01\x02", 6, "<H", 255, "version 25.5"),
     "encrypted": (b"PK\x01\x02", 8, "<H", 1, "encrypted"),
     "method": (b"PK\x01\x02", 10, "<H", 14, "compressed by method 14"),
-    "size": (b"PK\x01\x02", 24, "<I", 2**31, "bytes in"),
+    "size": (b"PK\x01\x02", 24, "<I", 2**31, "bytes compressed to"),
     "packed size": (b"PK\x01\x02", 20, "<I", 2**31, "another part"),
     "offset": (b"PK\x01\x02", 42, "<I", 2**31, "another part"),
-    "overlap": (b"PK\x01\x02", 42, "<I", 0, "another part|not read"),
+    "overlap": (b"PK\x01\x02", 42, "<I", 0, "another part|not safe"),
     "directory": (b"PK\x05\x06", 16, "<I", 2**31, "another part|not a complete"),
     "directory size": (b"PK\x05\x06", 12, "<I", 2**31, "not a complete"),
 }
@@ -194,7 +194,7 @@ def test_a_part_that_is_given_twice(good, tmp_path):
         archive.writestr("config.jsoN", b"{}")
     data = (tmp_path / "bad.keras").read_bytes().replace(b"jsoN", b"json")
     (tmp_path / "bad.keras").write_bytes(data)
-    refused(tmp_path / "bad.keras", "more than once")
+    refused(tmp_path / "bad.keras", "repeated names")
 
 
 def edited(good, out, text, method=zipfile.ZIP_DEFLATED):

@@ -128,7 +128,7 @@ MUTATIONS = [
         invariant=7,
         file="_deltas/switch.py",
         old="            _remove_others(model, before)\n",
-        new="            _remove_others(model, set(lying_on(weights_in(model))) - set(deltas))\n",
+        new="            _remove_others(model, set(applied_to(weights_in(model))) - set(deltas))\n",
         tests=("deltas/test_applied.py::test_what_is_switched_to_in_a_block_goes_with_it",),
     ),
     Mutation(

@@ -256,10 +256,8 @@ SplitPlan = AxisPlan | EntriesPlan
 
 def fingerprint(plan: SplitPlan) -> str:
     """Eight hexadecimal digits that identify a plan among those with the same shapes."""
-    told = f"{plan.shape} {getattr(plan, 'axis', None)} ".encode()
-    return (
-        f"{zlib.crc32(np.asarray(plan.trainable, dtype=np.int64).tobytes(), zlib.crc32(told)):08x}"
-    )
+    header = zlib.crc32(f"{plan.shape} {getattr(plan, 'axis', None)} ".encode())
+    return f"{zlib.crc32(np.asarray(plan.trainable, dtype=np.int64).tobytes(), header):08x}"
 
 
 def plan_from_mask(mask: np.ndarray) -> Plan | None:

@@ -81,17 +81,17 @@ class JaxBackend(Backend):
         stale = False
         for variable, plan, parts in divided:
             shapes = tuple(tuple(part.shape) for part in parts)
-            told = hash(_told(plan))
+            identity = hash(_identity(plan))
             known = variable.__dict__.setdefault("_frostline_divided", {})
-            stale |= known.setdefault(shapes, told) != told
-            known[shapes] = told
+            stale |= known.setdefault(shapes, identity) != identity
+            known[shapes] = identity
         if stale:
             jax.clear_caches()
 
     def agree(self, plans: Sequence[tuple[Any, Plan | None]]) -> None:
         shared = [v.path for v, _ in plans if _is_shared(v)]
         if shared:
-            agreed(shared[0], zlib.crc32(b"".join(_told(plan) for _, plan in plans)))
+            agreed(shared[0], zlib.crc32(b"".join(_identity(plan) for _, plan in plans)))
 
     def is_alive(self, variable: Any) -> bool:
         # A compiled step may take over the memory of its arguments.
@@ -284,6 +284,6 @@ def _is_shared(variable: Any) -> bool:
     return not getattr(_keras.storage(variable), "is_fully_addressable", True)
 
 
-def _told(plan: Plan | None) -> bytes:
+def _identity(plan: Plan | None) -> bytes:
     kind, axis = getattr(plan, "kind", None), getattr(plan, "axis", None)
     return f"{kind} {axis} ".encode() + np.asarray(getattr(plan, "trainable", ())).tobytes()

@@ -138,12 +138,12 @@ class FreezeAudit(keras.callbacks.Callback):
             if record is not None and (changed or not changed_only):
                 leak = first_change(record, weight.variable) or _unlike_copy(weight.variable)
                 if leak is not None:
-                    self._tell(weight, *leak)
+                    self._report(weight, *leak)
                     changed = True
             if changed:
                 self._records[key] = Record(weight.variable, self._folder)
 
-    def _tell(self, weight: Found, entry: tuple[int, ...], before: Any, after: Any) -> None:
+    def _report(self, weight: Found, entry: tuple[int, ...], before: Any, after: Any) -> None:
         message = (
             f"{weight.path}: a frozen entry has changed; got weight{list(entry)}={after!r}, "
             f"was {before!r} (shape {tuple(weight.variable.shape)}, dtype "

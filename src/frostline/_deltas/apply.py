@@ -78,7 +78,7 @@ def pairs_of(delta: Delta, found: Sequence[ModelWeight], name: str, *, check: bo
     return pairs
 
 
-def put_on(write: Write, pairs: Pairs, delta: Delta, overlap: str) -> None:
+def write_delta(write: Write, pairs: Pairs, delta: Delta, overlap: str) -> None:
     """Write the entries of a delta."""
     if base_again([target for _, target in pairs]):
         for _, target in pairs:
@@ -95,13 +95,13 @@ def put_on(write: Write, pairs: Pairs, delta: Delta, overlap: str) -> None:
             write(target, weight, base, weight.written, [Patch(delta, weight, base)])
 
 
-def take_off(write: Write, targets: Sequence[ModelWeight], delta: Delta, *, force: bool) -> None:
+def erase_delta(write: Write, targets: Sequence[ModelWeight], delta: Delta, *, force: bool) -> None:
     """Write the values of the base, or of the other deltas applied, over those of a delta."""
     for target in targets:
         patch = patch_of(target, delta)
         weight = patch.weight
         if len(target.patches) == 1:
-            now = target.take(weight) if force else unmoved(target)
+            now = target.take(weight) if force else current_entries(target)
             write(target, weight, now, patch.replaced, [])
         elif base_again([target]):
             now = target.take(weight)
@@ -123,7 +123,7 @@ def base_again(targets: Sequence[ModelWeight]) -> bool:
     )
 
 
-def unmoved(target: ModelWeight) -> np.ndarray:
+def current_entries(target: ModelWeight) -> np.ndarray:
     """The current entries of the only delta on a weight; an error if they have changed.
 
     They must be what the delta wrote, or those of the base, if the base was loaded again.
@@ -136,7 +136,7 @@ def unmoved(target: ModelWeight) -> np.ndarray:
     return now
 
 
-def carrying(
+def weights_with(
     found: Sequence[ModelWeight], delta: Delta, name: str, *, force: bool = False
 ) -> list[ModelWeight]:
     """The weights that a delta is applied to; an error if some of them are missing."""
@@ -151,7 +151,7 @@ def carrying(
     return wanted
 
 
-def lying_on(found: Sequence[ModelWeight]) -> tuple[Delta, ...]:
+def applied_to(found: Sequence[ModelWeight]) -> tuple[Delta, ...]:
     """The deltas that are applied to weights, in order of precedence: the last one wins."""
     order: TopologicalSorter[Delta] = TopologicalSorter()
     for weight in found:

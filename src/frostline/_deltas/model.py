@@ -42,7 +42,7 @@ class ModelWeight(Origin):
         """The deltas applied to it; the last one wins."""
         return getattr(self.found.variable, _RECORD, ())
 
-    def lay(self, patches: Sequence[Patch]) -> None:
+    def record(self, patches: Sequence[Patch]) -> None:
         """Record the deltas that are applied to it."""
         if patches:
             setattr(self.found.variable, _RECORD, tuple(patches))
@@ -110,14 +110,14 @@ def all_or_none() -> Iterator[Callable[..., None]]:
     ) -> None:
         undo.append((target, held, old, target.patches))
         target.write(held, new)
-        target.lay(patches)
+        target.record(patches)
 
     try:
         yield write
     except BaseException:
         for target, held, old, patches in reversed(undo):
             target.write(held, old)
-            target.lay(patches)
+            target.record(patches)
         raise
 
 

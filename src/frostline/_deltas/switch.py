@@ -8,13 +8,13 @@ from typing import Any
 
 from frostline._deltas.apply import (
     Write,
-    carrying,
+    applied_to,
     check_overlap,
-    lying_on,
+    current_entries,
+    erase_delta,
     pairs_of,
-    put_on,
-    take_off,
-    unmoved,
+    weights_with,
+    write_delta,
 )
 from frostline._deltas.compose import Patch
 from frostline._deltas.delta import SHOWN, Delta
@@ -72,16 +72,16 @@ def switch_delta(model: Any, delta: Any, *, check: bool = True) -> Delta:
     """
     delta = as_delta(delta)
     found = weights_in(model)
-    lying = lying_on(found)
-    if len(lying) > 1:
-        shown = ", ".join(one.fingerprint[:SHOWN] for one in lying)
+    current = applied_to(found)
+    if len(current) > 1:
+        shown = ", ".join(one.fingerprint[:SHOWN] for one in current)
         raise RestoreError(
             f"{model.name}: several deltas are applied, so it is unclear which one to exchange; "
-            f"got {len(lying)}: {shown}. Remove the old one with `fl.remove_delta(model, delta)`, "
+            f"got {len(current)}: {shown}. Remove the old one with `fl.remove_delta(model, delta)` "
             "and add the new one with `fl.apply_delta`."
         )
-    for old in lying:
-        carrying(found, old, model.name)
+    for old in current:
+        weights_with(found, old, model.name)
     pairs = pairs_of(delta, found, model.name, check=check)
     with all_or_none() as write:
         for weight, target in pairs:
@@ -141,19 +141,19 @@ def applied(
     before = None
     try:
         with CHANGING:
-            before = lying_on(weights_in(model))
-            _refuse_lying(model, deltas, before)
+            before = applied_to(weights_in(model))
+            _refuse_applied(model, deltas, before)
             with all_or_none() as write:
                 for one in deltas:
                     pairs = pairs_of(one, weights_in(model), model.name, check=check)
-                    put_on(write, pairs, one, overlap)
+                    write_delta(write, pairs, one, overlap)
         yield deltas if several else deltas[0]
     finally:
         if before is not None:
             _remove_others(model, before)
 
 
-def _refuse_lying(model: Any, deltas: Sequence[Delta], before: Sequence[Delta]) -> None:
+def _refuse_applied(model: Any, deltas: Sequence[Delta], before: Sequence[Delta]) -> None:
     for one in deltas:
         if one in before:
             raise RestoreError(
@@ -167,17 +167,17 @@ def _refuse_lying(model: Any, deltas: Sequence[Delta], before: Sequence[Delta]) 
 def _remove_others(model: Any, kept: Sequence[Delta]) -> None:
     found = weights_in(model)
     with all_or_none() as write:
-        for one in lying_on(found):
+        for one in applied_to(found):
             if one not in kept:
-                take_off(write, carrying(found, one, model.name), one, force=True)
+                erase_delta(write, weights_with(found, one, model.name), one, force=True)
 
 
 def _exchange(write: Write, target: ModelWeight, weight: DeltaWeight, delta: Delta) -> None:
     """Replace the delta on a weight, if there is one, by another."""
     for patch in target.patches:
-        now = unmoved(target)
+        now = current_entries(target)
         if weight.held and patch.weight.plan == weight.plan:
             write(target, weight, now, weight.written, [Patch(delta, weight, patch.replaced)])
             return
         write(target, patch.weight, now, patch.replaced, [])
-    put_on(write, [(weight, target)], delta, "error")
+    write_delta(write, [(weight, target)], delta, "error")

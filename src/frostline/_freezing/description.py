@@ -170,8 +170,8 @@ def _difference(made: Sequence[str], saved: Sequence[str] | None) -> str:
         "only made": Counter(made) - Counter(saved),
         "only saved": Counter(saved) - Counter(made),
     }
-    told = [f"{side}: {_some(list(paths.elements()))}" for side, paths in sides.items() if paths]
-    return f"{len(made)} weights instead of {len(saved)}, {', '.join(told)}"
+    parts = [f"{side}: {_some(list(paths.elements()))}" for side, paths in sides.items() if paths]
+    return f"{len(made)} weights instead of {len(saved)}, {', '.join(parts)}"
 
 
 def _some(paths: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ def watch_lists() -> None:
     _keras.wrap(Layer, "set_weights", _whole)
     _keras.wrap(keras.Model, "set_state_tree", _checked)
     excluding = "exclude_from_weight_decay"
-    _keras.wrap(_keras.told_by(excluding), excluding, _excluding)
+    _keras.wrap(_keras.defining_class(excluding), excluding, _excluding)
 
 
 @contextmanager

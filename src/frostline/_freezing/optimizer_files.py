@@ -14,15 +14,15 @@ import numpy as np
 from frostline import _keras
 from frostline._arrays.plan import fingerprint
 from frostline._errors import RestoreWarning, warn
-from frostline._freezing.resuming import TOLD
+from frostline._freezing.resuming import WARNED
 
-_TOLD = "frostline"
+_FREEZE = "frostline"
 
 
 def watch_optimizer_files() -> None:
     """Wrap the methods of optimizers that save and load their state."""
     for name, around in (("save_own_variables", _save), ("load_own_variables", _load)):
-        _keras.wrap(_keras.told_by(name), name, around)
+        _keras.wrap(_keras.defining_class(name), name, around)
 
 
 def _freeze_of(optimizer: Any) -> int | None:
@@ -37,24 +37,24 @@ def _freeze_of(optimizer: Any) -> int | None:
 
 def _save(method: Any, optimizer: Any, store: Any) -> None:
     method(optimizer, store)
-    told = _freeze_of(optimizer)
-    if told is not None:
-        store[_TOLD] = np.asarray(told, dtype="int64")
+    stored = _freeze_of(optimizer)
+    if stored is not None:
+        store[_FREEZE] = np.asarray(stored, dtype="int64")
 
 
 def _load(method: Any, optimizer: Any, store: Any) -> None:
-    if optimizer.__dict__.pop(TOLD, False):
+    if optimizer.__dict__.pop(WARNED, False):
         return  # the state belongs to another optimizer, and the user has been warned
     keys = list(store.keys())
-    told = int(np.asarray(store[_TOLD])) if _TOLD in keys else None
-    values = {key: store[key] for key in keys if key != _TOLD}
+    stored = int(np.asarray(store[_FREEZE])) if _FREEZE in keys else None
+    values = {key: store[key] for key in keys if key != _FREEZE}
     wanted = _freeze_of(optimizer)
     # If the numbers differ, Keras itself warns.
     differ = len(values) != len(optimizer.variables)
-    if told == wanted or differ or (told is None and _fit(optimizer, values)):
+    if stored == wanted or differ or (stored is None and _fit(optimizer, values)):
         method(optimizer, values)
     else:
-        if told is None:
+        if stored is None:
             got, do = "of a model without partly frozen weights", "unfreeze this model"
         elif wanted is None:
             got, do = "of a partly frozen model", "freeze this model in the same way"

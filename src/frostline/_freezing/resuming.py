@@ -17,7 +17,7 @@ from frostline._arrays.stored import StoredOptimizer
 from frostline._backends.current import backend
 from frostline._errors import RestoreWarning, warn
 
-TOLD = "_frostline_told"
+WARNED = "_frostline_warned"
 """The attribute of an optimizer that must not read its state from a file; the user was warned."""
 
 _EXPECTED = "_frostline_optimizers"
@@ -78,10 +78,10 @@ def warn_of_lost_optimizers(layer: Any) -> None:
         if _comes_back(one, saved):
             continue
         if one is not None:
-            one.__dict__[TOLD] = True
+            one.__dict__[WARNED] = True
         # With `compile=False` the user does not want the optimizer of the file.
         if wanted == saved["compiled"]:
-            warn(_told(layer, name, one, saved), RestoreWarning)
+            warn(_message(layer, name, one, saved), RestoreWarning)
 
 
 def _comes_back(optimizer: Any, saved: StoredOptimizer) -> bool:
@@ -92,7 +92,7 @@ def _comes_back(optimizer: Any, saved: StoredOptimizer) -> bool:
     )
 
 
-def _told(layer: Any, name: str, optimizer: Any, saved: StoredOptimizer) -> str:
+def _message(layer: Any, name: str, optimizer: Any, saved: StoredOptimizer) -> str:
     if not saved["compiled"]:
         reason = "the file does not say how the model was compiled"
     elif compiles_itself(layer):

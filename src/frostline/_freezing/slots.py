@@ -276,9 +276,9 @@ def _exclusions(found: Mapping[str, Any], changes: Sequence[PlanChange]) -> dict
     """Apply the exclusions from weight decay of changed weights to their trainable parts."""
     if _keras.EXCLUSIONS not in found:
         return {_keras.EXCLUSIONS_CACHE: {}} if _keras.EXCLUSIONS_CACHE in found else {}
-    told = found[_keras.EXCLUSIONS]
-    keys = {_keras.variable_key(tracked(c.variable)[0]) for c in changes if c.key in told}
-    return {_keras.EXCLUSIONS: {*told, *keys}, _keras.EXCLUSIONS_CACHE: {}}
+    excluded = found[_keras.EXCLUSIONS]
+    keys = {_keras.variable_key(tracked(c.variable)[0]) for c in changes if c.key in excluded}
+    return {_keras.EXCLUSIONS: {*excluded, *keys}, _keras.EXCLUSIONS_CACHE: {}}
 
 
 def _carried(change: PlanChange, slot: Any, new: Any) -> Any:

@@ -76,7 +76,7 @@ def config_without_rate(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]
     return twin.get_config()
 
 
-def told_by(name: str) -> type:
+def defining_class(name: str) -> type:
     """The class that defines the method `name` of optimizers: TensorFlow has two base classes."""
     return next(kind for kind in keras.optimizers.Optimizer.__mro__ if name in vars(kind))
 

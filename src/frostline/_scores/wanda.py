@@ -128,22 +128,24 @@ def _inputs_seen(model: Any, places: dict[int, int], add: Callable[..., None]) -
     try:
         for layer in watched:
             # Not with `setattr`: Keras and PyTorch track attributes of a layer.
-            vars(layer)["call"] = _telling(layer, layer.call, add)
+            vars(layer)["call"] = _recording(layer, layer.call, add)
         yield
     finally:
         for layer in watched:
             vars(layer).pop("call", None)
 
 
-def _telling(layer: Any, call: Callable[..., Any], add: Callable[..., None]) -> Callable[..., Any]:
-    def telling(*args: Any, **kwargs: Any) -> Any:
+def _recording(
+    layer: Any, call: Callable[..., Any], add: Callable[..., None]
+) -> Callable[..., Any]:
+    def recording(*args: Any, **kwargs: Any) -> Any:
         inputs = args[0] if args else kwargs["inputs"]
         reverse = args[1] if len(args) > 1 else kwargs.get("reverse", False)
         for kernel in _kernels(layer):
             add(kernel, lambda kernel=kernel: _squares(layer, kernel, inputs, reverse))
         return call(*args, **kwargs)
 
-    return telling
+    return recording
 
 
 def _squares(layer: Any, kernel: Any, inputs: Any, reverse: Any) -> Any:

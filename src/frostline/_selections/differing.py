@@ -54,5 +54,5 @@ class Differing(Selection):
         return moved.reshape(now.shape)
 
     def __repr__(self) -> str:
-        told = "" if self.tolerance is None else f", tolerance={self.tolerance!r}"
-        return f"changed({self.before!r}{told})"
+        text = "" if self.tolerance is None else f", tolerance={self.tolerance!r}"
+        return f"changed({self.before!r}{text})"

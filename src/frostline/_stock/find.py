@@ -154,8 +154,8 @@ def _would_be_one(core: Core) -> bool:
         return False
 
     def differ(some: list[Any], ignored: tuple[str, ...]) -> bool:
-        told = [_options(one, core.size, ignored) for one in some]
-        return any(one != told[0] for one in told)
+        options = [_options(one, core.size, ignored) for one in some]
+        return any(one != options[0] for one in options)
 
     summed = core.roles.outputs is None
     ignored = (*_BEGUN, *(("use_bias", "bias_axes") if summed else ()))
@@ -173,12 +173,12 @@ def _would_be_one(core: Core) -> bool:
 
 def _options(layer: Any, size: dict[str, Any], ignored: tuple[str, ...]) -> dict[str, Any]:
     """The config of a layer, without `ignored` and without the name of an activation layer."""
-    told = {k: v for k, v in (layer.get_config() | size).items() if k not in ignored}
-    activation = told.get("activation")
+    options = {k: v for k, v in (layer.get_config() | size).items() if k not in ignored}
+    activation = options.get("activation")
     if isinstance(activation, dict) and isinstance(activation.get("config"), dict):
         inner = {k: v for k, v in activation["config"].items() if k != "name"}
-        told["activation"] = activation | {"config": inner}
-    return told
+        options["activation"] = activation | {"config": inner}
+    return options
 
 
 def _is_divisible(layer: Any, core: Core) -> bool:

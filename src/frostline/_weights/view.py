@@ -85,7 +85,7 @@ class View:
     @constraint.setter
     def constraint(self, value: Any) -> None:
         keras.Variable.constraint.fset(self, value)  # type: ignore[attr-defined]
-        self._tell_part()
+        self._update_part()
 
     @property
     def regularizer(self) -> Any:
@@ -94,9 +94,9 @@ class View:
     @regularizer.setter
     def regularizer(self, value: Any) -> None:
         keras.Variable.regularizer.fset(self, value)  # type: ignore[attr-defined]
-        self._tell_part()
+        self._update_part()
 
-    def _tell_part(self) -> None:
+    def _update_part(self) -> None:
         part = self._frostline.trainable
         part.regularizer = None if self.regularizer is None else WholeRegularizer(self)
         part.constraint = None if self.constraint is None else WholeConstraint(self)
@@ -251,7 +251,7 @@ def _become_view(variable: Any, parts: Parts[SplitPlan], *, trainable: bool) -> 
         _swap_class(variable, View)
         variable.__dict__.pop("_value", None)
     variable._trainable = trainable
-    variable._tell_part()
+    variable._update_part()
 
 
 def _become_frozen(variable: Any) -> None:
