@@ -21,11 +21,15 @@ AWAITED = "_frostline_awaited"
 """The attribute of a layer whose freeze waits for weights: an `Awaited` with their `weights`."""
 
 
+DESCRIBED = "_frostline_described"
+"""The attribute of a layer that the config of a whole model has mentioned, until it is saved."""
+
+
 def describe(layer: Layer) -> list[StoredWeight]:
     """An entry for each weight below `layer` that is frozen, or will be when it exists."""
     if _keras.saving_whole_model():
         for weight in walk(layer):
-            weight.owner.__dict__["_frostline_described"] = True
+            weight.owner.__dict__[DESCRIBED] = True
     routes = Routes()
     weights = []
     for weight in unique(walk(layer)):

@@ -8,6 +8,7 @@ frostline is imported, and then has the same freeze.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from frostline._fast.paths import has_fast_path
 from frostline._freezing.awaited import Awaited
 from frostline._freezing.change import Plans, changed, changes_to
 from frostline._freezing.classes import set_class
-from frostline._freezing.description import AWAITED
+from frostline._freezing.description import AWAITED, DESCRIBED
 from frostline._freezing.lists import whole_variables
 from frostline._freezing.optimizer import followed
 from frostline._freezing.replay import slots_by_reference
@@ -34,6 +35,9 @@ from frostline._weights.changing import alone
 from frostline._weights.tree import Found, Layer, sublayers, unique, walk
 from frostline._weights.view import View, originals, plan_of
 
+_LOST = "_frostline_lost"
+"""The attribute of a layer whose freeze a file of the whole model would not have: its path."""
+
 
 class PartlyFrozen:
     """Mixin for a layer that has frozen weights in it."""
@@ -43,6 +47,11 @@ class PartlyFrozen:
 
     def save_own_variables(self, store: Any) -> None:
         """Write whole weights in the order of the plain layer, which can then read them."""
+        frozen = _own_frozen(self)
+        if self.__dict__.pop(DESCRIBED, False) or not frozen:
+            self.__dict__.pop(_LOST, None)
+        else:
+            self.__dict__[_LOST] = frozen[0]
         with whole_variables(self):
             _beyond(self).save_own_variables(store)
 
@@ -57,22 +66,15 @@ class PartlyFrozen:
         super().compile_from_config(config)  # type: ignore[misc]
         compiled_from_file(self)
 
-    def save_assets(self, dir_path: str) -> None:
+    @property
+    def save_assets(self) -> Any:
         """Raise an error when a model is saved whose config does not contain this freeze.
 
-        Keras calls this for every layer of a whole-model file, after the configs, but never for a
-        weight file.
+        Keras calls this for every layer of a whole-model file, after its variables, and makes a
+        folder for each layer that has it. So a layer has it only if its own class has, or to raise.
         """
-        described = self.__dict__.pop("_frostline_described", False)
-        frozen = _own_frozen(self)
-        if frozen and not described:
-            raise RestoreError(
-                f"{frozen[0]}: saving would lose this freeze, because the layer was wrapped in "
-                f"another after freezing; got layer {self.name!r}. "  # type: ignore[attr-defined]
-                "Call `fl.freeze(model, where=fl.nothing)`, then save again."
-            )
-        if hasattr(super(), "save_assets"):
-            super().save_assets(dir_path)  # type: ignore[misc]
+        lost = self.__dict__.get(_LOST)
+        return super().save_assets if lost is None else functools.partial(_refuse_lost, self, lost)  # type: ignore[misc]
 
     def __reduce__(self) -> Any:
         """Pickle as Keras does, through a file in memory, with a function that can be pickled."""
@@ -106,6 +108,15 @@ class PartlyFrozen:
             expect_optimizers(layer, freeze.get("optimizers"))
             _freeze_when_made(layer, freeze["weights"], freeze.get("paths"))
         return layer
+
+
+def _refuse_lost(layer: Any, path: str, dir_path: str) -> None:
+    del dir_path
+    raise RestoreError(
+        f"{path}: saving would lose this freeze, because the layer was wrapped in another after "
+        f"freezing; got layer {layer.name!r}. "
+        "Call `fl.freeze(model, where=fl.nothing)`, then save again."
+    )
 
 
 def _beyond(layer: Any) -> Any:
