@@ -4,6 +4,27 @@ from mutations.mutation import Mutation
 
 MUTATIONS = [
     Mutation(
+        name="each change goes through all layers",
+        invariant=4,
+        file="_freezing/change.py",
+        old="            change.apply(held_by[id(change.listed[0])])",
+        new="            change.apply(holders)",
+        tests=(
+            "freezing/test_many_layers.py::test_a_call_runs_as_many_lines_for_each_layer"
+            "[freeze rows]",
+        ),
+    ),
+    Mutation(
+        name="a layer remembers each part that it ever had",
+        invariant=3,
+        file="_keras/__init__.py",
+        old="        known.difference_update(",
+        new="        set().difference_update(",
+        tests=(
+            "freezing/test_leaks.py::test_nothing_is_left_of_a_freeze_that_is_taken_back[in_turn]",
+        ),
+    ),
+    Mutation(
         name="a freeze goes to the layer that took the place of its own",
         invariant=5,
         file="_freezing/description.py",
