@@ -311,8 +311,8 @@ MUTATIONS = [
         name="a freeze that the file would lose is lost",
         invariant=5,
         file="_freezing/layer.py",
-        old="        if frozen and not described:",
-        new="        if frozen and described:",
+        old="        if self.__dict__.pop(DESCRIBED, False) or not frozen:",
+        new="        if self.__dict__.pop(DESCRIBED, True) or not frozen:",
         tests=("freezing/test_files.py::test_a_freeze_that_the_file_would_lose_is_refused",),
     ),
     Mutation(
