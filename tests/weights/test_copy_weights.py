@@ -362,7 +362,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         {"hidden": 4, "out": 1},
         {},
         fl.RestoreError,
-        r"out/kernel: smaller than the old weight; got old \(shape \(4, 2\), dtype float32\), new "
+        r"out/kernel: it is smaller than the old weight; got old \(shape \(4, 2\), dtype float32\), new "
         r"\(shape \(4, 1\), dtype float32\)\. Give its place with `at=\{'out/kernel': index\}`",
     ),
     "a weight less": (
@@ -423,7 +423,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         {"hidden": 5, "out": 3},
         {"at": np.s_[:, 3:]},
         fl.SelectionError,
-        "at: not a mapping from paths",
+        "at: must be a mapping from paths",
     ),
     "a fill that is none": (
         {"hidden": 5, "out": 3},
@@ -449,7 +449,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         fl.RestoreError,
         r"out/bias: the array from the function .* dtype object\)",
     ),
-    "missing": ({"hidden": 5, "out": 3}, {"missing": "ignore"}, fl.SelectionError, "missing: it"),
+    "missing": ({"hidden": 5, "out": 3}, {"missing": "ignore"}, fl.SelectionError, "missing: must be"),
 }
 
 
