@@ -362,8 +362,9 @@ BAD: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         {"hidden": 4, "out": 1},
         {},
         fl.RestoreError,
-        r"out/kernel: it is smaller than the old weight; got old \(shape \(4, 2\), dtype float32\), new "
-        r"\(shape \(4, 1\), dtype float32\)\. Give its place with `at=\{'out/kernel': index\}`",
+        r"out/kernel: it is smaller than the old weight; got old "
+        r"\(shape \(4, 2\), dtype float32\), new \(shape \(4, 1\), dtype float32\)\. "
+        r"Give its place with `at=\{'out/kernel': index\}`",
     ),
     "a weight less": (
         {"hidden": 5, "out": {"units": 2, "use_bias": False}},
@@ -449,7 +450,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         fl.RestoreError,
         r"out/bias: the array from the function .* dtype object\)",
     ),
-    "missing": ({"hidden": 5, "out": 3}, {"missing": "ignore"}, fl.SelectionError, "missing: must be"),
+    "missing": ({"hidden": 5, "out": 3}, {"missing": "ignore"}, fl.SelectionError, "missing: must"),
 }
 
 

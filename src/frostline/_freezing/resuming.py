@@ -104,7 +104,7 @@ def _message(layer: Any, name: str, optimizer: Any, saved: StoredOptimizer) -> s
     kind = f"keras.optimizers.{kind}" if hasattr(keras.optimizers, kind) else kind
     trained = "model.trainable_variables" if name == "optimizer" else "..."
     return (
-        f"{layer.name}: the state of its optimizer is in the file but was not restored, because "
+        f"{layer.name}: the state of its optimizer is in the file and was not restored, because "
         f"{reason}; got {name}={now}, in the file {saved['class_name']} at step {saved['step']}. "
         "To continue training, set `trainable` of its layers and compile it as before, then load "
         "the file again: "
