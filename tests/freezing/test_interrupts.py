@@ -83,7 +83,10 @@ def state(made):
         [keras.ops.convert_to_numpy(slot.value).tobytes() for slot in outer.variables],
         [sorted(vars(one)) for one in optimizers],
         [sorted(vars(slot)) for slot in outer.variables],
-        [sorted(set(vars(layer)) - {"_frostline_described", "_frostline_lost"}) for layer in made.layers],
+        [
+            sorted(set(vars(layer)) - {"_frostline_described", "_frostline_lost"})
+            for layer in made.layers
+        ],
         [id(getattr(made, f"{stage}_function")) for stage in ("train", "test", "predict")],
         [layer.trainable for layer in made.layers],
         fl.applied_deltas(made),
