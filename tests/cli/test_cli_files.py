@@ -85,7 +85,7 @@ def test_inspect_says_that_files_of_weights_hold_no_freeze(suffix, tmp_path):
     else:
         save_file({"hidden/kernel": np.ones((4, 6), "float32")}, path)
     result = invoke("inspect", path)
-    assert f"no freeze: a .{suffix} file holds weights alone" in result.stdout
+    assert f"no freeze: a .{suffix} file holds only weights" in result.stdout
     assert json.loads(invoke("inspect", path, "--json").stdout)["holds_a_freeze"] is False
 
 
@@ -98,7 +98,7 @@ def test_inspect_counts_what_an_optimizer_keeps(tmp_path):
     model.compile("adam", "mse")
     model.fit(np.ones((2, 4)), np.ones((2, 2)), verbose=0)
     model.save(tmp_path / "model.keras")
-    assert "and 90 values of an optimizer, which are not listed" in (
+    assert "and 90 values of the optimizer, which are not listed" in (
         invoke("inspect", tmp_path / "model.keras").stdout
     )
 
@@ -204,7 +204,7 @@ def test_diff_of_weights_against_a_freeze_named(tmp_path, frozen):
     files = tmp_path / "a.weights.h5", tmp_path / "b.weights.h5"
     unknown = invoke("diff", *files)
     assert unknown.exit_code == 0
-    assert "name one that does with --frozen MODEL.keras" in unknown.stdout
+    assert "name a file that does with --frozen MODEL.keras" in unknown.stdout
     result = invoke("diff", *files, "--frozen", frozen)
     assert result.exit_code == 1
     assert "the first is out/bias[0]: 0.0 -> 1.0" in result.stdout
