@@ -75,4 +75,14 @@ MUTATIONS = [
         new="",
         tests=("reports/test_report_folds.py::test_a_link_opens_the_folds_around_a_weight",),
     ),
+    Mutation(
+        name="the command takes a freeze for known that no file holds",
+        invariant=13,
+        file="_cli/pictures.py",
+        old="    known = says[0].can_hold_a_freeze\n",
+        new="    known = True\n",
+        tests=(
+            "cli/test_cli_report.py::test_a_file_of_weights_alone_takes_its_freeze_from_another",
+        ),
+    ),
 ]

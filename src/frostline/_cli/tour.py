@@ -23,7 +23,7 @@ def demo(
     """Teach a network new digits while its old weights stay frozen.
 
     Compares the result with plain fine-tuning, as a table and a picture. Runs on JAX unless
-    KERAS_BACKEND names another backend. Needs the extra `demo`.
+    the environment names another backend of Keras. Needs the extra `demo`.
     """
     if not out.parent.is_dir():
         raise typer.BadParameter(f"no such folder: {out.parent}", param_hint="--out")
