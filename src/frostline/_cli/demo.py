@@ -1,9 +1,9 @@
-"""The demo: a network learns new digits around its old weights, which stay as they are.
+"""The demo: a network learns new digits while its old weights stay frozen.
 
 A small convolutional network learns to read the handwritten digits 0 to 4. It is then widened for
-5 to 9 and trained on those alone, twice: with everything old frozen in place, and by plain
-fine-tuning of all weights. The old weights are a network inside the wider one, as in progressive
-networks: new filters may read old ones, and no old filter reads a new one.
+5 to 9 and trained on only those, twice: with all old weights frozen, and by plain fine-tuning of
+all weights. The old weights form a network inside the wider one, as in progressive networks: new
+filters may read old ones, but no old filter reads a new one.
 
 References:
     Rusu et al., Progressive Neural Networks, 2016, https://arxiv.org/abs/1606.04671
@@ -33,8 +33,8 @@ from frostline._writing import replacing
 Split = tuple[np.ndarray, np.ndarray]
 
 SEED = 0
-CLASSES, FILTERS, UNITS = 5, 8, 32  # of the network for 0 to 4; the wider one has twice as many
-ORANGE, BLUE, GREY = "#E69F00", "#0072B2", "#DDDDDD"  # Okabe and Ito, told apart by every eye
+CLASSES, FILTERS, UNITS = 5, 8, 32  # of the small network; the wider one has twice as many
+ORANGE, BLUE, GREY = "#E69F00", "#0072B2", "#DDDDDD"  # Okabe and Ito, also for colour-blind readers
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Digits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One way to learn the new digits, and what was measured after it."""
+    """One way to learn the new digits, and its measured results."""
 
     name: str
     old_accuracy: float
     new_accuracy: float
-    changed: int  # entries that are frozen in the one model, and changed a bit in this one
+    changed: int  # entries under the masks that differ in any bit
     drift: float  # largest change of an old digit's output
     trainable: int
     optimizer_bytes: int
@@ -63,7 +63,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the demo measured: the small network's accuracy, and the outcome of both ways."""
+    """The results of the demo: the accuracy of the small network, and the outcome of both ways."""
 
     small_accuracy: float
     frozen_entries: int
@@ -73,7 +73,7 @@ class Measured:
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Advance a rich progress bar by one for each epoch."""
+    """Advances a progress bar after each epoch."""
 
     def __init__(self, progress: Progress, label: str, epochs: int) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class ProgressBar(keras.callbacks.Callback):
 
 
 def load() -> Digits:
-    """The 1,797 digits that come with scikit-learn, divided with a fixed seed."""
+    """The 1,797 digits of scikit-learn, split with a fixed seed."""
     data = load_digits()
     images = (data.images / 16)[..., None].astype("float32")
     parts = train_test_split(
@@ -122,10 +122,10 @@ def build(width: int) -> keras.Model:
 
 
 def widen(small: keras.Model) -> tuple[keras.Model, dict[str, np.ndarray]]:
-    """A network twice as wide that gives the outputs of `small` and new ones, and what to freeze.
+    """A network twice as wide, with the outputs of `small` and new ones, and the masks to freeze.
 
-    The masks have all that an old unit reads: its old connections, and those to new units, which
-    are zero. The last axis of a weight is the outputs of its layer.
+    The masks select all that an old unit reads: its old weights, and its weights for new units,
+    which are zero. The last axis of a weight is the outputs of its layer.
     """
     model = build(2)
     copied = fl.copy_weights(small, model)
@@ -139,10 +139,10 @@ def widen(small: keras.Model) -> tuple[keras.Model, dict[str, np.ndarray]]:
 
 
 def train(model: keras.Model, data: Split, epochs: int, bar: ProgressBar) -> None:
-    """AdamW, one yes-or-no question for each digit: an old output needs no word from a new one."""
+    """Train with AdamW and a binary loss for each digit: no output depends on another."""
     images, labels = data
     backend.seed(SEED)
-    # Smoothed labels keep outputs moderate, so that digits learned apart can be compared.
+    # Smoothed labels keep outputs moderate, so that separately learned digits can be compared.
     loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.2)
     model.compile(keras.optimizers.AdamW(3e-3, weight_decay=1e-3), loss)
     targets = np.eye(model.output_shape[-1], dtype="float32")[labels]
@@ -150,7 +150,7 @@ def train(model: keras.Model, data: Split, epochs: int, bar: ProgressBar) -> Non
 
 
 def accuracy(model: keras.Model, data: Split) -> float:
-    """Share of images whose largest output, of all the model has, is the right one."""
+    """The share of images whose largest output is the right digit."""
     images, labels = data
     return float(np.mean(model.predict(images, verbose=0).argmax(-1) == labels))
 
@@ -173,7 +173,7 @@ def learn_new(
     epochs: int,
     progress: Progress,
 ) -> Outcome:
-    """Train a widened model on the new digits alone, and measure."""
+    """Train a widened model on only the new digits, and measure."""
     before = fl.snapshot(model)
     logits = model.predict(digits.test_old[0], verbose=0)[:, :CLASSES]
     train(model, digits.train_new, epochs, ProgressBar(progress, f"5 to 9, {name}", epochs))
@@ -192,9 +192,9 @@ def learn_new(
 
 
 def table(measured: Measured) -> Table:
-    """What was measured, one column for each way."""
+    """The results as a table, one column for each way."""
     ways = (measured.frozen, measured.naive)
-    out = Table(title="Trained on 5 to 9 alone")
+    out = Table(title="Trained only on 5 to 9")
     out.add_column("on the test digits, after training")
     for way in ways:
         out.add_column(way.name, justify="right")
@@ -209,7 +209,7 @@ def table(measured: Measured) -> Table:
 
 
 def draw(measured: Measured, out: Path) -> None:
-    """Write the head's frozen map, and how far each entry moved in both models, as a PNG."""
+    """Draw what is frozen of the head and how far each entry moved in both models, as a PNG."""
     figure = Figure(figsize=(9, 7), layout="constrained")
     top, *below = figure.subplots(3, 1, sharex=True)
     top.imshow(measured.head_frozen.T, cmap=ListedColormap([ORANGE, BLUE]), vmin=0, vmax=1)
@@ -238,17 +238,17 @@ def run(out: Path, epochs: int = 40, console: Console | None = None) -> Measured
     """Run the demo: train, print the table, write the picture.
 
     Args:
-        out: Where the PNG goes.
-        epochs: Passes over the new digits; the small network takes 15 over the old ones.
+        out: The PNG to write.
+        epochs: Epochs on the new digits; the small network trains 15 epochs on the old ones.
         console: Where to print; the standard output by default.
 
     Returns:
-        All that was measured.
+        The results.
     """
     console = console or Console()
     digits = load()
     bars = Progress(console=console, transient=True, disable=not console.is_terminal)
-    # One thread: for layers this small more are no gain, and on a busy machine a great loss.
+    # Layers this small are not faster with more threads, and far slower on a busy machine.
     with threadpool_limits(1), bars as progress:
         small = build(1)
         train(small, digits.train_old, 15, ProgressBar(progress, "0 to 4, small network", 15))
@@ -268,7 +268,7 @@ def run(out: Path, epochs: int = 40, console: Console | None = None) -> Measured
         naive=naive,
     )
     console.print(f"A network reads the digits 0 to 4: {measured.small_accuracy:.1%} right.")
-    console.print("Widened for 5 to 9, its old weights are a network inside the new one.")
+    console.print("It is widened for 5 to 9; its old weights form a network inside the new one.")
     console.print(table(measured))
     draw(measured, out)
     console.print(f"Picture of the head: {out}", soft_wrap=True, highlight=False)
