@@ -115,10 +115,10 @@ def test_names_in_a_file_can_neither_end_the_page_nor_reach_a_terminal(tmp_path,
 
 
 BAD = {
-    "no page": ("page.png", "not the name of such a file; got suffix='.png'. Call it page.html"),
+    "no page": ("page.png", "must end in .html or .htm; got suffix='.png'. Call it page.html"),
     "no folder": ("missing/page.html", "its folder does not exist"),
     "a folder": (".", "not a file; got a folder"),
-    "a link to a file that is read": ("link.html", "would replace a file that is read for it"),
+    "a link to a file that is read": ("link.html", "the output would replace an input file"),
 }
 
 
