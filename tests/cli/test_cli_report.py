@@ -140,9 +140,9 @@ def test_what_cannot_be_read_or_compared_leaves_an_old_page(files, tmp_path):
     for given, message in (
         ((tmp_path / "missing.keras",), "the file cannot be read"),
         ((tmp_path / "cut.keras",), "cut.keras: "),
-        ((known, "--before", tmp_path / "small.keras"), "of another architecture"),
-        ((known, "--frozen", files / "after.safetensors"), "holds no freeze"),
-        ((known, "--frozen", tmp_path / "small.keras"), "holds no freeze"),
+        ((known, "--before", tmp_path / "small.keras"), "the architecture differs from"),
+        ((known, "--frozen", files / "after.safetensors"), "contains no freeze"),
+        ((known, "--frozen", tmp_path / "small.keras"), "contains no freeze"),
     ):
         assert message in told(invoke("report", *given, "-o", page))
         assert page.read_text() == "old"
