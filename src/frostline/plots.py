@@ -31,9 +31,9 @@ def plot(
     """Draw what is frozen, one map for each partly frozen weight.
 
     Inputs run down and outputs run across; a vector is a strip, the window of a convolution is
-    drawn for each pair of channels, heads and gates lie side by side. A weight with more entries
-    than pixels is drawn in cells, at most 512 along a side, whose colour says whether none, a part
-    or all of their entries are frozen: a single one shows.
+    drawn for each pair of channels, heads and gates are side by side. A weight with more entries
+    than pixels is drawn in cells, at most 512 along a side, whose colour shows whether none, some
+    or all of their entries are frozen. What is smaller than two pixels is drawn larger and marked.
 
     Args:
         model: A built layer or model.
@@ -46,14 +46,14 @@ def plot(
             in their order.
 
     Returns:
-        A `matplotlib.figure.Figure`, of which pyplot knows nothing: a notebook shows it,
-        `figure.savefig("frozen.png")` keeps it. With `ax`, the figure of those axes.
+        A `matplotlib.figure.Figure`, which is not registered with pyplot: a notebook shows it,
+        `figure.savefig("frozen.png")` saves it. With `ax`, the figure of those axes.
 
     Raises:
         DependencyError: matplotlib is not installed.
-        TargetError: `model` is not a layer or model, or `ax` no plain axes of matplotlib.
+        TargetError: `model` is not a layer or model, or `ax` is not plain matplotlib axes.
         NotBuiltError: `model` has no weights yet.
-        PathError: No weight is named by `weights`, or several are and there is one `ax`.
+        PathError: `weights` names no weight, or names several and there is one `ax`.
         PlotError: `limit` is not a positive integer.
 
     Examples:
@@ -63,7 +63,7 @@ def plot(
         >>> _ = fl.freeze(layer, "kernel", fl.at[:, 0])
         >>> figure = fl.plot(layer)
         >>> [axes.get_title("left") for axes in figure.axes]
-        ['kernel', 'bias']
+        ['kernel']
     """
     page = _drawing("plot", ax, limit)
     chosen = _chosen(model, weights, ax)
@@ -86,18 +86,18 @@ def plot_drift(
     limit: int = 48,
     fold: bool = True,
 ) -> Figure:
-    """Draw how far each entry moved between two states of a model, one map a weight.
+    """Draw how far each entry moved between two states of a model, one map for each weight.
 
-    The colour of a cell is the largest `|after - before|` in it, on one logarithmic scale for all
-    weights. What is equal to the last bit has a colour of its own, and so has what became NaN or
-    infinite. What is frozen is hatched. A frozen entry whose bits changed, were it only the sign of
-    a zero, is marked, and its weight says so in its title. Entries lie as in `plot`.
+    The colour of a cell is the largest `|after - before|` in it, on one scale for all weights that
+    follows the values. Bit-identical entries have a colour of their own, and so have those that
+    became NaN or infinite. What is frozen is hatched. A frozen entry whose bits changed, even if
+    only the sign of a zero did, is marked and counted in the title. Entries lie as in `plot`.
 
     Args:
-        before: What `snapshot` gave, any mapping from paths to arrays, or another model with
+        before: What `snapshot` returned, any mapping from paths to arrays, or another model with
             weights of the same paths. A key is a path as in `weights`, with or without the name of
             the model before it, or the `variable.path` of Keras.
-        after: A built layer or model. What is frozen in it now is what must not have moved.
+        after: A built layer or model. What is frozen in it now must not have moved.
         weights: Which weights of `after`, as in `freeze`.
         ax: Axes of matplotlib to draw one weight on. A new figure by default.
         limit: How many maps are drawn at most. All weights are compared, those with a frozen entry
@@ -111,16 +111,16 @@ def plot_drift(
 
     Raises:
         DependencyError: matplotlib is not installed.
-        TargetError: `after` is not a layer or model, `before` neither that nor a mapping, or `ax`
-            no plain axes of matplotlib.
+        TargetError: `after` is not a layer or model, `before` is neither that nor a mapping, or
+            `ax` is not plain matplotlib axes.
         NotBuiltError: A model has no weights yet.
-        PathError: No weight is named by `weights`, `before` lacks one or names one twice, two
-            weights have one path, or several are named and there is one `ax`.
-        PlotError: An array has another shape or dtype than its weight, or is its very memory;
+        PathError: `weights` names no weight, `before` lacks one or names one twice, two weights
+            have the same path, or `weights` names several and there is one `ax`.
+        PlotError: An array has another shape or dtype than its weight, or shares its memory;
             `limit` is not a positive integer.
 
     Note:
-        One weight at a time is read, in blocks of rows: needed are two copies of the largest one.
+        Weights are read one at a time, which needs memory for two copies of the largest.
 
     Examples:
         >>> import keras, frostline as fl

@@ -31,7 +31,7 @@ def near(figure: Any, axes: Any, entry: tuple[float, float], color: str, reach: 
     return int((np.abs(around - np.array(to_rgb(color)) * 255).max(axis=-1) < 8).sum())
 
 
-def table(frozen: Any) -> layers.Embedding:
+def table(frozen: Any) -> keras.layers.Embedding:
     layer = layers.Embedding(3000, 64, name="tokens")
     layer.build()
     fl.freeze(layer, "*", frozen)
@@ -123,7 +123,7 @@ def test_boxes_are_the_cells():
 # Windows of convolutions.
 
 
-def convolution(filters: int, window: Any, channels: int) -> layers.Conv2D:
+def convolution(filters: int, window: Any, channels: int) -> keras.layers.Conv2D:
     layer = layers.Conv2D(filters, window, name="conv")
     layer.build((None, 16, 16, channels))
     return layer

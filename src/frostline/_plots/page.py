@@ -1,18 +1,13 @@
-"""The figure: a title, a legend, columns of panels that are read from top to bottom, lines of text.
-
-Sizes are in inches and laid out here: a layout engine takes seconds for thirty panels.
-"""
+"""The figure: a title, a legend, columns of panels, lines of text. Sizes are in inches."""
 
 from __future__ import annotations
 
 import io
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -20,22 +15,17 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import ScaledTranslation
 
-from frostline._plots.arrange import Arrangement
-from frostline._plots.cells import Side
 from frostline._plots.colors import FROZEN, LEAK, TRAINS
-from frostline._plots.fold import Line, leaks
+from frostline._plots.fold import Line
+from frostline._plots.layout import BELOW, LINE, layout, map_width, pixels, title_of
 from frostline._plots.legend import explained, kinds
 from frostline._plots.maps import Panel, Scale
 from frostline._plots.panel import LABEL, SMALL, Stops, draw, facts
 
-_WIDTHS = ((1, 5.6), (8, 2.9))  # width of a map on a page of at most so many
-_NARROW = 2.4  # on a page of more
-_LEFT, _RIGHT, _BELOW = 0.75, 0.2, 0.6  # room around a map
-_LINE = 0.17  # height of a line of text
-_STRIP = 0.28  # height of a vector
+__all__ = ["notes", "on_axes", "page", "pixels"]
+
 _MARGIN = 0.14
 _BAR_ROOM = 0.62
-_COLUMNS = 6
 _LETTER = 0.066  # width of a letter of small text
 _SAID = 24  # lines of text, at most
 _BAR = "|after - before|, the largest in each cell"
@@ -51,37 +41,6 @@ class NotebookFigure(Figure):
         return stream.getvalue()
 
 
-@dataclass
-class _Placed:
-    """A panel, and its map in inches from the left and the top of all panels."""
-
-    panel: Panel
-    left: float
-    top: float
-    wide: float
-    high: float
-
-    @property
-    def pixels(self) -> tuple[float, float]:
-        dpi = float(mpl.rcParams["figure.dpi"])
-        return self.high * dpi, self.wide * dpi
-
-
-def map_width(weights: int) -> float:
-    """How wide one of so many maps is, in inches."""
-    return next((width for most, width in _WIDTHS if weights <= most), _NARROW)
-
-
-def pixels(rows: Side, columns: Side, axes: Axes | None, weights: int) -> tuple[int, int]:
-    """Pixels of a map, down and across: a cell is one of them or more, so that none is lost."""
-    if axes is not None:
-        box = axes.get_window_extent()
-        return max(int(box.height), 1), max(int(box.width), 1)
-    dpi = float(mpl.rcParams["figure.dpi"])
-    high, wide = _map_size(Arrangement((), rows, columns), map_width(weights))
-    return max(int(high * dpi), 1), max(int(wide * dpi), 1)
-
-
 def page(
     panels: Sequence[Panel],
     title: str,
@@ -90,7 +49,7 @@ def page(
     freeze_known: bool = True,
 ) -> Figure:
     """A new figure of all panels, of which pyplot knows nothing."""
-    placed, wide, body = _layout(panels)
+    placed, wide, body = layout(panels)
     handles, labels = explained([(one.panel, one.pixels) for one in placed])
     across = _across(labels, wide)
     texts = [(line, 12, "bold", 1.6) for line in textwrap.wrap(title, int(wide / 0.105))]
@@ -100,14 +59,14 @@ def page(
         for line in textwrap.wrap(note, int(wide / 0.075))
     ]
     bar = bool(panels) and panels[0].drift is not None
-    legend_at = _MARGIN + sum(_LINE * leap for *_, leap in texts) + 0.06
+    legend_at = _MARGIN + sum(LINE * leap for *_, leap in texts) + 0.06
     head = legend_at + 0.21 * -(-len(handles) // across) + 0.1 + bar * _BAR_ROOM
     words = [
         line for kind in kinds(panels, lines) for line in textwrap.wrap(kind, int(wide / _LETTER))
     ]
     unmoved = "Nothing moved in these" if bar else "Frozen whole, or not frozen at all"
     said = _said(lines, unmoved, wide, freeze_known)
-    foot = _LINE * (len(words) + 1.25 * len(said)) + _MARGIN * (1 + bool(words) + bool(said))
+    foot = LINE * (len(words) + 1.25 * len(said)) + _MARGIN * (1 + bool(words) + bool(said))
     high = head + body + foot
     figure = NotebookFigure(figsize=(wide, high))
     figure.set_layout_engine("none")  # one that a user's settings turn on would move it all
@@ -116,7 +75,7 @@ def page(
         # A name may hold a dollar, which is no formula.
         style = {"fontsize": size, "weight": weight, "va": "top", "parse_math": False}
         figure.text(_MARGIN / wide, 1 - top / high, text, **style)
-        top += leap * _LINE
+        top += leap * LINE
     figure.legend(
         handles,
         labels,
@@ -152,7 +111,7 @@ def on_axes(panel: Panel, axes: Axes) -> Figure:
     scale = shared_scale([panel])
     extent = axes.get_window_extent()
     image = _titled(panel, axes, scale, extent.width / axes.figure.dpi)
-    below = ScaledTranslation(0, -_BELOW, axes.figure.dpi_scale_trans)
+    below = ScaledTranslation(0, -BELOW, axes.figure.dpi_scale_trans)
     axes.legend(
         *explained([(panel, (extent.height, extent.width))]),
         loc="upper left",
@@ -192,7 +151,7 @@ def _titled(panel: Panel, axes: Axes, scale: Stops | None, width: float) -> Axes
         va="bottom",
     )
     axes.set_title(
-        "\n".join(_title(panel, width)),
+        "\n".join(title_of(panel, width)),
         loc="left",
         fontsize=LABEL,
         weight="bold",
@@ -201,87 +160,6 @@ def _titled(panel: Panel, axes: Axes, scale: Stops | None, width: float) -> Axes
         parse_math=False,
     )
     return image
-
-
-def _title(panel: Panel, width: float) -> list[str]:
-    """The path in as many lines as it needs, and what leaked."""
-    path = panel.alike.name if panel.alike else panel.row.path
-    letters = max(int((width + 0.2) / 0.097), 8)
-    lines: list[str] = []
-    while len(path) > letters:
-        cut = (path.rfind("/", 1, letters) + 1) or (path.rfind("_", 1, letters) + 1) or letters
-        lines.append(path[:cut])
-        path = path[cut:]
-    return [*lines, path, *([leaks(panel.leaked)] if panel.leaked else [])]
-
-
-def _layout(panels: Sequence[Panel]) -> tuple[list[_Placed], float, float]:
-    """Where each panel lies, and the width and height of them all."""
-    if not panels:
-        return [], 7.0, 0.0
-    width = map_width(len(panels))
-    texts = [len(_title(p, width)) + facts(p).count("\n") + 1 for p in panels]
-    heads = [_LINE * lines + 0.14 for lines in texts]
-    heights = [
-        head + _map_size(panel.laid, width)[0] + _BELOW
-        for head, panel in zip(heads, panels, strict=True)
-    ]
-    columns = _columns(heights, width + _LEFT + _RIGHT)
-    body = max(sum(heights[place] for place in column) for column in columns)
-    placed: dict[int, _Placed] = {}
-    for number, column in enumerate(columns):
-        top, spare = 0.0, body - sum(heights[place] for place in column)
-        for place in column:
-            laid = panels[place].laid
-            least = _map_size(laid, width)[0]
-            high, wide = _map_size(laid, width, least + spare)
-            spare -= high - least
-            left = number * (width + _LEFT + _RIGHT) + _LEFT
-            placed[place] = _Placed(panels[place], left, top + heads[place], wide, high)
-            top += heads[place] + high + _BELOW
-    return (
-        [placed[place] for place in sorted(placed)],
-        len(columns) * (width + _LEFT + _RIGHT),
-        body,
-    )
-
-
-def _map_size(laid: Arrangement, width: float, most: float = 0) -> tuple[float, float]:
-    """How high and wide a map is, with room for `most`: near to its proportions."""
-    rows, columns = laid.rows, laid.columns
-    if rows.size <= 1:
-        return _STRIP, width
-    ratio = rows.size / max(columns.size, 1)
-    # A few long rows are not to be a hair's breadth, and a few long columns not a mile.
-    least = _STRIP * (1.5 if rows.size < 4 else 3)
-    high = min(max(width * ratio, least), max(width * 0.9, min(most, width * 2)))
-    if laid.windowed:
-        # A window is a picture: an entry of it is no more than twice as wide as high, or as high.
-        high = min(high, 2 * width * ratio)
-        return max(high, _STRIP), min(width, 2 * max(high, _STRIP) / ratio)
-    return high, width
-
-
-def _columns(heights: Sequence[float], width: float) -> list[list[int]]:
-    """Each panel in the shortest column so far; as few columns as fill a page of a good shape."""
-    tried = [_filled(heights, count) for count in range(1, min(_COLUMNS, len(heights)) + 1)]
-    shapes = [high / (len(columns) * width) for columns, high in tried]
-    full = [sum(heights) / (len(columns) * high) for columns, high in tried]
-    good = [n for n, shape in enumerate(shapes) if 0.35 <= shape <= 1.25]
-    if not good:
-        return tried[int(np.abs(np.log(shapes)).argmin())][0]
-    most = max(full[n] for n in good)
-    return next(tried[n][0] for n in good if full[n] >= 0.85 * most)
-
-
-def _filled(heights: Sequence[float], count: int) -> tuple[list[list[int]], float]:
-    columns: list[list[int]] = [[] for _ in range(count)]
-    used = [0.0] * count
-    for place, height in enumerate(heights):
-        shortest = used.index(min(used))
-        columns[shortest].append(place)
-        used[shortest] += height
-    return columns, max(used)
 
 
 def _said(
@@ -317,7 +195,7 @@ def _write(
     """The text at the foot of the page: blocks, each with a bar of its share, then words."""
     wide, high = figure.get_size_inches()
     style = {"fontsize": SMALL, "va": "baseline", "parse_math": False}
-    y = foot - _LINE
+    y = foot - LINE
     for number, (text, share) in enumerate(said):
         x = _MARGIN if number == 0 else _MARGIN + 0.95
         weight = "bold" if number == 0 else "normal"
@@ -327,11 +205,11 @@ def _write(
                 corner = ((_MARGIN + 0.8 * begin) / wide, (y - 0.01) / high)
                 size = 0.8 * part / wide, 0.11 / high
                 figure.add_artist(Rectangle(corner, *size, color=color, lw=0))
-        y -= 1.25 * _LINE
-    y -= _MARGIN * bool(said) - 0.25 * _LINE
+        y -= 1.25 * LINE
+    y -= _MARGIN * bool(said) - 0.25 * LINE
     for text in words:
         figure.text(_MARGIN / wide, y / high, text, alpha=0.85, **style)
-        y -= _LINE
+        y -= LINE
 
 
 def _bar(bar: Any, scale: Stops) -> None:
