@@ -71,8 +71,8 @@ MUTATIONS = [
         name="what is less than two pixels has no mark",
         invariant=10,
         file="_plots/marks.py",
-        old="(lengths < THIN).any(axis=1)",
-        new="(lengths < 0).any(axis=1)",
+        old="initial=1)) < THIN",
+        new="initial=1)) < 0",
         tests=("plots/test_plots_marks.py::test_all_rows_but_two_of_a_table",),
     ),
     Mutation(

@@ -402,7 +402,7 @@ def test_training_moves_nothing_that_is_frozen(tmp_path):
     target.compile(keras.optimizers.AdamW(0.01), "mse", jit_compile=False)
     target.fit(np.ones((8, 6)), np.ones((8, 4)), epochs=2, verbose=0)
     for earlier in (before, other):
-        figure = fl.plot_drift(earlier, target)
+        figure = fl.plot_drift(earlier, target, fold=False)
         assert figure.texts[0].get_text() == "model: no frozen entry moved"
         for axes, weight in zip(maps(figure), weights(target), strict=True):
             equal = np.ma.getmaskarray(image(axes, "drift"))
