@@ -6,13 +6,12 @@ weights that are alike one map is enough.
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from frostline._plots.maps import Alike, Panel, common, merged
-from frostline._summaries import Row, Totals
+from frostline._plots.maps import Alike, Panel
+from frostline._summaries import Row, Totals, blocks, tree_of_paths
 
 ALIKE = (
     3  # so many weights that are alike, or more, have one map, as layers have one line in a table
@@ -27,8 +26,8 @@ class Line:
     """What is said of a block whose weights have no map.
 
     Attributes:
-        name: The layer, with `*` for the numbers in which alike layers differ.
-        blocks: How many layers are alike.
+        name: The layer; of several that are equal, the first and the last.
+        blocks: How many layers are equal.
         rows: The numbers of their weights.
     """
 
@@ -134,7 +133,17 @@ class Gallery:
     @property
     def lines(self) -> list[Line]:
         """What is said of the weights that have no map."""
-        return [] if self._only is not None else list(_lines(self._plain))
+        if self._only is not None or not self._plain:
+            return []
+        tree = tree_of_paths("own weights", self._plain)
+        return [
+            Line(
+                " ... ".join(block.names),
+                block.times,
+                tuple(row for _, rows in block.weights for row in rows),
+            )
+            for block in blocks(tree)
+        ]
 
     @property
     def left(self) -> int:
@@ -181,39 +190,3 @@ def _group(panel: Panel) -> Group:
 def _stem(path: str) -> str:
     """`dense` and `dense_1` are alike, so are `conv2_block1_out` and `conv2_block2_out`."""
     return re.sub(r"\d+", "#", re.sub(r"_\d+(?=/|$)", "", path))
-
-
-def _lines(rows: Sequence[Row]) -> Iterator[Line]:
-    """A line for each layer, or for several that are alike."""
-    if not rows:
-        return
-    depth = _depth([row.path for row in rows])
-    blocks: dict[str, list[Row]] = {}
-    for row in rows:
-        blocks.setdefault("/".join(_layers(row.path)[:depth]), []).append(row)
-    alike: dict[object, list[str]] = {}
-    for block, inside in blocks.items():
-        # As in a table, layers are alike whose weights are.
-        numbers = tuple(
-            (_stem(row.path[len(block) :]), row.shape, row.kind, row.trains) for row in inside
-        )
-        alike.setdefault((_stem(block), numbers), []).append(block)
-    for names in alike.values():
-        for some in [names] if len(names) >= ALIKE else [[name] for name in names]:
-            within = tuple(row for name in some for row in blocks[name])
-            yield Line(functools.reduce(merged, some), len(some), within)
-
-
-def _depth(paths: Sequence[str]) -> int:
-    """How many layers down the blocks lie: where layers repeat, else below what holds them all."""
-    stems: dict[str, list[str]] = {}
-    for path in paths:
-        stems.setdefault(_stem(path), []).append(path)
-    names = [functools.reduce(merged, some) for some in stems.values() if len(some) >= ALIKE]
-    depths = [name[: name.index("*")].count("/") + 1 for name in names if "*" in name]
-    held = functools.reduce(common, [_layers(path) for path in paths])
-    return max([len(held) + 1, *depths])
-
-
-def _layers(path: str) -> list[str]:
-    return path.split("/")[:-1] or [path]

@@ -273,14 +273,14 @@ def merged(name: str, path: str) -> str:
     def joined(one: str, other: str) -> str:
         if one == other:
             return one
-        start = common(one.partition("*")[0], other)
-        end = common(one.rpartition("*")[2][::-1], other[: len(start) - 1 : -1])
+        start = _common(one.partition("*")[0], other)
+        end = _common(one.rpartition("*")[2][::-1], other[: len(start) - 1 : -1])
         return "".join([*start, "*", *end[::-1]])
 
     return "/".join(map(joined, name.split("/"), path.split("/")))
 
 
-def common(one: Sequence[str], other: Sequence[str]) -> list[str]:
+def _common(one: Sequence[str], other: Sequence[str]) -> list[str]:
     """What two sequences begin with."""
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
     return [first for first, _ in same]
