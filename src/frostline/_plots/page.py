@@ -172,7 +172,7 @@ def _said(
     for line in lines[:_SAID]:
         times = f" x {line.blocks}" if line.blocks > 1 else ""
         text = f"{line.name}{times}: {line.said(freeze_known)}"
-        first, *others = textwrap.wrap(text, int((wide - 1.2) / 0.06))
+        first, *others = textwrap.wrap(text, int((wide - 1.2) / _LETTER))
         found += [(first, line.share if freeze_known else None), *((more, None) for more in others)]
     if len(lines) > _SAID:
         found.append((f"and {len(lines) - _SAID:,} more layers", None))
