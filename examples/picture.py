@@ -73,7 +73,7 @@ def draw(before, after, frozen):
         *grid(LEFT, "the kernel before", before, frozen, number),
         *grid(LEFT + step, "after", after, frozen, number),
         *grid(LEFT + 2 * step, "after - before", after - before, frozen, change),
-        *legend(LEFT, bottom, "cold", "frozen: in no trainable variable, so bit-identical after training"),
+        *legend(LEFT, bottom, "cold", "frozen: bit-identical, as it is in no trainable variable"),
         *legend(LEFT + 2 * step, bottom, "warm", "trains"),
     ]
     title = (

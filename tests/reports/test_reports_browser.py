@@ -315,6 +315,7 @@ def test_one_leaked_entry_of_a_large_weight_has_the_colour_of_a_leak(opened, tmp
         assert 0.01 < share(found, colors.HATCH) < 0.25
         assert share(found[found.shape[0] // 2 + 2 :], colors.HATCH) == 0
         box = drift.bounding_box()
+        assert box is not None
         x, y = ((place[1] + 0.5) / 512 * box["width"], (place[0] + 0.5) / 512 * box["height"])
         drift.hover(position={"x": x, "y": y})
         said = page.locator(".said").last.inner_text()
@@ -340,6 +341,7 @@ def test_colours_and_words_of_each_kind_of_cell(opened, tmp_path):
         said = []
         for row, column in ((0, 0), (0, 1), (1, 1), (1, 2)):
             box = drift.bounding_box()
+            assert box is not None
             drift.hover(
                 position={
                     "x": box["width"] * (column + 0.5) / 3,

@@ -274,7 +274,7 @@ def plan_from_mask(mask: np.ndarray) -> Plan | None:
         return WholePlan(shape)
     for axis in range(mask.ndim):
         others = tuple(a for a in range(mask.ndim) if a != axis)
-        along = mask.all(axis=others)
+        along = np.asarray(mask.all(axis=others))
         if np.array_equal(along, mask.any(axis=others)):
             return AxisPlan(shape, axis, where_false(along))
     return EntriesPlan(shape, where_false(mask.reshape(-1)))
