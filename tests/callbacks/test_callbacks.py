@@ -461,10 +461,31 @@ def test_an_audit_follows_a_schedule(first):
         fit(model, *callbacks(), Leak("a", (3, 2)), epochs=5)
 
 
-def test_an_audit_notes_what_is_frozen_when_an_epoch_begins():
-    schedule = fl.callbacks.FreezeSchedule({1: lambda m: fl.freeze(m, "a/kernel", fl.at[0])})
-    with pytest.raises(fl.AuditError, match=re.escape("a/kernel: a frozen entry has changed")):
-        fit(small(), schedule, fl.callbacks.FreezeAudit(), Leak("a", (0, 0)), epochs=2)
+@pytest.mark.parametrize("first", ["schedule", "audit"])
+@pytest.mark.parametrize("when", [0, 1])
+def test_an_audit_notes_what_is_frozen_when_an_epoch_begins(first, when):
+    """In any order of the callbacks, also if another one changes an entry right after."""
+    schedule = fl.callbacks.FreezeSchedule({when: lambda m: fl.freeze(m, "a/kernel", fl.at[0])})
+    audit = fl.callbacks.FreezeAudit()
+    pair = [schedule, audit] if first == "schedule" else [audit, schedule]
+
+    def leak(epoch, logs):
+        if epoch == when:
+            kernel = pair[0].model.get_layer("a").kernel
+            kernel.assign(kernel + 1)
+
+    message = rf"a/kernel: a frozen entry has changed; got weight\[0, 0\]=.*in epoch {when},"
+    with pytest.raises(fl.AuditError, match=message):
+        fit(small(), *pair, keras.callbacks.LambdaCallback(on_epoch_begin=leak), epochs=3)
+    audit.on_train_end()
+
+
+def test_an_audit_says_at_which_batch():
+    model = small()
+    fl.freeze(model, "a/kernel", fl.at[0])
+    said = re.escape("7.0, was ") + ".*" + re.escape("in epoch 0, counted from 0, after 1 batches)")
+    with pytest.raises(fl.AuditError, match=said):
+        fit(model, Leak("a", (0, 0), 7.0), fl.callbacks.FreezeAudit(every=1))
 
 
 def test_an_audit_leaves_no_files(tmp_path, monkeypatch):

@@ -8,9 +8,9 @@ import tempfile
 import warnings
 import weakref
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -19,9 +19,13 @@ from frostline._arrays.bits import differ
 from frostline._arrays.plan import AxisPlan, Plan
 from frostline._console import each
 from frostline._errors import AuditError, ScheduleError
+from frostline._freezing.apply import WATCHERS
 from frostline._weights.tree import Found, unique, walk
 from frostline._weights.values import read_copies, read_frozen_part
 from frostline._weights.view import View, plan_of
+
+Leak: TypeAlias = tuple[Found, tuple[int, ...], Any, Any]
+"""A weight, the index of an entry that has changed, its old value and its new value."""
 
 
 class FreezeAudit(keras.callbacks.Callback):
@@ -29,7 +33,8 @@ class FreezeAudit(keras.callbacks.Callback):
 
     The frozen entries of the model are read and compared by checksum. Their values are kept in a
     temporary file, which is read only if a checksum differs, to find the entry. The freeze may
-    change during training: entries that are frozen before and after the change are compared. If
+    change during training, and the order of the callbacks does not matter: entries that are frozen
+    before and after a change are compared, and newly frozen ones are recorded at the change. If
     weights are spread over processes, each process compares its own shards.
 
     Args:
@@ -72,7 +77,8 @@ class FreezeAudit(keras.callbacks.Callback):
         self._records: dict[int, Record] = {}
         self._folder = ""
         self._drop_folder: Callable[[], Any] = lambda: None
-        self._seen = 0
+        self._seen = self._batch = self._epoch = 0
+        self._pending: list[Leak] = []
         if batches:
             # Keras may run callbacks asynchronously if none of them has this method.
             self.on_train_batch_end = self._count_batches
@@ -80,18 +86,23 @@ class FreezeAudit(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Record the frozen values."""
         del logs
-        self.comparisons, self._seen, self._records = 0, 0, {}
+        self.comparisons, self._seen, self._records, self._pending = 0, 0, {}, []
         self._drop_folder()
         self._folder = tempfile.mkdtemp(prefix="frostline-")
         # Removed with this object at the latest: `fit` may end with any error.
         self._drop_folder = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        WATCHERS.add(self)
         self._compare(changed_only=True)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Record the new values if a schedule has changed the freeze."""
-        del epoch, logs
-        self._seen = 0
-        self._compare(changed_only=True)
+        """Start to count batches again."""
+        del logs
+        self._epoch, self._seen, self._batch = epoch, 0, 0
+
+    def freeze_changed(self) -> None:
+        """Record what is frozen now, right after a change by a schedule or another callback."""
+        # Reported by the next comparison: a change must not fail because of an earlier leak.
+        self._pending += self._leaks(changed_only=True)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Compare, if `every` is `"epoch"`."""
@@ -104,6 +115,7 @@ class FreezeAudit(keras.callbacks.Callback):
         del logs
         if self.every != "epoch":
             self.audit()
+        WATCHERS.discard(self)
         self._records, self._folder = {}, ""
         self._drop_folder()
 
@@ -118,6 +130,7 @@ class FreezeAudit(keras.callbacks.Callback):
 
     def _count_batches(self, batch: int, logs: Any = None) -> None:
         del logs
+        self._batch = batch + 1
         if batch + 1 - self._seen >= int(self.every):
             self._seen = batch + 1
             self.audit()
@@ -128,6 +141,12 @@ class FreezeAudit(keras.callbacks.Callback):
                 f"FreezeAudit: no values to compare with; got every={self.every!r} before "
                 "training. Call `audit()` while `fit` runs, which records the values first."
             )
+        pending, self._pending = self._pending, []
+        for leak in [*pending, *self._leaks(changed_only=changed_only)]:
+            self._report(*leak)
+
+    def _leaks(self, *, changed_only: bool) -> Iterator[Leak]:
+        """Frozen entries that have changed; records what is frozen now where that is new."""
         found = unique(walk(self.model))
         now = {id(w.variable): w for w in found if plan_of(w.variable) is not None}
         for key in [key for key in self._records if key not in now]:
@@ -138,16 +157,18 @@ class FreezeAudit(keras.callbacks.Callback):
             if record is not None and (changed or not changed_only):
                 leak = first_change(record, weight.variable) or _unlike_copy(weight.variable)
                 if leak is not None:
-                    self._report(weight, *leak)
+                    yield weight, *leak
                     changed = True
             if changed:
                 self._records[key] = Record(weight.variable, self._folder)
 
     def _report(self, weight: Found, entry: tuple[int, ...], before: Any, after: Any) -> None:
+        batch = f", after {self._batch} batches" if self._batch else ""
         message = (
-            f"{weight.path}: a frozen entry has changed; got weight{list(entry)}={after!r}, "
-            f"was {before!r} (shape {tuple(weight.variable.shape)}, dtype "
-            f"{weight.variable.dtype}). Look for code that assigns to this weight while it trains."
+            f"{weight.path}: a frozen entry has changed; got weight{list(entry)}={after.item()!r}, "
+            f"was {before.item()!r} (shape {tuple(weight.variable.shape)}, dtype "
+            f"{weight.variable.dtype}; in epoch {self._epoch}, counted from 0{batch}). "
+            "Look for code that assigns to this weight while it trains."
         )
         if self.on_leak == "raise":
             raise AuditError(message)

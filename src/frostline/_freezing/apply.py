@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,9 @@ from frostline._freezing.undivided import warn_of_undivided
 from frostline._freezing.wrapped import outdated, warn_of_outdated
 from frostline._weights.changing import alone
 from frostline._weights.tree import Layer, sublayers
+
+WATCHERS: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Objects whose `freeze_changed()` is called after each change."""
 
 
 @alone
@@ -83,6 +87,8 @@ def plans_applied(
     ):
         update_parents(target)
         yield
+    for watcher in list(WATCHERS):
+        watcher.freeze_changed()
 
 
 def update_parents(target: Layer) -> None:
