@@ -124,7 +124,7 @@ def check_target(
             )
     if out.exists() and not force:
         raise refusal(
-            f"{out}: this file exists; got force=False. Add --force to replace it, "
+            f"{out}: this file exists; got no --force. Add it to replace the file, "
             "or give another name with -o."
         )
     folder = os.path.dirname(os.path.realpath(out))

@@ -56,6 +56,15 @@ def files(tmp_path):
     return tmp_path
 
 
+def test_the_base_comes_first(files):
+    delta = files / "tuned.safetensors"
+    succeeded(invoke("delta", "extract", files / "tuned.keras", "-o", delta))
+    result = invoke("delta", "apply", delta, files / "base.keras", "-o", files / "out.keras")
+    assert result.exit_code == 2
+    assert "The base comes first: `frostline delta apply" in told(result)
+    assert not (files / "out.keras").exists()
+
+
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_extract_and_apply_make_the_tuned_file_of_the_base(make, tmp_path):
     model = frozen_variously(make())
@@ -228,14 +237,14 @@ def test_another_base_is_refused_and_nothing_is_written(files):
     ("arguments", "message"),
     [
         (["apply", "base.keras", "d.safetensors", "-o", "out.weights.h5"], "of another format"),
-        (["apply", "base.keras", "d.safetensors", "-o", "tuned.keras"], "Add --force"),
+        (["apply", "base.keras", "d.safetensors", "-o", "tuned.keras"], "got no --force. Add it"),
         (["apply", "base.keras", "d.safetensors", "-o", "no/out.keras"], "does not exist"),
         (["apply", "base.keras", "absent.safetensors", "-o", "out.keras"], "cannot be read"),
         (
             ["apply", "base.keras", "base.keras", "-o", "out.keras"],
             "a delta is a .safetensors file",
         ),
-        (["extract", "tuned.keras", "-o", "d.safetensors"], "Add --force"),
+        (["extract", "tuned.keras", "-o", "d.safetensors"], "got no --force. Add it"),
         (["extract", "tuned.keras", "-o", "d.npz"], "a delta is a .safetensors file"),
         (["extract", "base.keras", "-o", "e.safetensors"], "cannot tell which entries"),
         (["extract", "absent.keras", "-o", "e.safetensors"], "cannot be read"),

@@ -346,7 +346,7 @@ def test_unfreeze_gives_back_some(tmp_path, frozen):
 def test_a_file_can_be_replaced_and_keeps_its_permissions(plain):
     plain.chmod(0o640)
     arguments = ("freeze", plain, "--weights", "out/bias", "-o", plain)
-    assert "this file exists; got force=False. Add --force" in told(invoke(*arguments))
+    assert "this file exists; got no --force. Add it" in told(invoke(*arguments))
     assert invoke(*arguments, "--force").exit_code == 0
     assert plain.stat().st_mode & 0o777 == 0o640
     assert json.loads(invoke("inspect", plain, "--json").stdout)["total"]["frozen"] == 2

@@ -711,6 +711,7 @@ def test_a_failure_half_way_changes_nothing(tuned, monkeypatch, fails):
 BAD = {
     "target": (lambda d: fl.apply_delta(3, d), fl.TargetError, "target: not a Keras layer"),
     "delta": (lambda d: fl.apply_delta(small(), 3), fl.TargetError, "delta: must be a Delta or"),
+    "swapped": (lambda d: fl.apply_delta(d, small()), fl.TargetError, "The model comes first: `fl"),
     "overlap": (
         lambda d: fl.apply_delta(small(), d, overlap="mine"),
         fl.RestoreError,

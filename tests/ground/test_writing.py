@@ -333,7 +333,7 @@ def test_the_file_that_is_read_is_replaced_with_force_alone(files, tmp_path, arg
     before = (tmp_path / "base.keras").read_bytes()
     result = invoke(*paths)
     assert result.exit_code == 2
-    assert "base.keras: this file exists; got force=False" in " ".join(result.output.split())
+    assert "base.keras: this file exists; got no --force" in " ".join(result.output.split())
     assert (tmp_path / "base.keras").read_bytes() == before
     assert invoke(*paths, "--force").exit_code == 0
     assert (tmp_path / "base.keras").read_bytes() != before

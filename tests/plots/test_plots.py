@@ -166,7 +166,7 @@ def test_the_head_of_the_figure_counts_what_summary_counts():
 def test_a_layer_that_is_off_says_so():
     layer = dense()
     layer.trainable = False
-    assert facts(maps(fl.plot(layer, "kernel"))[0]).endswith("0.0% frozen, layer off")
+    assert facts(maps(fl.plot(layer, "kernel"))[0]).endswith("0.0% frozen, off (trainable=False)")
 
 
 # What moved.

@@ -147,7 +147,7 @@ def test_a_layer_that_is_off_says_so(tmp_path):
     model = small()
     model.get_layer("out").trainable = False
     path = fl.report(model, path=tmp_path / "report.html")
-    assert path.read_text(encoding="utf-8").count("no, layer off") == 2
+    assert path.read_text(encoding="utf-8").count("no, off") == 2
 
 
 # How it is kept small.

@@ -706,6 +706,15 @@ def test_numbers_only(make, picked):
         make(picked)
 
 
+@pytest.mark.parametrize("make", [units, tokens, heads])
+def test_several_numbers_are_a_list(make):
+    name = make.__name__.lower()
+    with pytest.raises(
+        SelectionError, match=rf"one list; got 3, 7\. Write `fl\.{name}\(\[3, 7\]\)`"
+    ):
+        make(3, 7)
+
+
 def test_the_algebra_takes_them():
     layer = built(layers.Dense(3), None, 2)
     kernel = masks(layer, ~units([0, 1]) | at[0])["kernel"]

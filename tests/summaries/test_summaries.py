@@ -178,7 +178,7 @@ def test_a_layer_that_is_off():
     assert rows[0].frozen == 8
     # A plain layer that is off has no slots either: there is nothing that the freeze saves.
     assert [row.slots_saved for row in rows] == [0, 0, 0, 0, 0, 8]
-    assert "block (layer off)" in str(fl.summary(target))
+    assert "block (off)" in str(fl.summary(target))
 
 
 def test_text_holds_every_weight_and_the_totals(monkeypatch):

@@ -13,7 +13,7 @@ from frostline._cli import answers
 from frostline._cli.application import application
 from frostline._cli.options import Force, Json, Quiet, errors_to_stderr
 from frostline._console import meter, show
-from frostline._deltas import apply_to_file, extract_from_file, read
+from frostline._deltas import SUFFIX, apply_to_file, extract_from_file, read
 from frostline._errors import FileError
 from frostline._files import open_file
 from frostline._version import __version__
@@ -113,6 +113,11 @@ def apply(
 
     Exit status: 0, or 2 on any error, such as a delta of another base; then nothing is written.
     """
+    if _format(base) == SUFFIX and all(_format(path) != SUFFIX for path in deltas):
+        raise FileError(
+            f"{deltas[0]}: not a delta, which is a {SUFFIX} file; got {base} as the base. "
+            f"The base comes first: `frostline delta apply {deltas[0]} {base} -o OUT`."
+        )
     if _format(out) != _format(base):
         raise FileError(
             f"{out}: of another format than {base}; got suffix={out.suffix!r}. "

@@ -76,12 +76,11 @@ def as_delta(given: Any) -> Delta:
         return given
     if isinstance(given, (str, os.PathLike)):
         return read(given)
-    several = isinstance(given, (list, tuple))
-    do = (
-        "Give one delta; `fl.applied` takes several"
-        if several
-        else "Make one with `fl.extract_delta(model)`"
-    )
+    do = "Make one with `fl.extract_delta(model)`"
+    if isinstance(given, (list, tuple)):
+        do = "Give one delta; `fl.applied` takes several"
+    elif hasattr(given, "trainable_variables"):
+        do = "The model comes first: `fl.apply_delta(model, delta)`"
     raise TargetError(
         f"delta: must be a Delta or the path of its file; got delta={type(given).__name__}. {do}."
     )

@@ -41,13 +41,18 @@ class Line:
 
     def said(self, freeze_known: bool = True) -> str:
         """How many weights are frozen whole and how many are not, and their entries."""
+        if len(self.rows) == 1 and self.blocks == 1:
+            (row,) = self.rows
+            free = "not frozen" if row.trains else "not frozen, off"
+            said = "whole" if row.kind == "whole" else free
+            return f"{f'{said}, ' * freeze_known}{row.size:,} entries"
         sorts: dict[str, list[Row]] = {
             " whole": [],
             " not frozen": [],
-            " not frozen, layer off": [],
+            " not frozen, off": [],
         }
         for row in self.rows:
-            free = " not frozen" if row.trains else " not frozen, layer off"
+            free = " not frozen" if row.trains else " not frozen, off"
             sorts[" whole" if row.kind == "whole" else free].append(row)
         return ", ".join(
             f"{len(rows):,} weight{'s' * (len(rows) > 1)}{words * freeze_known} "
@@ -138,11 +143,12 @@ class Gallery:
         tree = tree_of_paths("own weights", self._plain)
         return [
             Line(
-                " ... ".join(block.names),
+                " ... ".join(block.names) if block.times > 1 or len(rows) > 1 else rows[0].path,
                 block.times,
-                tuple(row for _, rows in block.weights for row in rows),
+                rows,
             )
             for block in blocks(tree)
+            for rows in [tuple(row for _, some in block.weights for row in some)]
         ]
 
     @property

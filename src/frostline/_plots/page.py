@@ -168,7 +168,9 @@ def _said(
     """The lines of text below the maps, each with the share that its bar shows, if it has one."""
     if not lines:
         return []
-    found: list[tuple[str, float | None]] = [(f"{head}, a line for each layer", None)]
+    found: list[tuple[str, float | None]] = [
+        (f"{head}, a line for each layer; the bar is the frozen share", None)
+    ]
     for line in lines[:_SAID]:
         times = f" x {line.blocks}" if line.blocks > 1 else ""
         text = f"{line.name}{times}: {line.said(freeze_known)}"

@@ -55,7 +55,7 @@ def facts(panel: Panel) -> str:
     kind = f" ({row.kind})" if 0 < row.share < 1 else ""
     text = f"{row.shape}, {shares} frozen{kind}"
     if not row.trains and row.kind != "whole":
-        text += ", layer off"
+        text += ", off (trainable=False)"
     if panel.drift is not None:
         text += f"\n{_moved(panel)}"
     if alike:

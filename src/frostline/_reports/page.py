@@ -107,7 +107,7 @@ def _tiles(report: Report) -> Iterator[str]:
     if report.from_files:
         return
     off = totals.trainable - totals.trained
-    more = f"{off:,} more in layers with trainable=False" if off else "entries"
+    more = f"{off:,} more are off (trainable=False)" if off else "entries"
     yield _tile("train now", f"{totals.trained:,}", more)
     kept, saved = totals.optimizer_bytes_kept, totals.optimizer_bytes_saved
     if kept is None or saved is None:

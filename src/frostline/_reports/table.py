@@ -76,7 +76,7 @@ def bar(share: float) -> str:
 def _trains(entry: Entry) -> str:
     if entry.row.trains:
         return "yes"
-    return "no" if entry.row.kind == "whole" else "no, layer off"
+    return "no" if entry.row.kind == "whole" else "no, off"
 
 
 def columns_of(report: Report) -> list[Column]:
@@ -95,8 +95,6 @@ def columns_of(report: Report) -> list[Column]:
         ]
     if not report.from_files:
         columns.append(_text("trains", "trains", _trains))
-    if report.totals.slots_kept is not None:
-        columns.append(_count("slots_kept", "slots", lambda entry: entry.row.slots_kept))
     if report.compared:
         columns += [
             _count("changed", "moved", lambda entry: entry.changed),
@@ -104,6 +102,9 @@ def columns_of(report: Report) -> list[Column]:
         ]
         if report.freeze_known:
             columns.append(_count("leaked", "leaked", lambda entry: entry.leaked))
+    # The last column is the first that a narrow window hides.
+    if report.totals.slots_kept is not None:
+        columns.append(_count("slots_kept", "slots", lambda entry: entry.row.slots_kept))
     return columns
 
 
@@ -178,7 +179,10 @@ def words(report: Report) -> str:
         meant.append(("kind", "; ".join(said)))
     if not report.from_files:
         meant += [
-            ("trains", "whether any entry trains now; layer off: its layer has trainable=False"),
+            (
+                "trains",
+                "whether any entry trains now; off: trainable=False on its layer or variable",
+            ),
             ("delta file", "bytes of the values that train and of their indices"),
         ]
     if report.totals.slots_kept is not None:

@@ -31,7 +31,13 @@ class _Numbered(Selection):
     picked: int | Slice | Array
     _part: ClassVar[str] = "part"
 
-    def __init__(self, indices: Any) -> None:
+    def __init__(self, indices: Any, *more: Any) -> None:
+        if more:
+            given = ", ".join(map(repr, (indices, *more)))
+            raise SelectionError(
+                f"{self._name}: several numbers go into one list; got {shorten(given)}. "
+                f"Write `fl.{self._name}([{shorten(given)}])`."
+            )
         item: object = None
         # The error for a bad index is raised below, in terms of units, tokens or heads.
         with contextlib.suppress(SelectionError):

@@ -37,7 +37,7 @@ class Row:
             more); 0 if all of the weight trains, or nothing.
         delta_bytes: Bytes of the weight in a delta file: the values that train, and `index_bytes`.
         trains: False if no entry trains now: all of them are frozen, or the layer has
-            `trainable=False`, which the table calls "layer off".
+            `trainable=False`, which the table calls "off".
     """
 
     path: str

@@ -83,7 +83,7 @@ def title(name: str, totals: Totals) -> str:
     """How many entries there are, are frozen, and train."""
     text = f"{name}: {totals.frozen:,} of {totals.size:,} entries frozen, {totals.trained:,} train"
     off = totals.trainable - totals.trained
-    return f"{text}, {off:,} in layers with trainable=False" if off else text
+    return f"{text}, {off:,} are off (trainable=False)" if off else text
 
 
 def notes(of: Sequence[Line], totals: Totals, depth: int | None, fold: bool) -> list[str]:
@@ -105,7 +105,7 @@ def notes(of: Sequence[Line], totals: Totals, depth: int | None, fold: bool) -> 
     kinds = {row.kind for row in totals.rows}
     said.append("; ".join(f"{kind}: {words}" for kind, words in KINDS.items() if kind in kinds))
     if not all(row.trains or row.kind == "whole" for row in totals.rows):
-        said.append("layer off: its layer has trainable=False")
+        said.append("off: trainable=False on its layer or variable")
     if any(line.alike and len({one.frozen for one in line.alike}) > 1 for line in of):
         said.append("a to b: the lowest and the highest of equal blocks")
     hidden = len(totals.rows) - sum(line.row is not None for line in of)
@@ -123,7 +123,7 @@ def _kind(line: Line) -> str:
     kinds = ", ".join(sorted({row.kind for row in rows} - {""}))
     if all(row.trains or row.kind == "whole" for row in rows):
         return kinds
-    return f"{kinds} ({'partly' if line.totals.trained else 'layer'} off)".strip()
+    return f"{kinds} ({'partly ' if line.totals.trained else ''}off)".strip()
 
 
 def _folded(name: str, room: int) -> str:
