@@ -119,6 +119,26 @@ def test_naming_weights(pattern, paths):
     assert [change.path for change in fl.freeze(model, pattern, fl.at[0])] == paths
 
 
+def test_a_complete_path_may_have_the_signs_of_a_glob():
+    class Named(keras.layers.Layer):
+        def build(self, shape):
+            for name in ("k[0]", "k0", "k1", "k?"):
+                self.add_weight(shape=(2,), name=name)
+
+        def call(self, x):
+            return x
+
+    model = keras.Sequential([keras.Input((2,)), Named(name="a")])
+    kernels = model.layers[0].weights
+    for named in ("a/k[0]", "a/k?", *fl.snapshot(model)):
+        fl.freeze(model, named)
+        frozen = [f"a/{kernel.name}" for kernel in kernels if fl.is_frozen(kernel)]
+        fl.unfreeze(model)
+        assert frozen == [named]
+    fl.freeze(model, "a/k[01]")
+    assert [fl.is_frozen(kernel) for kernel in kernels] == [False, True, True, False]
+
+
 def test_a_variable_names_itself():
     model = functional()
     kernel = model.get_layer("out").kernel

@@ -169,11 +169,13 @@ class Names:
         if isinstance(pattern, re.Pattern):
             matched = _first_named(self._found, pattern.search)
         elif isinstance(pattern, str):
-            if is_glob(pattern):
+            # A name may itself have the signs of a glob.
+            matched = self._by_path.get(pattern, [])
+            if not matched and is_glob(pattern):
                 matched = _first_named(self._found, lambda n: fnmatch.fnmatchcase(n, pattern))
             else:
-                matched = self._by_path.get(pattern) or self._by_name.get(pattern, [])
-            _refuse_ambiguous(target, matched, pattern)
+                matched = matched or self._by_name.get(pattern, [])
+                _refuse_ambiguous(target, matched, pattern)
         else:
             raise PathError(
                 f"{target.name}: weights must be a glob on the path, a compiled regex, a variable "
@@ -215,7 +217,7 @@ def _first_named(found: Sequence[Found], fits: Callable[[str], Any]) -> list[Fou
 
 
 def _refuse_ambiguous(target: Layer, matched: Sequence[Found], pattern: str) -> None:
-    if is_glob(pattern) or len(unique(matched)) < 2:
+    if len(unique(matched)) < 2:
         return
     raise PathError(
         f"{target.name}: {len(unique(matched))} different weights have this path; "
