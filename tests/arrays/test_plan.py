@@ -118,13 +118,14 @@ def test_positions_are_read_as_blocks_and_as_a_mask():
         ({"kind": "axis", "shape": [2], "axis": 0, "trainable": [1, 3]}, "block 1:3 is outside"),
         ({"kind": "axis", "shape": [2], "axis": 0, "trainable": [0, 2]}, "leave some positions"),
         ({"kind": "axis", "shape": [2], "axis": 0, "trainable": []}, "leave some positions"),
+        ({"kind": "axis", "shape": [2], "axis": 0, "trainable": [0]}, "a block without an end"),
         ({"kind": "entries", "shape": [99], "frozen": "eJxjAAAAAQAB"}, "1 bytes of mask do not"),
         ({"kind": "axis", "shape": [99], "axis": 0, "frozen": "eJxjAAAAAQAB"}, "1 bytes of mask"),
         ({"kind": "axis", "shape": [9], "axis": 0, "frozen": pack(np.ones(9, bool))}, "leave some"),
         ({"kind": "axis", "shape": [9], "axis": 0, "frozen": None}, "not a mask of 9 entries"),
     ],
     ids=[
-        *("unknown", "outside", "all-train", "none-train", "short"),
+        *("unknown", "outside", "all-train", "none-train", "no-end", "short"),
         *("short-positions", "packed-all-frozen", "packed-none"),
     ],
 )

@@ -316,6 +316,8 @@ def along_from_config(config: Mapping[str, Any]) -> tuple[int, np.ndarray]:
 def _along_blocks(edges: Any, length: int) -> np.ndarray:
     if not isinstance(edges, list) or any(type(edge) is not int for edge in edges):
         raise ValueError(f"not a list of edges: {str(edges)[:100]}")
+    if len(edges) % 2:
+        raise ValueError(f"a block without an end: {str(edges)[:100]}")
     along = np.ones(length, dtype=bool)
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
         if not 0 <= start < stop <= length:
