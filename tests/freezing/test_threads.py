@@ -229,7 +229,6 @@ CALLS = {
     "extract_delta": lambda made, delta, folder: fl.extract_delta(made),
     "snapshot": lambda made, delta, folder: fl.snapshot(made),
     "restore": lambda made, delta, folder: fl.restore(made, {}),
-    "scores": lambda made, delta, folder: fl.scores(made, X, by="wanda"),
     "copy_weights": lambda made, delta, folder: fl.copy_weights(made, model()),
     "get_weights": lambda made, delta, folder: made.get_weights(),
     "load_model": lambda made, delta, folder: load(made, folder),

@@ -8,16 +8,6 @@ WANDA = "scores/test_wanda_scores.py::"
 
 MUTATIONS = [
     Mutation(
-        name="a freeze changes a model while its scores are collected",
-        invariant=19,
-        file="_scores/scoring.py",
-        old="@alone  # it reads all weights, by hooks on the layers\n",
-        new="",
-        tests=(
-            "freezing/test_threads.py::test_a_call_waits_for_a_change_by_another_thread[scores]",
-        ),
-    ),
-    Mutation(
         name="the Fisher squares the gradient of a batch",
         invariant=17,
         file="_scores/gradients.py",

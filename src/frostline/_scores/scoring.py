@@ -11,12 +11,10 @@ from frostline._scores.data import Batches
 from frostline._scores.gradients import TERMS, gradient_scores
 from frostline._scores.movement import movement_scores
 from frostline._scores.wanda import wanda_scores
-from frostline._weights.changing import alone
 
 _WAYS = (*TERMS, "wanda", "movement")
 
 
-@alone  # it reads all weights, by hooks on the layers
 def scores(
     model: Any,
     x: Any,
