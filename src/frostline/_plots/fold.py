@@ -141,15 +141,12 @@ class Gallery:
         if self._only is not None or not self._plain:
             return []
         tree = tree_of_paths("own weights", self._plain)
-        return [
-            Line(
-                " ... ".join(block.names) if block.times > 1 or len(rows) > 1 else rows[0].path,
-                block.times,
-                rows,
-            )
-            for block in blocks(tree)
-            for rows in [tuple(row for _, some in block.weights for row in some)]
-        ]
+        found = []
+        for block in blocks(tree):
+            rows = [row for _, some in block.weights for row in some]
+            name = rows[0].path if len(rows) == 1 else " ... ".join(block.names)
+            found.append(Line(name, block.times, tuple(rows)))
+        return found
 
     @property
     def left(self) -> int:
