@@ -38,7 +38,7 @@ def tensorflow_steps(model, x, y):
 
 
 def torch_steps(model, x, y):
-    """Autograd and an optimizer of PyTorch, given all parameters."""
+    """Autograd and a PyTorch optimizer, given all parameters."""
     import torch
 
     x, y = (keras.ops.convert_to_tensor(array) for array in (x, y))
