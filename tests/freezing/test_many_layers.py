@@ -10,6 +10,8 @@ import pytest
 
 import frostline as fl
 
+pytestmark = pytest.mark.once
+
 PACKAGE = str(Path(fl.__file__).parent)
 COUNTS = (20, 40, 60)
 
