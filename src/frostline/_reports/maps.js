@@ -256,8 +256,12 @@ const mapsOf = (data, make) => {
       const sizes = [wide / unit[0], tall / unit[1]];
       return { ...box, wide, tall, thin: Math.min(...sizes) * most < 2, spot: Math.max(...sizes) < 12 };
     }).filter(({ thin }) => thin);
-    const few = (spot, most) => found.filter((box) => box.spot === spot).filter((_, __, all) => all.length <= most);
-    for (const { top, bottom, left, right, wide, tall, spot } of [...few(false, colors.bands), ...few(true, colors.rings)]) {
+    const few = (spot, most) => {
+      const some = found.filter((box) => box.spot === spot);
+      return some.length <= most ? some : [];
+    };
+    const marked = [...few(false, colors.bands), ...few(true, colors.rings)];
+    for (const { top, bottom, left, right, wide, tall, spot } of marked) {
       const [w, h] = [Math.max(wide, 5 * unit[0]), Math.max(tall, 5 * unit[1])];
       const x = Math.min(Math.max(left * cell[0] + (wide - w) / 2, 0), width - w);
       const y = Math.min(Math.max(top * cell[1] + (tall - h) / 2, 0), height - h);
@@ -270,7 +274,8 @@ const mapsOf = (data, make) => {
       const middle = spot ? [x + w / 2, y + h / 2] : across ? [x + w - a, y + h / 2] : [x + w / 2, y + h - b];
       const [u, v] = [Math.min(Math.max(middle[0], a), width - a), Math.min(Math.max(middle[1], b), height - b)];
       const diamond = new Path2D();
-      for (const [p, q] of [[0, -b], [a, 0], [0, b], [-a, 0]]) diamond.lineTo((spot ? middle[0] : u) + p, (spot ? middle[1] : v) + q);
+      const [s, t] = spot ? middle : [u, v];
+      for (const [p, q] of [[0, -b], [a, 0], [0, b], [-a, 0]]) diamond.lineTo(s + p, t + q);
       diamond.closePath();
       path.addPath(diamond);
       for (const [color, thick] of [["#ffffff", 4], [colors.mark, 2]]) {

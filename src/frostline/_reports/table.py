@@ -95,6 +95,8 @@ def columns_of(report: Report) -> list[Column]:
         ]
     if not report.from_files:
         columns.append(_text("trains", "trains", _trains))
+    if report.totals.slots_kept is not None:
+        columns.append(_count("slots_kept", "slots", lambda entry: entry.row.slots_kept))
     if report.compared:
         columns += [
             _count("changed", "moved", lambda entry: entry.changed),
@@ -102,9 +104,6 @@ def columns_of(report: Report) -> list[Column]:
         ]
         if report.freeze_known:
             columns.append(_count("leaked", "leaked", lambda entry: entry.leaked))
-    # The last column is the first that a narrow window hides.
-    if report.totals.slots_kept is not None:
-        columns.append(_count("slots_kept", "slots", lambda entry: entry.row.slots_kept))
     return columns
 
 
