@@ -57,7 +57,9 @@ def main() -> int:
     text = markdown(results)
     print(text)
     if not options.only and options.backends == list(BACKENDS):
-        (DOCS / "benchmarks.md").write_text(_head() + text + _verbs_and_files())
+        # Too long to be repeated each time: see benchmarks/layers.py.
+        layers = (HERE / "layers.md").read_text()
+        (DOCS / "benchmarks.md").write_text(_head() + text + _verbs_and_files() + layers)
         figure(results, DOCS / "benchmarks.png")
     return 0
 
