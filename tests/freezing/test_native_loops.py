@@ -169,7 +169,7 @@ if BACKEND == "torch":
         fl.freeze(layer, "bias")
         copied = copy.deepcopy(layer.bias.value)
         for parameter in (layer.bias.value, copied):
-            with pytest.warns(UserWarning, match=f"{layer.bias.path}: what is frozen"):
+            with pytest.warns(UserWarning, match=f"{layer.bias.path}: frozen entries of this weight do not"):
                 parameter.requires_grad_(True)
             parameter.requires_grad_(True)  # the second time in silence
 
@@ -246,7 +246,7 @@ assert set(kinds) == {(torch.nn.Parameter, True), (torch.nn.Parameter, False)}
         optimizer = torch.optim.AdamW(model.parameters(), 0.01)
         with pytest.warns(UserWarning, match=r"entries/kernel: a native .* got AdamW"):
             fl.freeze(model, "entries/kernel", fl.at[0])
-        with pytest.warns(UserWarning, match="Make it again now"):
+        with pytest.warns(UserWarning, match="Create it again now"):
             fl.freeze(model, "scattered/*", fl.units([0]))
         fl.freeze(model, "whole/bias")  # stays the same parameter
         del optimizer
