@@ -165,6 +165,35 @@ def assert_script_ends(script: str, status: int = 0, **environment: str) -> None
     assert done.returncode == status, done.stderr[-2000:]
 
 
+def assert_command_imports_none(
+    folder: Path, arguments: list[str], modules: set[str], first: str = ""
+) -> None:
+    """Run the command in a folder, after a line of Python, and see which modules it imports."""
+    script = (
+        "import sys\n"
+        f"sys.argv = {['frostline', *arguments]!r}\n"
+        "from frostline import cli\n"
+        f"{first}\n"
+        "try:\n"
+        "    cli.main()\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        f"loaded = {modules!r} & sys.modules.keys()\n"
+        "assert not loaded, loaded\n"
+    )
+    path = folder / "frostline"  # the package knows the command by the name of its program
+    path.write_text(script)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(path)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def compile_for_test(model: keras.Model, optimizer: Any = None, **compiling: Any) -> None:
     """XLA only where Keras has nothing else: it costs a second and more for each model."""
     compiling.setdefault("jit_compile", keras.backend.backend() == "jax")

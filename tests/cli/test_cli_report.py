@@ -1,8 +1,6 @@
 """`frostline report`: the page about a model file, alone or compared with an earlier one."""
 
 import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import frostline as fl
-from helpers import data_of, invoke, told, value, weights
+from helpers import assert_command_imports_none, data_of, invoke, told, value, weights
 from models import frozen_variously, large, moved, small, trained
 
 pytestmark = pytest.mark.once
@@ -149,27 +147,10 @@ def test_what_cannot_be_read_or_compared_leaves_an_old_page(files, tmp_path):
 
 
 def test_neither_keras_nor_a_backend_is_imported_and_no_weight_is_read(files, tmp_path):
-    script = (
-        "import sys\n"
-        f"sys.argv = ['frostline', 'report', {str(files / 'after.keras')!r}, '-q']\n"
-        "from frostline import cli\n"
-        "from frostline._files import sources\n"
-        "sources.Bytes.read = None\n"
-        "try:\n"
-        "    cli.main()\n"
-        "except SystemExit as end:\n"
-        "    assert not end.code, end.code\n"
-        "loaded = {'keras', 'tensorflow', 'jax', 'torch', 'matplotlib'} & sys.modules.keys()\n"
-        "assert not loaded, loaded\n"
+    assert_command_imports_none(
+        tmp_path,
+        ["report", str(files / "after.keras"), "-q"],
+        {"keras", "tensorflow", "jax", "torch", "matplotlib"},
+        first="from frostline._files import sources; sources.Bytes.read = None",
     )
-    (tmp_path / "frostline").write_text(script)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(tmp_path / "frostline")],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "report.html").is_file()

@@ -5,28 +5,13 @@ import numpy as np
 import pytest
 
 import frostline as fl
-from models import dense, leak, trained
-from pages import fold, launched, lines, listed, names, open_row, opener, overflow, row, texts
+from models import dense
+from pages import fold, lines, listed, names, open_row, overflow, row, texts
 
 pytestmark = pytest.mark.once
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 LEAK = "lstm/lstm_cell/kernel"
-
-
-@pytest.fixture(scope="module")
-def opened():
-    with launched() as started:
-        yield opener(started)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A report with a leak, its model and what that was."""
-    model, before = trained()
-    leak(model)
-    path = fl.report(model, before, path=tmp_path_factory.mktemp("made") / "report.html")
-    return path, model, before
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import frostline as fl
 from frostline._plots.colors import MARK, TRAINS
 from helpers import value
 from models import dense
-from pages import launched, opener
 
 pytestmark = pytest.mark.once
 
@@ -25,12 +24,6 @@ PIXELS = """([canvas, color]) => {
   }
   return [...rows];
 }"""
-
-
-@pytest.fixture(scope="module")
-def opened():
-    with launched() as started:
-        yield opener(started)
 
 
 def rows_of(page, number, color):

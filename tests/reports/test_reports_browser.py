@@ -12,15 +12,13 @@ import frostline as fl
 from frostline._console import percent
 from frostline._plots import colors
 from helpers import invoke, value
-from models import dense, frozen_variously, large, leak, moved, trained
+from models import dense, frozen_variously, large, moved
 from pages import (
     assert_contrast,
-    launched,
     lines,
     listed,
     names,
     open_row,
-    opener,
     overflow,
     row,
     texts,
@@ -44,21 +42,6 @@ COLUMNS = {
     "largest drift": "largest",
     "leaked": "leaked",
 }
-
-
-@pytest.fixture(scope="module")
-def opened():
-    with launched() as started:
-        yield opener(started)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A report with a leak, its model and what that was."""
-    model, before = trained()
-    leak(model)
-    path = fl.report(model, before, path=tmp_path_factory.mktemp("made") / "report.html")
-    return path, model, before
 
 
 READ = """(canvas) => {

@@ -115,7 +115,7 @@ class Gallery:
     @property
     def _many(self) -> bool:
         """Whether of all that are alike one is drawn."""
-        return self._fold and sum(kept.alike.count for kept in self._kept.values()) > FEW
+        return self._fold and self.seen - len(self._plain) > FEW
 
     @property
     def shown(self) -> list[Panel]:

@@ -107,7 +107,7 @@ def _map_size(laid: Arrangement, width: float, most: float = 0) -> tuple[float, 
     if rows.size <= 1:
         return _STRIP, width
     ratio = rows.size / max(columns.size, 1)
-    # A few long rows are not to be a hair's breadth, and a few long columns not a mile.
+    # A few long rows stay high enough to see, and a few long columns fit the page.
     least = _STRIP * (1.5 if rows.size < 4 else 3)
     high = min(max(width * ratio, least), max(width * 0.9, min(most, width * 2)))
     if laid.windowed:
