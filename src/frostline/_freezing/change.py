@@ -118,6 +118,7 @@ def changed(
     """
     holders, around = _affected(layers, changes)
     affected, held_by = [*holders, *around], _held_by(holders)
+    _check_all_held(held_by, changes)
     lists = [(layer, [list(own) for own in _keras.own_lists(layer)]) for layer in holders]
     _keras.watch_takers(made_of, refresh)
     watch_lists()
@@ -161,7 +162,6 @@ def _affected(
         for layer in layers
         if any(id(listed) in wanted for own in _keras.own_lists(layer) for listed in own)
     ]
-    _check_all_held(_held_by(holders), changes)
     parents: dict[int, list[Layer]] = {}
     for layer in layers:
         for child in _keras.children(layer):
