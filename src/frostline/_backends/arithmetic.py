@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from frostline._arrays.plan import AxisPlan, EntriesPlan, SplitPlan
@@ -22,6 +23,9 @@ class Arithmetic:
 
     divides_convolutions: bool = False
     """Whether the gradient of some filters costs less than that of all filters."""
+
+    repeats_operations: bool = False
+    """Whether a compiler may compute a cheap operation again wherever its result is read."""
 
     merges_in_place: bool = False
     """Whether merging the parts of a `positions` plan makes no copy of the weight."""
@@ -53,9 +57,9 @@ class Arithmetic:
         """The columns of `table` (`k, n`) at `indices` of any shape, which comes last."""
         return ops.take(table, indices, axis=1)
 
-    def split(self, tensor: Any, edges: list[int], axis: int) -> Sequence[Any]:
-        """Split `tensor` along an axis at `edges`."""
-        return ops.split(tensor, edges, axis=axis)
+    def split(self, tensor: Any, sizes: list[int], axis: int) -> Sequence[Any]:
+        """Split `tensor` along an axis into blocks of `sizes`."""
+        return ops.split(tensor, np.cumsum(sizes)[:-1].tolist(), axis=axis)
 
     def places(self, plan: AxisPlan, indices: Any, *, trainable: bool) -> Any:
         """The places in a part of the positions `indices` of the whole axis.

@@ -35,6 +35,7 @@ class JaxBackend(Backend):
     """
 
     divides_convolutions = True
+    repeats_operations = True
 
     # Keras 3.12 keeps the sharding of JAX itself as the layout of a variable.
     def layout_axes(self, layout: Any, ndim: int) -> list[Any] | None:

@@ -70,6 +70,7 @@ class TensorFlowBackend(Backend):
     """A variable that replaces another must be made under the strategy of the other."""
 
     divides_convolutions = True
+    repeats_operations = True
     engine_errors = (tf.errors.OpError,)
     function_kinds = (tf.types.experimental.PolymorphicFunction,)
     view_mixin = _View
@@ -255,6 +256,10 @@ class TensorFlowBackend(Backend):
             parallel_iterations=2,  # each iteration holds what it gathers
         )
         return tf.reshape(found, (-1,))[: len(plan.trainable)]
+
+    def split(self, tensor: Any, sizes: list[int], axis: int) -> Sequence[Any]:
+        # `ops.split` adds a dozen operations to a graph, and tracing takes twice as long.
+        return tf.split(tensor, sizes, axis)
 
     def matmul_transposed(self, x: Any, weight: Any) -> Any:
         # For few rows this takes half the time of `matmul` with `transpose_b=True`.

@@ -22,6 +22,7 @@ def einsum(equation: str, *operands: Any) -> Any:
     if parts is None or letters is None:
         return ops.einsum(equation, *operands)
     of_x, of_weight, of_y = letters
+    alone = False
     if isinstance(parts.plan, EntriesPlan):
         divided = None
         by_rows = of_x[0] == of_y[0] and of_x[0] not in of_weight
@@ -31,6 +32,8 @@ def einsum(equation: str, *operands: Any) -> Any:
         divided = of_weight[parts.plan.axis]
         if divided in of_x and x.shape[of_x.index(divided)] is None:
             return ops.einsum(equation, *operands)
+        here, there = (of_x, of_y) if divided in of_x else (of_y, of_x)
+        alone = {divided} == set(of_weight) & set(here) - set(there)
         if parts.plan.kind == "positions":
             of_weight = divided + of_weight.replace(divided, "")
     product = Product(
@@ -44,6 +47,7 @@ def einsum(equation: str, *operands: Any) -> Any:
         ),
         x_axis=_axis_of(divided, of_x),
         y_axis=_axis_of(divided, of_y),
+        alone=alone,
         rows=size_of(
             [n for n, letter in zip(x.shape, of_x, strict=True) if letter not in of_weight]
         ),

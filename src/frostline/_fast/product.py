@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from frostline._arrays.plan import AxisPlan, Run, SplitPlan
@@ -51,6 +50,8 @@ class Product:
     """Input, weight (for its shape), upstream gradient -> the gradient of the weight."""
     x_axis: int | None = None
     y_axis: int | None = None
+    alone: bool = True
+    """Whether the divided axis is the only axis of the weight that is summed over, or produced."""
     splits: bool = True
     """Whether a product with each part costs about as much as one with the whole weight."""
     rows: int | None = None
@@ -213,8 +214,8 @@ def _split_product(
             )
             for part in (True, False)
         )
-    y_trainable = product.apply(x_trainable, trainable)
-    y_frozen = product.apply(x_frozen, frozen)
+    y_trainable = _apply(product, x_trainable, trainable)
+    y_frozen = _apply(product, x_frozen, frozen)
     if product.y_axis is None:
         return ops.add(y_trainable, y_frozen)
     pieces = {
@@ -224,12 +225,29 @@ def _split_product(
     return _join([next(pieces[run.trainable]) for run in runs], product.y_axis)
 
 
+def _apply(product: Product, x: Any, weight: Any) -> Any:
+    axis = product.plan.axis
+    if not product.alone or weight.shape[axis] > 1 or not backend.repeats_operations:
+        return product.apply(x, weight)
+    # XLA turns a product over one position into a multiplication, and repeats it inside each later
+    # operation that reads it: compiling many layers then takes quadratic time. A second position,
+    # with zeros, keeps it a product, and so is the gradient of the input.
+    weight = _padded(weight, axis)
+    if product.x_axis is not None:
+        return product.apply(_padded(x, product.x_axis), weight)
+    assert product.y_axis is not None
+    return slice_along(product.apply(x, weight), product.y_axis, 0, 1)
+
+
+def _padded(tensor: Any, axis: int) -> Any:
+    return ops.pad(tensor, [(0, int(i == axis)) for i in range(len(tensor.shape))])
+
+
 def _split(tensor: Any, runs: Sequence[Run], axis: int) -> Sequence[Any]:
     """Blocks of a tensor; their gradient is one concatenation, not a sum of padded blocks."""
     if len(runs) == 1:
         return [tensor]
-    edges = np.cumsum([run.stop - run.start for run in runs])[:-1]
-    return backend.split(tensor, edges.tolist(), axis)
+    return backend.split(tensor, [run.stop - run.start for run in runs], axis)
 
 
 def _join(pieces: Sequence[Any], axis: int) -> Any:
