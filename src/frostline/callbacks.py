@@ -64,6 +64,9 @@ class FreezeSchedule(keras.callbacks.Callback):
         False
     """
 
+    _called = "FreezeSchedule"
+    """What its users call it, for messages."""
+
     def __init__(self, actions: Mapping[int, Action | Sequence[Action]]) -> None:
         super().__init__()
         self.actions = _checked(actions)
@@ -93,7 +96,7 @@ class FreezeSchedule(keras.callbacks.Callback):
         late = [epoch for epoch in self.actions if epochs is not None and epoch >= epochs]
         if late:
             warnings.warn(
-                f"FreezeSchedule: `fit` ends before some actions; got epochs={epochs}, "
+                f"{self._called}: `fit` ends before some actions; got epochs={epochs}, "
                 f"actions at {late}. Train for more epochs, or remove these actions.",
                 stacklevel=2,
             )
@@ -109,7 +112,7 @@ class FreezeSchedule(keras.callbacks.Callback):
             try:
                 action(self.model)
             except Exception as error:
-                error.add_note(f"In an action of FreezeSchedule, at epoch {epoch}.")
+                error.add_note(f"In an action of {self._called}, at epoch {epoch}.")
                 raise
         self._note(epoch)
 
@@ -183,14 +186,17 @@ def gradual_unfreezing(
             "groups: there is no group to train; got groups=[]. Leave it out: then each layer is "
             "a group."
         )
-    return _GradualUnfreezing(chosen if order == "bottom_up" else chosen[::-1], every)
+    paths = {id(weight.variable): weight.path for weight in found}
+    return _GradualUnfreezing(chosen if order == "bottom_up" else chosen[::-1], every, paths)
 
 
 class _GradualUnfreezing(FreezeSchedule):
     """A schedule that returns each group to the freeze that it had at the beginning."""
 
-    def __init__(self, groups: list[list[Any]], every: int) -> None:
-        self._groups = groups
+    _called = "gradual_unfreezing"
+
+    def __init__(self, groups: list[list[Any]], every: int, paths: dict[int, str]) -> None:
+        self._groups, self._paths = groups, paths
         self._before: dict[int, Any] = {}
         super().__init__({place * every: self._step(place) for place in range(len(groups))})
 
@@ -210,7 +216,7 @@ class _GradualUnfreezing(FreezeSchedule):
         strange = [v for group in self._groups for v in group if id(v) not in below]
         if strange:
             raise ScheduleError(
-                f"{strange[0].path}: this schedule was made for another model; got "
+                f"{self._paths[id(strange[0])]}: this schedule was made for another model; got "
                 f"model={model.name!r}. Call `gradual_unfreezing(model)` with the model that you "
                 "train."
             )
@@ -221,8 +227,9 @@ class _GradualUnfreezing(FreezeSchedule):
 
     def _thaw(self, model: keras.Model, place: int) -> None:
         if not self._before:
+            path = self._paths[id(self._groups[place][0])]
             raise ScheduleError(
-                f"{self._groups[place][0].path}: this schedule did not see epoch 0, so it has "
+                f"{path}: this schedule did not see epoch 0, so it has "
                 f"frozen nothing to unfreeze; got a `fit` that begins later, groups[{place}]. "
                 "Begin at epoch 0, keep the same schedule object, or use BackupAndRestore."
             )

@@ -200,6 +200,7 @@ def _save(model: Any, out: Path) -> None:
         except (OSError, FrostlineError):
             raise
         except Exception as error:  # the classes in a file may raise anything
+            told = " ".join(str(error).split())  # Keras writes some errors over several lines
             raise FileError(
-                f"{out}: Keras cannot save this model; got {type(error).__name__}: {error}. {_OWN}"
+                f"{out}: Keras cannot save this model; got {type(error).__name__}: {told}. {_OWN}"
             ) from None
