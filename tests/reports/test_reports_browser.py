@@ -333,7 +333,7 @@ def test_colours_and_words_of_each_kind_of_cell(opened, tmp_path):
             )
             said.append(page.locator(".said").last.inner_text())
         assert said == [
-            "[0, 0] · frozen · exactly equal",
+            "[0, 0] · frozen · bit-identical",
             "[0, 1] · frozen · drift 0 · LEAK: 1 frozen moved",
             "[1, 1] · trains · drift 0.25",
             "[1, 2] · trains · drift 0 · 1 NaN or infinite",
@@ -395,6 +395,19 @@ def test_a_narrow_window_scrolls_the_table_alone(opened, made):
     with opened(path, width=900) as page:
         assert overflow(page) <= 0
         assert page.locator(".box").evaluate("e => e.scrollWidth > e.clientWidth")
+
+
+@pytest.mark.parametrize("width", [800, 1024, 1200, 1281])
+def test_the_column_of_leaks_is_in_sight_at_any_width(opened, made, width):
+    path, _, _ = made
+    with opened(path, width=width) as page:
+        for cell in page.locator('[data-name="leaked"]:visible').all():
+            box = cell.bounding_box()
+            assert box["x"] + box["width"] <= width
+            middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+            top = "([x, y]) => document.elementFromPoint(x, y)?.closest('[data-name]')?.dataset.name"
+            if middle[1] < 900:
+                assert page.evaluate(top, middle) == "leaked"
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

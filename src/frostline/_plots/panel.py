@@ -79,7 +79,7 @@ def frozen_colors() -> tuple[ListedColormap, BoundaryNorm]:
 
 
 def drift_colors() -> Colormap:
-    """Viridis without its darkest part, and the colour of what is exactly equal."""
+    """Viridis without its darkest part, and the colour of bit-identical entries."""
     return LinearSegmentedColormap.from_list("drift", DRIFT).with_extremes(bad=EQUAL)
 
 

@@ -354,7 +354,7 @@ const mapsOf = (data, make) => {
     else said.push(`${grouped(frozen)} of ${grouped(size)} entries frozen (${share}%)`);
     if (cells.largest) {
       const moved = cells.moved[place];
-      if (!moved) said.push("exactly equal");
+      if (!moved) said.push("bit-identical");
       else {
         if (size > 1) said.push(`${grouped(moved)} moved`);
         said.push(`${size > 1 ? "largest drift" : "drift"} ${number(cells.largest[place])}`);

@@ -150,7 +150,7 @@ def _legend(report: Report) -> str:
     if report.compared:
         moved = [
             *([("scale", _distances(*report.scale.seen))] if report.scale.seen else []),
-            ("equal", "exactly equal"),
+            ("equal", "bit-identical"),
             ("hatched", "frozen"),
             ("sparse", "partly frozen"),
             ("nonfinite", "NaN or infinite"),

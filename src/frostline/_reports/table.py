@@ -110,7 +110,8 @@ def columns_of(report: Report) -> list[Column]:
 def head(columns: Sequence[Column]) -> str:
     """The cells of the head."""
     return "".join(
-        f'<th role="columnheader" scope="col"{_class(column)}>{column.name}</th>'
+        f'<th role="columnheader" scope="col" data-name="{column.name}"{_class(column)}>'
+        f"{column.name}</th>"
         for column in columns
     )
 
