@@ -1,4 +1,4 @@
-"""How Keras may call a layer: checkpointed, twice, in a loop, several steps at once."""
+"""Ways Keras calls a layer: rematerialized, twice, nested, several steps at once."""
 
 import keras
 import numpy as np
@@ -53,7 +53,7 @@ def test_what_is_frozen_stays_and_the_rest_moves_as_it_should(make, kind):
     plain = make()
     masks = freeze_at_random(model, kind)
     before = values(model)
-    # Keras can not recompute a layer in a graph of TensorFlow, frozen or not.
+    # Keras cannot rematerialize a layer in a TensorFlow graph, frozen or not.
     eager = {"run_eagerly": True} if make is recomputed and BACKEND == "tensorflow" else {}
     compile_for_test(model, **eager)
     for _ in range(3):
@@ -65,7 +65,7 @@ def test_what_is_frozen_stays_and_the_rest_moves_as_it_should(make, kind):
 
 
 class Inner(keras.layers.Layer):
-    """Reads its weight in a way that no fast path knows."""
+    """Uses its weight in a way that no fast path supports."""
 
     def build(self, shape):
         self.w = self.add_weight((shape[-1], 5), "random_normal", name="w")
@@ -75,7 +75,7 @@ class Inner(keras.layers.Layer):
 
 
 class Outer(keras.layers.Layer):
-    """A layer around another one, which may be of another precision."""
+    """Wraps a layer that may have another precision."""
 
     def __init__(self, inner="float32"):
         super().__init__(dtype="float32")
@@ -123,7 +123,7 @@ def test_what_a_layer_writes_in_its_call_is_read_in_it():
     np.testing.assert_allclose(outputs, array(layer(X, training=False)), rtol=1e-5, atol=1e-6)
 
 
-if BACKEND != "torch":  # which takes one step at a time in Keras
+if BACKEND != "torch":  # on PyTorch, Keras takes one step at a time
 
     def test_several_steps_at_once_equal_one_by_one():
         model, one_by_one = called_twice(), called_twice()
@@ -131,7 +131,7 @@ if BACKEND != "torch":  # which takes one step at a time in Keras
         for target in (model, one_by_one):
             fl.freeze(target, "*/kernel", fl.at[::2])
         before = values(model)
-        # XLA in both: the kinds of compilation round in other ways.
+        # XLA for both models: other kinds of compilation round differently.
         compile_for_test(model, steps_per_execution=2, jit_compile=True)
         compile_for_test(one_by_one, jit_compile=True)
         for target in (model, one_by_one):

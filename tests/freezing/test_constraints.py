@@ -1,4 +1,4 @@
-"""A constraint that would shrink what trains to nothing is warned of before anything changes."""
+"""Freezing warns first if a constraint would shrink the trainable entries to nothing."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ def dense(constraint, **options):
 
 
 def ours(caught):
-    """The files that warnings point at, without those of Keras about NumPy 2."""
+    """The files that our warnings point at; Keras's warnings about NumPy 2 are left out."""
     return [one.filename for one in caught if one.category is UserWarning]
 
 
@@ -87,7 +87,7 @@ def test_with_warnings_as_errors_nothing_has_changed():
     assert layer.kernel is kernel
     assert type(layer.kernel) is kind
     assert not fl.is_frozen(layer.bias)
-    layer.kernel.constraint = None  # what the warning says to do
+    layer.kernel.constraint = None  # the fix that the warning suggests
     fl.freeze(model, "*/kernel", fl.at[0])
 
 

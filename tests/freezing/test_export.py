@@ -1,6 +1,6 @@
-"""What PyTorch's exporters make of a partly frozen model computes the same, in other runtimes too.
+"""A partly frozen model exported by PyTorch gives the same outputs, also in other runtimes.
 
-`test_files.py` has what Keras exports to on each backend.
+`test_files.py` tests the formats that Keras exports to on each backend.
 """
 
 import platform
@@ -59,7 +59,7 @@ def made(layer, kind):
 
 
 def inputs_for(model):
-    """Three rows, for models that are exported for a batch of one."""
+    """Three rows; the models are exported for a batch of one."""
     shape, random = (3, *model.inputs[0].shape[1:]), np.random.default_rng(0)
     if "int" in model.inputs[0].dtype:
         return random.integers(0, 9, shape).astype("int32")
@@ -67,8 +67,8 @@ def inputs_for(model):
 
 
 def with_onnx(model, row, folder):
-    # The exporter of traces, that of graphs, and which of the two Keras takes. It takes a trace
-    # where the graph fails, without a word.
+    # PyTorch exports by graph (`dynamo=True`) or by trace. Keras tries the graph and silently falls
+    # back to a trace.
     import torch
 
     model.export(folder / "keras.onnx", format="onnx", verbose=False)
@@ -96,7 +96,7 @@ def with_pytorch(model, row, folder):
 
 
 EXPORTERS = {"onnx": with_onnx, "pytorch": with_pytorch}
-# Some of them each time, so that each layer and each kind has an exporter of each format.
+# These run every time. They cover each layer and each kind of freeze in every format.
 QUICK = {
     *[("Dense", kind) for kind in ("first rows", "entries", "whole")],
     *[("Embedding", kind) for kind in ("first rows", "rows", "columns", "entries")],
@@ -116,7 +116,7 @@ CELLS = [
 NO_WHEEL = sys.platform == "darwin" and platform.machine() == "x86_64"
 
 if keras.backend.backend() == "torch":
-    # Exporters warn of themselves, with and without a freeze.
+    # Exporters emit warnings of their own, with and without a freeze.
     @pytest.mark.filterwarnings("ignore")
     @pytest.mark.parametrize("format", EXPORTERS)
     @pytest.mark.parametrize(("layer", "kind"), CELLS)
@@ -129,7 +129,7 @@ if keras.backend.backend() == "torch":
         for run in EXPORTERS[format](model, x[:1], tmp_path):
             found = np.concatenate([run(row[None]) for row in x])
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-        # The model goes on to train.
+        # The model still trains.
         before = values(model)
         train(model, x, np.ones_like(expected))
         assert_only_the_rest_moved(model, before)

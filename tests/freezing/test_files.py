@@ -1,4 +1,4 @@
-"""Save, load, clone, copy, export: the freeze comes back, or there is a loud error."""
+"""Saving, loading, cloning, copying and exporting keep the freeze or raise an error."""
 
 import copy
 import json
@@ -29,7 +29,7 @@ X, Y = data(8, 4, 6)
 
 @keras.saving.register_keras_serializable("test_files")
 class Tagger(keras.Model):
-    """A subclassed model that makes its sublayers itself, some of them without a name."""
+    """A subclassed model that makes its own sublayers, some of them unnamed."""
 
     def __init__(self, width=5, **kwargs):
         super().__init__(**kwargs)
@@ -49,7 +49,7 @@ class Tagger(keras.Model):
 
 
 class Bare(keras.Model):
-    """Neither registered nor with a config of its own."""
+    """A model that is not registered and has no `get_config`."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -61,7 +61,7 @@ class Bare(keras.Model):
 
 @keras.saving.register_keras_serializable("test_files")
 class Around(keras.Model):
-    """Takes a layer that was made elsewhere, and does not save it."""
+    """Takes a layer that was made elsewhere and leaves it out of its config."""
 
     def __init__(self, out=None, **kwargs):
         super().__init__(**kwargs)
@@ -128,7 +128,7 @@ def test_a_model_file_brings_freeze_weights_and_optimizer_back(make, tmp_path):
     np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
     for one, other in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
         assert_same_bits(value(one), value(other))
-    # A run that was interrupted here gives the numbers of one that was not.
+    # A run that resumes here gives the same numbers as an uninterrupted one.
     for one in (loaded, model):
         one.train_on_batch(X, Y)
     assert_same_freeze(loaded, model)
@@ -144,7 +144,7 @@ def test_weight_files_go_both_ways(make, tmp_path):
     other = trained(make())
     other.save_weights(tmp_path / "plain.weights.h5")
     mask = fl.frozen_mask(weights(model)[0].variable)
-    # The slots of another set of variables do not fit, and Keras says so.
+    # The slots belong to other variables and do not fit; Keras warns about it.
     with pytest.warns(UserWarning, match="Skipping variable loading for optimizer"):
         model.load_weights(tmp_path / "plain.weights.h5")
     assert_all_same_bits(values(model), values(other))
@@ -229,7 +229,7 @@ def test_weights_loaded_before_the_first_call_find_the_freeze_there(tmp_path):
     model.save_weights(tmp_path / "model.weights.h5")
     clone = type(model).from_config(model.get_config())
     clone.out.build((None, 6))
-    clone.built = True  # by hand, layer by layer
+    clone.built = True  # its layers were built by hand
     clone.load_weights(tmp_path / "model.weights.h5")
     assert_same_freeze(clone, model)
 
@@ -244,7 +244,7 @@ def test_get_and_set_weights_take_whole_weights():
     assert_all_same_bits(plain.get_weights(), [value(layer.kernel), value(layer.bias)])
     whole, other = functional(), functional()
     fl.freeze(other, "out/kernel", fl.at[0])
-    for one in (whole, other):  # plain, and of another freeze
+    for one in (whole, other):  # one plain model, one with another freeze
         one.set_weights(model.get_weights())
         assert_all_same_bits(values(one), values(model))
 
@@ -270,7 +270,7 @@ def test_a_sublayer_frozen_directly_is_saved_with_its_model(tmp_path):
 
 @keras.saving.register_keras_serializable("test_files")
 class Twice(keras.layers.Layer):
-    """Holds one layer in two of its own, and another one after them."""
+    """Holds one layer inside two others, followed by two more layers."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -314,7 +314,7 @@ def test_a_freeze_that_the_file_would_lose_is_refused(tmp_path):
 
 @keras.saving.register_keras_serializable("test_files")
 class Scaled(keras.layers.Layer):
-    """Its weight has the name that Keras gives, which counts on while Python runs."""
+    """Its weight has an automatic name, whose number rises for as long as Python runs."""
 
     def build(self, shape):
         self.scale = self.add_weight(shape=(shape[-1],))
@@ -334,7 +334,7 @@ def test_a_weight_without_a_name_of_its_own_is_restored(tmp_path):
 
 
 class Pair(keras.Model):
-    """Two layers of a class, made in an order that the code may change."""
+    """Two layers of the same class, created in the order that `order` gives."""
 
     order = ("enc", "dec")
 
@@ -356,7 +356,7 @@ class Pair(keras.Model):
 
 
 class TwoWeights(keras.layers.Layer):
-    """The same with two weights, which it saves by name."""
+    """Two weights, created in the order that `order` gives and saved by name."""
 
     order = ("w_1", "w_2")
 
@@ -380,7 +380,7 @@ class TwoWeights(keras.layers.Layer):
     ("kind", "path"), [(Pair, "enc/kernel"), (TwoWeights, "w_1")], ids=["layers", "weights"]
 )
 def test_a_freeze_never_goes_to_the_fellow_of_its_weight(kind, path, tmp_path):
-    """Keras finds the values by attribute or by name, in whatever order these were made."""
+    """Keras matches values by attribute or name, whatever order they were created in."""
     model = kind(name="model")
     layer = model if kind is Pair else keras.Sequential([keras.Input((4,)), model])
     layer(np.ones((2, 4)))
@@ -476,7 +476,7 @@ def test_each_freeze_is_described_once():
 
 
 class Eager(keras.Model):
-    """Makes its weights in its first call, which no symbolic tensor gets through."""
+    """Makes its weights in its first call, which fails on symbolic tensors."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -613,9 +613,9 @@ def exported_by_torch(model, folder, x):
 
     try:
         model.export(folder / "exported.pt2", format="torch", verbose=False)
-    except ValueError:  # Keras 3.12 leaves that to PyTorch
+    except ValueError:  # Keras 3.12 has no `format="torch"`
         exported = torch.export.export(model, (torch.tensor(x[:1]),))
         torch.export.save(exported, folder / "exported.pt2")
-    # Keras exports to PyTorch for a batch of one.
+    # The exported model takes a batch of one.
     run = torch.export.load(folder / "exported.pt2").module()
     return np.concatenate([run(torch.tensor(row[None])).detach().numpy() for row in x])

@@ -1,4 +1,4 @@
-"""The verbs on every kind of target and every way to name a weight."""
+"""`freeze` and `unfreeze` on every kind of target, with every way to name a weight."""
 
 import gc
 import re
@@ -50,7 +50,7 @@ def nested():
 
 
 class Subclassed(keras.Model):
-    """Sublayers in an attribute, a list and a dict."""
+    """Holds sublayers in an attribute, a list and a dict."""
 
     def __init__(self):
         super().__init__(name="model")
@@ -345,7 +345,7 @@ def test_reading_a_weight_as_usual():
 @pytest.mark.parametrize("initializer", ["glorot_uniform", "orthogonal"])
 @pytest.mark.parametrize("where", [fl.at[:, ::2], fl.at[:, 0], fl.at[0, 0]], ids=str)
 def test_an_unfrozen_weight_lies_in_memory_as_before(where, initializer):
-    """Products round as that says; on PyTorch the columns of an orthogonal matrix lie together."""
+    """Memory order affects rounding; on PyTorch an orthogonal matrix is stored column by column."""
     layer = keras.layers.Dense(5, kernel_initializer=initializer)
     layer.build((None, 4))
 
@@ -353,7 +353,7 @@ def test_an_unfrozen_weight_lies_in_memory_as_before(where, initializer):
         return np.asarray(keras.ops.convert_to_numpy(layer.kernel.value)).strides
 
     before = strides()
-    for more in ((), (fl.at[1, 1],)):  # a plan of positions, and one of single entries
+    for more in ((), (fl.at[1, 1],)):  # first whole positions, then single entries too
         for frozen in (where, *more):
             fl.freeze(layer, "kernel", frozen)
         assert strides() == before
@@ -374,7 +374,7 @@ def test_the_old_storage_of_one_weight_at_a_time_is_there(monkeypatch):
 
     monkeypatch.setattr(view, "make_parts", watched)
     fl.freeze(model, "*/kernel", fl.at[:, ::2])
-    # TensorFlow's compiled functions need them to be the same ones after a failure.
+    # TensorFlow keeps them: after a failure, compiled functions need the same storages back.
     assert alive == ([4] * 4 if keras.backend.backend() == "tensorflow" else [4, 3, 2, 1])
 
 
@@ -440,4 +440,4 @@ def test_a_layer_that_is_called_as_the_model_is(pattern):
     model = keras.Model(inputs, keras.layers.Dense(3, name="head")(hidden), name="head")
     changes = fl.freeze(model, pattern)
     assert [change.path for change in changes] == ["head/kernel", "head/bias"]
-    assert len(fl.unfreeze(model, "head/hidden/*")) == 0  # the longer name still names it
+    assert len(fl.unfreeze(model, "head/hidden/*")) == 0  # the longer path still matches

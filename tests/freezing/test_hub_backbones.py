@@ -1,4 +1,4 @@
-"""Every backbone of KerasHub, small: partly frozen, trained, saved, thawed; heads and tokens."""
+"""Small versions of every KerasHub backbone: freeze a part, train, save, thaw; heads, tokens."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The 'rwkv_ops' package is not installed:UserWarning"),
     pytest.mark.filterwarnings("ignore:(.|\\n)*Explicitly requested dtype int64:UserWarning"),
     pytest.mark.filterwarnings("ignore:Skipping nested container at:UserWarning"),
-    # A backbone has weights that its outputs do not depend on, as the last pooling.
+    # Some weights of a backbone do not affect its outputs, such as the last pooling.
     pytest.mark.filterwarnings("ignore:Gradients do not exist for variables:UserWarning"),
 ]
 
 
 @keras.saving.register_keras_serializable("tests")
 class Joined(keras.layers.Layer):
-    """All outputs of a backbone in one array `(batch, numbers)`, for a loss on each of them."""
+    """Joins all outputs of a backbone into one array, so that one loss covers them all."""
 
     def call(self, outputs: Any) -> Any:
         ops = keras.ops
-        if isinstance(outputs, dict):  # without those that tell how the others came about
+        if isinstance(outputs, dict):  # attention scores are left out
             outputs = {name: one for name, one in outputs.items() if "attentions" not in name}
         flat = [ops.reshape(ops.cast(one, "float32"), (-1,)) for one in keras.tree.flatten(outputs)]
         return ops.concatenate(flat)[None]
 
 
 def model_of(small: Small, vocabulary: int = VOCABULARY) -> Any:
-    """A backbone with its outputs joined; no weight is zero or one all over."""
+    """A backbone with joined outputs and noisy weights, so that none is all zeros or ones."""
     keras.utils.set_random_seed(0)
     backbone = small.make(vocabulary)
     model = keras.Model(backbone.input, Joined(name="joined")(backbone(backbone.input)))
@@ -78,20 +78,20 @@ def run(model: Any, inputs: Any) -> np.ndarray:
 
 
 def step(model: Any, inputs: Any) -> None:
-    """One step of AdamW, with decay, that all outputs have a part in."""
+    """Take one AdamW step with weight decay, on a loss over all outputs."""
     goal = np.random.default_rng(1).normal(size=run(model, inputs).shape).astype("float32")
     compile_for_test(model)
     model.train_on_batch(inputs, goal)
 
 
 def of_product(model: Any, *products: str) -> list[Any]:
-    """The kernels and biases of Keras's layers that compute so."""
+    """Kernels and biases of Keras layers that compute one of these products."""
     found = [w for w in weights(model) if stock_of(w.owner).product in products]
     return [weight.variable for weight in found if weight.variable.name in ("kernel", "bias")]
 
 
 def freeze_some(model: Any, small: Small) -> None:
-    """Heads, units, tokens, and some weights whole: a bit of all there is."""
+    """Freeze some heads, units, tokens, slices and whole weights."""
     if small.heads is not None:
         fl.freeze(model, where=fl.heads(list(small.heads)))
     every = [weight.variable for weight in weights(model)]
@@ -106,7 +106,7 @@ def freeze_some(model: Any, small: Small) -> None:
 
 
 def frozen_by(model: Any, selection: Any) -> dict[int, np.ndarray]:
-    """What a selection picks of each weight."""
+    """The mask that a selection gives for each weight, by the variable's id."""
     fl.freeze(model, where=selection)
     masks = {id(w.variable): fl.frozen_mask(w.variable) for w in weights(model)}
     fl.unfreeze(model)
@@ -114,7 +114,7 @@ def frozen_by(model: Any, selection: Any) -> dict[int, np.ndarray]:
 
 
 def kept(model: Any, small: Small) -> list[np.ndarray]:
-    """The weights that are in a file as they are."""
+    """The weights that a file restores exactly, without those that layers recompute."""
     found = weights(model)
     return [value(w.variable) for w in found if w.variable.name not in small.anew]
 
@@ -124,7 +124,7 @@ def saved(model: Any, folder: Any) -> Any:
     return keras.saving.load_model(folder / "model.keras")
 
 
-KEPT = {"Flux", "GPTNeoX", "SwinTransformer", "T5"}  # of these the usual suite makes sure
+KEPT = {"Flux", "GPTNeoX", "SwinTransformer", "T5"}  # the usual suite tests only these
 
 
 def cases(names: Any) -> list[Any]:
@@ -156,7 +156,7 @@ def test_a_backbone_partly_frozen(name, tmp_path):
 
     masks = frozen_masks(model)
     assert_all_same_bits(values(model), before)
-    # A backbone is deep, and rounding adds up.
+    # Rounding errors add up in a deep backbone.
     assert_same_outputs(lambda: run(model, inputs), outputs, atol=1e-4)
 
     step(model, inputs)
@@ -183,7 +183,7 @@ def test_a_backbone_partly_frozen(name, tmp_path):
 
 
 def reads_heads(weight: Any, mask: np.ndarray) -> bool:
-    """Whether a weight has heads along what it sums over."""
+    """Whether a weight has heads along an axis that it sums over."""
     if weight.variable.name != "kernel":
         return False
     axis = mask.ndim - 2
@@ -202,14 +202,14 @@ def test_heads_are_what_the_output_reads_through_them(name):
     inputs = small.inputs(model)
     masks = frozen_by(model, fl.heads(list(small.heads or ())))
     named = [w for w in weights(model) if id(w.variable) in masks]
-    # This one has no output: what it picks of an image goes on as it is.
+    # Deformable attention has no output projection: it returns the sampled values directly.
     named = [w for w in named if "Deformable" not in type(w.layers[-2]).__name__]
     named = [w for w in named if not any(part in w.path for part in small.unread)]
     assert_read_through_the_output(named, masks, lambda: run(model, inputs))
 
 
 def assert_read_through_the_output(named: Any, masks: Any, outputs: Any) -> None:
-    """With the output rows of some heads at zero, nothing else of these heads matters."""
+    """If the output rows of some heads are zero, the other weights of those heads do nothing."""
     out = [weight for weight in named if reads_heads(weight, masks[id(weight.variable)])]
     assert out
     assert len(named) >= 2 * len(out)
@@ -220,7 +220,7 @@ def assert_read_through_the_output(named: Any, masks: Any, outputs: Any) -> None
     fill_masked([weight for weight in named if weight not in out], masks, signed_noise)
     np.testing.assert_allclose(outputs(), silent, rtol=1e-5, atol=1e-6)
     assert np.abs(full - silent).max() > 1e-4
-    for weight in out:  # each has a part in the outputs
+    for weight in out:  # each one affects the outputs
         before = outputs()
         fill_masked([weight], masks, signed_noise, np.logical_not)
         assert np.abs(outputs() - before).max() > 1e-5, weight.path
@@ -243,7 +243,7 @@ def test_the_smallest_head_is_one_of_these_heads(name):
 
 @pytest.mark.once
 def test_heads_of_the_images_of_qwen():
-    """Its encoder takes images of any size one by one, so that no batch of them is trained on."""
+    """Tested by itself: Qwen's encoder takes single images of any size, not a training batch."""
     layer = Qwen3_5VisionAttention(24, 4)
     layer.build((None, 24))
     masks = frozen_by(layer, fl.heads([0, 2]))
@@ -256,7 +256,7 @@ def test_heads_of_the_images_of_qwen():
 
 @pytest.mark.once
 def test_heads_of_the_sounds_of_gemma_3n():
-    """The heads are of a layer in it, and the output projection is its own."""
+    """An inner layer holds the heads; the outer layer holds the output projection."""
     sizes = {"attention_chunk_size": 2, "attention_logit_cap": 50.0, "gradient_clipping": 1e3}
     around = {"num_attention_context_right": 1, "num_attention_context_left": 2}
     layer = Gemma3nAudioConformerAttention(24, num_attention_heads=4, **sizes, **around)
@@ -273,7 +273,7 @@ def test_heads_of_the_sounds_of_gemma_3n():
 
 @pytest.mark.once
 def test_heads_that_a_layer_mixes_with_positions_are_refused():
-    """Its output reads `(heads, features, positions)` as if it were `(positions, channels)`."""
+    """Its output treats `(heads, features, positions)` as `(positions, channels)`."""
     layer = Attention2d(8, num_heads=4, channel_axis=-1, data_format="channels_last")
     layer(np.zeros((1, 2, 2, 8)))
     with pytest.raises(SelectionError, match=r"^qkv/kernel: the 4 heads of this Attention2d share an axis"):
@@ -301,7 +301,7 @@ def test_two_new_tokens_train_alone(name, tmp_path):
     before = {path: value(one.variable) for path, one in found.items()}
     step(new, small.inputs(new, count))
     assert_frozen_stayed(new, list(before.values()))
-    for path in tables:  # a table behind the outputs, for logits, has no gradient here
+    for path in tables:  # a table used only for logits gets no gradient here
         moved = (value(found[path].variable) != before[path]) & ~copied[path]
         if found[path].variable.name == "embeddings":
             assert moved.any(axis=1)[[VOCABULARY, VOCABULARY + 1]].all()
@@ -315,6 +315,6 @@ def test_two_new_tokens_train_alone(name, tmp_path):
 
 
 def has_tokens(weight: Any, count: int) -> bool:
-    """Whether a weight is the table of a vocabulary of some size."""
+    """Whether a weight is a table for a vocabulary of `count` tokens."""
     axes = stock_of(weight.owner).axes(weight.variable.name)
     return TOKEN in axes and weight.variable.shape[axes.index(TOKEN)] == count

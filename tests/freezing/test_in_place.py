@@ -1,4 +1,4 @@
-"""Optimizers after a change of a freeze: the same objects, with other slots for what changed."""
+"""When a freeze changes, optimizers stay the same objects; only the affected slots change."""
 
 import types
 
@@ -59,7 +59,7 @@ KINDS = {
 }
 
 
-if not hasattr(keras.optimizers, "MultiOptimizer"):  # nor the other, in Keras 3.12
+if not hasattr(keras.optimizers, "MultiOptimizer"):  # Keras 3.12 has none of these
     NEWER = {"schedule-free", "map", "function", "loss-scale-of-a-function"}
     KINDS = {kind: make for kind, make in KINDS.items() if kind not in NEWER}
 
@@ -139,7 +139,7 @@ def test_a_rate_turned_down_through_a_handle_is_obeyed(kind):
 
 
 class Looked(keras.optimizers.SGD):
-    """Keeps slots in a dictionary, begins them with the weight, and counts in a list of its own."""
+    """Keeps slots in a dictionary, starts them at the weight's value, and has a list of its own."""
 
     def build(self, variables):
         super().build(variables)
@@ -238,7 +238,7 @@ def test_two_models_that_share_a_layer_compiled_with_other_flags(on, made):
 
 
 class TwoOptimizers(keras.Model):
-    """Trains its two layers with an optimizer each, by hand."""
+    """Trains its two layers by hand, each with its own optimizer."""
 
     def __init__(self):
         super().__init__()
@@ -342,7 +342,7 @@ def test_a_model_of_half_precision_is_saved_after_a_change(tmp_path):
 
 
 def build_of(kind):
-    """How an optimizer of a user's own may keep a slot for each weight."""
+    """A `build` method that keeps the slots of a custom optimizer in one of several ways."""
 
     def build(self, variables):
         keras.optimizers.SGD.build(self, variables)
@@ -392,7 +392,7 @@ REFUSED = [
 
 
 def of_own(kind):
-    """An optimizer for two layers of one path, and its slots filled: 10 and more."""
+    """Two layers with the same path and their optimizer, whose slots hold 10, 11 and so on."""
     layers = [keras.layers.Dense(3, use_bias=False, name="twin") for _ in range(2)]
     for layer in layers:
         layer.build((None, 3))
@@ -494,7 +494,7 @@ def test_what_is_excluded_from_decay_stays_so(told):
     optimizer = keras.optimizers.AdamW(0.1, weight_decay=0.5)
     if told == "after":
         fl.freeze(model, "body/kernel", fl.at[0])
-    # PyTorch and JAX look at the last part of a name.
+    # PyTorch and JAX match only the last part of a name.
     name = "body/kernel" if BACKEND == "tensorflow" else "kernel"
     optimizer.exclude_from_weight_decay(
         **({"var_names": [name]} if told == "name" else {"var_list": [kernel]})

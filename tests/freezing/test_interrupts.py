@@ -1,4 +1,4 @@
-"""A call that fails at any line of its own changes nothing: weights, slots, steps, the next fit."""
+"""A call that fails at any of its lines changes nothing: weights, slots, steps, the next fit."""
 
 import contextlib
 import gc
@@ -19,11 +19,11 @@ X, Y = np.ones((4, 4), "float32"), np.zeros((4, 3), "float32")
 
 
 class Fault(BaseException):
-    """What no code expects, as Ctrl-C."""
+    """An exception that no code expects, like Ctrl-C."""
 
 
 class Lines:
-    """The lines of the package that a call runs; raises at one of them where told to."""
+    """Records the lines of the package that a call runs; raises `Fault` at the line `stop`."""
 
     def __init__(self, stop=None):
         self.seen, self.stop = {}, stop
@@ -71,7 +71,7 @@ def model():
 
 
 def state(made):
-    """All that a user may hold or see, by identity and by bits."""
+    """Everything a user can hold or see, by identity and by bits."""
     outer = made.optimizer
     optimizers = [outer, *inner_optimizers(outer)]
     return (
@@ -95,7 +95,8 @@ def state(made):
 
 def tuned():
     made = model()
-    # Turned off in the other model too. A built optimizer then does not fit on JAX, as without us.
+    # The delta turns this layer off in the other model too. Not on JAX: there an optimizer that was
+    # built before no longer fits, with or without frostline.
     made.layers[1].trainable = keras.backend.backend() == "jax"
     delta_of = fl.snapshot(made)
     made.train_on_batch(X, Y)
@@ -150,7 +151,7 @@ CALLS = {
 
 
 def cell(name, every):
-    # An eager step of JAX and TensorFlow takes long; `merge_stock` commits nothing.
+    # An eager step is slow on JAX and TensorFlow; `merge_stock` does not change its model.
     long = keras.backend.backend() != "torch" or name == "merge_stock"
     needless = long is (every == 1)
     return pytest.param(name, every, marks=pytest.mark.full if needless else ())
@@ -161,7 +162,7 @@ def cell(name, every):
 )
 def test_a_fault_at_any_line_changes_nothing(name, every):
     made, call = CALLS[name]()
-    call()  # what runs the first time alone is not run again below
+    call()  # runs the lines that run only once, so that they are not counted below
     made, call = CALLS[name]()
     gc.collect()
     with Lines() as lines:
@@ -173,7 +174,7 @@ def test_a_fault_at_any_line_changes_nothing(name, every):
         with Lines(stop=line) as lines_again, contextlib.suppress(Fault):
             call()
         if state(made) != was:
-            # The call was through when it was stopped, or a line is run for what is garbage now.
+            # The fault came after the change was complete, or its line did not run again.
             missed += lines_again.stop is not None
             ends = ("verbs.py", "deltas.py", "apply.py", "optimizer.py")
             assert lines_again.stop is not None or line[0].endswith(ends)

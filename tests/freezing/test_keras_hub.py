@@ -1,4 +1,4 @@
-"""Backbones of KerasHub, from small configs with random weights: nothing is downloaded."""
+"""KerasHub backbones from small configs with random weights; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ TRANSFORMER = {
     "hidden_dim": WIDTH,
     "intermediate_dim": 24,
 }
-CAUSAL = {"weighted_metrics": []}  # the default counts the hits of a language model
+CAUSAL = {"weighted_metrics": []}  # the default metric is the accuracy of a language model
 
 
 def with_head(backbone: Any, features: Any) -> keras.Model:
-    """A classifier on top, as one makes it by hand."""
+    """Add a classifier by hand."""
     return keras.Model(backbone.input, keras.layers.Dense(3, name="head")(features))
 
 
@@ -131,7 +131,7 @@ class Case:
     def model(self) -> keras.Model:
         keras.utils.set_random_seed(0)
         model = self.make()
-        for weight in weights(model):  # no zeros, ones or equal rows
+        for weight in weights(model):  # avoids zeros, ones and equal rows
             before = value(weight.variable)
             noise = np.random.default_rng(before.size).normal(size=before.shape)
             weight.variable.assign(before + 0.1 * noise)
@@ -154,7 +154,7 @@ def assert_slots_of_what_trains_alone(model: keras.Model) -> None:
 
 
 def assert_slots_are_those_of_the_reference(model, plain, masks):
-    """After a thaw: kept where an entry went on training, zero where it was frozen."""
+    """After a thaw, slots are kept where an entry kept training and zero where it was frozen."""
     of = {id(weight.variable): mask for weight, mask in zip(weights(model), masks, strict=True)}
     slots = zip(model.optimizer._momentums, plain.optimizer._momentums, strict=True)
     for variable, (slot, reference) in zip(model.trainable_variables, slots, strict=True):
@@ -162,9 +162,9 @@ def assert_slots_are_those_of_the_reference(model, plain, masks):
         np.testing.assert_allclose(value(slot), expected, rtol=1e-3, atol=1e-6)
 
 
-# Files of weights hold slots too, and Keras says when they are of other variables.
+# Weight files hold slots too; Keras warns if they belong to other variables.
 @pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer:UserWarning")
-# Keras does not compile the tasks of KerasHub as they were, so their slots are not loaded.
+# Keras does not recompile KerasHub tasks as they were saved, so their slots are not loaded.
 @pytest.mark.filterwarnings("ignore:.compile\\(\\). was not called as part of:UserWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_a_backbone_partly_frozen(name, tmp_path):
@@ -218,7 +218,7 @@ def check_files(model, plain, masks, inputs, folder):
 
 
 def resumed(model, path):
-    """A task with the optimizer of its file, by the lines that the warning tells."""
+    """Load a task and restore its optimizer with the lines that the warning gives."""
     with pytest.warns(fl.RestoreWarning, match="overrides `compile`, .*AdamW at step 3"):
         loaded = load(path)
     optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
@@ -258,7 +258,7 @@ ATTENTION = [
 @pytest.mark.once
 @pytest.mark.parametrize(("make", "picked", "inputs"), ATTENTION)
 def test_heads_are_what_the_output_reads_through_them(make, picked, inputs):
-    """With the output rows of some heads at zero, nothing else of these heads matters."""
+    """If the output rows of some heads are zero, the other weights of those heads do nothing."""
     model = make()
     fl.freeze(model, where=fl.heads(picked))
     masks = {id(w.variable): m for w, m in zip(weights(model), frozen_masks(model), strict=True)}
@@ -282,7 +282,7 @@ def test_heads_are_what_the_output_reads_through_them(make, picked, inputs):
     assert np.abs(run() - silent).max() > 1e-3
 
 
-# --- what KerasHub does by itself ---------------------------------------------------------------
+# --- presets, configs and generation ------------------------------------------------------------
 
 
 @pytest.mark.once
@@ -306,7 +306,7 @@ def test_a_preset_is_saved_thawed(tmp_path):
 @pytest.mark.parametrize("frozen", ["*token_embedding/embeddings", "*query/kernel"])
 @pytest.mark.parametrize("around", [lambda backbone: backbone, hub.LlamaCausalLM])
 def test_a_config_that_makes_another_architecture(around, frozen, tmp_path):
-    """The config of a Llama does not hold that its embeddings are tied."""
+    """The config of a Llama backbone does not say that its embeddings are tied."""
 
     def tied():
         sizes = {"num_query_heads": 8, "num_key_value_heads": 4}
@@ -340,7 +340,7 @@ def test_what_a_model_generates_follows_a_freeze():
     model.compile(sampler="greedy")
     generated()
     embeddings = model.backbone.token_embedding.embeddings
-    for rows in (range(5), range(10, 15)):  # parts of the same shapes
+    for rows in (range(5), range(10, 15)):  # the parts have the same shapes
         fl.unfreeze(model)
         fl.freeze(model, embeddings, fl.tokens(rows))
         embeddings.assign(RANDOM.normal(size=embeddings.shape))

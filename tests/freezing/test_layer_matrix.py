@@ -1,4 +1,4 @@
-"""Every layer of Keras that has weights, with a random part of each of them frozen."""
+"""Every Keras layer that has weights, with a random part of each weight frozen."""
 
 import keras
 import numpy as np
@@ -37,7 +37,7 @@ pytestmark = [
 ]
 
 
-# A layer without a fast path sees its weights put together, however they are frozen.
+# Other layers have no fast path: they see whole weights, so one kind of freeze is enough.
 FAST = {
     *("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D"),
     *("SeparableConv2D", "Dense", "EinsumDense", "Embedding", "ReversibleEmbedding"),

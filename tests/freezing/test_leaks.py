@@ -1,4 +1,4 @@
-"""Many freezes, one after another: nothing that one of them made is left once it is taken back."""
+"""Freezing and unfreezing many times leaves no objects behind."""
 
 import gc
 import weakref
@@ -84,7 +84,7 @@ ROUTINES = [in_turn, more_and_more, for_a_while, trained_meanwhile, refused, del
 
 
 def living():
-    """How many objects of each class there are, of Keras, of the frameworks and of this library."""
+    """The number of living objects of each class of Keras, the frameworks and this library."""
     gc.collect()
     kinds = ("keras", "frostline", "torch", "jaxlib", "jax", "tensorflow")
     return Counter(
@@ -97,7 +97,7 @@ def living():
 
 
 def remembered(made):
-    """What is kept of a model and in the modules: how much, by where."""
+    """The sizes of the library's caches and of the model's attributes, by place."""
     found = {
         "classes": len(classes._classes),
         "variables": len(view._classes),
@@ -120,8 +120,8 @@ def _length(value):
 @pytest.mark.parametrize("routine", ROUTINES)
 def test_nothing_is_left_of_a_freeze_that_is_taken_back(routine, tmp_path):
     made = trained()
-    living()  # the first look at all classes fills caches of abstract ones
-    for i in range(2 * ROUNDS):  # what is made once and kept: classes, caches of `isinstance`
+    living()  # the first call fills the caches of abstract classes
+    for i in range(2 * ROUNDS):  # makes what is kept for good: classes, `isinstance` caches
         routine(made, i, tmp_path)
     objects, kept = living(), remembered(made)
     for i in range(ROUNDS):

@@ -1,4 +1,4 @@
-"""What the page of limits says of loops, where no other test does."""
+"""Statements about training loops on the limits page that no other test checks."""
 
 import warnings
 
@@ -45,9 +45,9 @@ if keras.backend.backend() == "torch":
         model, layer = dense()
         fl.freeze(layer, "kernel", fl.at[[0, 2]])
         x = torch.ones(2, 4)
-        expected = torch.autograd.functional.jvp(layer, (x,), (x,))[1]  # twice backward
+        expected = torch.autograd.functional.jvp(layer, (x,), (x,))[1]  # by two backward passes
         with warnings.catch_warnings(), forward.dual_level():
-            warnings.simplefilter("ignore")  # PyTorch's own, of its first dual number
+            warnings.simplefilter("ignore")  # PyTorch warns about its first dual number
             inputs = forward.make_dual(x, x)
             with pytest.raises(NotImplementedError, match="You must implement the jvp function"):
                 layer(inputs)

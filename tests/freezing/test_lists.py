@@ -1,4 +1,4 @@
-"""All weights at once: lists are whole, and what goes by path tells the freeze."""
+"""Lists of weights fit every freeze; state trees and checkpoints of another one are refused."""
 
 import keras
 import pytest
@@ -34,7 +34,7 @@ def pair(kind):
 def test_lists_of_weights_fit_every_freeze(kind):
     first, second = pair(kind)
     plain = net()
-    around = keras.Sequential([keras.Input((6,)), second])  # made after the freeze
+    around = keras.Sequential([keras.Input((6,)), second])  # wraps the model after the freeze
     assert [w.shape for w in first.get_weights()] == [tuple(w.shape) for w in plain.weights]
     for one in (plain, around):
         one.set_weights(first.get_weights())

@@ -1,4 +1,4 @@
-"""Layers that make their sublayers in `__init__` and have no `build`: their freeze comes back."""
+"""Layers without a `build` that make their sublayers in `__init__`: their freeze is restored."""
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ registered = keras.saving.register_keras_serializable("test_made_on_call")
 BACKEND = keras.backend.backend()
 X, Y = data(8, 4)
 START = 1 / 3
-"""Of each weight. Half precision would round it."""
+"""The initial value of every weight; half precision would round it."""
 
 
 def dense(units=4):
@@ -37,7 +37,7 @@ def start():
 
 @registered
 class Block(layers.Layer):
-    """Three weights of one shape, made in another order than they are held in."""
+    """Sublayers of one shape, which the call builds in another order than `__init__` holds them."""
 
     def __init__(self, depth=3, **kwargs):
         super().__init__(**kwargs)
@@ -56,7 +56,7 @@ class Block(layers.Layer):
 
 @registered
 class Nested(layers.Layer):
-    """Blocks in a dictionary, in a `Sequential`, and one that nothing calls."""
+    """Holds blocks in a dictionary, in a `Sequential`, and one that is never called."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -109,7 +109,7 @@ class TwoInputs(layers.Layer):
 
 @registered
 class Net(keras.Model):
-    """A subclassed model without a `build`, with such a layer in it."""
+    """A subclassed model without a `build`, holding one of these layers."""
 
     def __init__(self, inside="Block", **kwargs):
         super().__init__(**kwargs)
@@ -126,7 +126,7 @@ class Net(keras.Model):
 
 @registered
 class Given(keras.Model):
-    """A model that is given its block, saves it, and calls what is in it."""
+    """A model that takes a block, saves it, and calls the layers inside the block."""
 
     def __init__(self, block=None, **kwargs):
         super().__init__(**kwargs)
@@ -184,7 +184,7 @@ CLONES = {
     "from_config": lambda model: type(model).from_config(model.get_config()),
 }
 clones = pytest.mark.parametrize("cloned", CLONES.values(), ids=CLONES.keys())
-# Keras says so of every layer without a `build` that a file says is built.
+# Keras warns about every layer without a `build` that the file lists as built.
 pytestmark = pytest.mark.filterwarnings("ignore:`build\\(\\)` was called on layer:UserWarning")
 
 
@@ -286,7 +286,7 @@ def test_each_weight_is_frozen_when_it_is_made_and_the_rest_still_waits(tmp_path
         assert not weights(clone.heads[0])
         clone = type(model).from_config(clone.get_config())
     called(clone).save(tmp_path / "model.keras")
-    # Both heads were called in the file's model, and one in this.
+    # The saved clone still has one head to build.
     clone = keras.saving.load_model(tmp_path / "model.keras")
     clone(X, head=0)
     assert_same_masks(clone, model)
@@ -308,7 +308,7 @@ def test_what_waits_in_a_layer_is_described_by_the_layers_around_it():
 
 @registered
 class Around(keras.Model):
-    """Makes a block, or is given one, and does not call it."""
+    """Makes or takes a block, and does not call it."""
 
     def __init__(self, block=None, **kwargs):
         super().__init__(**kwargs)
@@ -324,7 +324,7 @@ class Around(keras.Model):
 
 @registered
 class Eager(layers.Layer):
-    """No symbolic tensor gets through its call."""
+    """Its call fails on symbolic tensors."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -378,7 +378,7 @@ class Cell(layers.Layer):
 
 
 def test_where_keras_can_not_load_it_says_so_itself(tmp_path):
-    # With a `compute_output_shape` Keras has no reason to trace the call, which makes the weights.
+    # The call makes the weights, and Keras does not trace it if there is a `compute_output_shape`.
     model = called(functional(Row()))
     freeze_at_random(model, "both")
     model.save(tmp_path / "model.keras")

@@ -1,4 +1,4 @@
-"""Models of many layers: what a call does grows with their number, and no faster."""
+"""Models of many layers: the work of a call grows linearly with the number of layers."""
 
 import gc
 import sys
@@ -17,7 +17,7 @@ COUNTS = (20, 40, 60)
 
 
 def chain(count):
-    """Dense layers one after another, half of them in models of ten, with an optimizer."""
+    """A chain of Dense layers, half of them in nested models of ten, with an optimizer."""
 
     def stack(x, count):
         for _ in range(count):
@@ -36,7 +36,7 @@ def chain(count):
 
 
 def lines_of(call):
-    """How many lines of the library a call runs: a loop in a line counts each time round."""
+    """The number of library lines that a call runs; a line in a loop counts each time it runs."""
     count = 0
 
     def trace(frame, event, argument):
@@ -46,7 +46,7 @@ def lines_of(call):
         count += event == "line"
         return trace
 
-    gc.collect()  # a freeze looks at every living layer
+    gc.collect()  # a freeze looks at every living layer, so old ones would count
     before = sys.gettrace()
     sys.settrace(trace)
     try:
@@ -57,7 +57,7 @@ def lines_of(call):
 
 
 def assert_linear(lines):
-    """No more for the last layers than for those before; one line for each pair would be 800."""
+    """The last 20 layers cost no more than the 20 before; quadratic work would add 800 lines."""
     few, more, many = lines
     assert few > COUNTS[0]
     assert (many - more) - (more - few) < 400
@@ -68,7 +68,7 @@ def rows(made):
 
 
 def masks(made):
-    """A mask for each kernel, by its path: of one entry, of four of them in turn."""
+    """A mask for each kernel, by its path; it selects one entry, a different one in turn."""
     one = np.eye(4, dtype=bool).reshape(4, 2, 2)
     return {path: one[i % 4].copy() for i, path in enumerate(fl.weights(made, "*/kernel"))}
 

@@ -1,4 +1,4 @@
-"""A mapping from weights to selections, wherever a verb takes both."""
+"""Mappings from weights to selections, in every function that takes them."""
 
 import re
 
@@ -163,7 +163,7 @@ def test_the_error_of_a_value_names_its_entry():
 
 
 class LastPath(Selection):
-    """Selects all of the last of the weights that it is asked for together."""
+    """Selects the whole of the last weight among those that it is used for."""
 
     def __init__(self, paths=()):
         self.paths = paths
@@ -212,7 +212,7 @@ def test_a_selection_is_given_each_weight_once_in_the_order_of_the_model():
 
 
 class Reads(keras.layers.Layer):
-    """Holds a layer that is held elsewhere too, so that its weight has two paths."""
+    """Holds a layer of the model a second time, so that its weight has two paths."""
 
     def __init__(self, layer):
         super().__init__(name="reads")
@@ -227,7 +227,7 @@ def test_the_place_of_a_shared_weight_is_that_of_its_first_path(names):
     first = keras.layers.Dense(4, use_bias=False, kernel_initializer="ones", name="first")
     last = keras.layers.Dense(4, use_bias=False, kernel_initializer="ones", name="last")
     model = keras.Sequential([keras.Input((4,)), first, last, Reads(first)])
-    some = fl.smallest(3, scope="model")  # all are equal: the weight that comes first has them
+    some = fl.smallest(3, scope="model")  # all values are equal, so the first weight is picked
     for named in (names, names[::-1]):
         changes = fl.train_only(model, dict.fromkeys(named, some))
         assert (~fl.frozen_mask(first.kernel)).sum() == 3

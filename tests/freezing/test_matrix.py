@@ -1,8 +1,8 @@
-"""Every optimizer of Keras x what it can be told x precision x compiled or not.
+"""Every Keras optimizer x its settings x precision x compiled or not x fast or generic path.
 
-Frozen entries keep their bits, and for optimizers that work entry by entry the others move as in a
+Frozen entries keep their bits. For optimizers that work entry by entry, the other entries match a
 reference that trains everything and writes the frozen entries back. `make test` runs each optimizer
-and each setting once, `make test-full` all of it.
+and each setting once, `make test-full` runs all combinations.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ SETTINGS = {
     "loss_scale": {},
 }
 NORMS = {"clipnorm", "global_clipnorm"}
-"""The norm is that of what trains, by design, and not of all."""
+"""Clipping uses the norm of the trainable entries, by design, not of the whole weight."""
 
 POLICIES = ["float32", "mixed_bfloat16", "mixed_float16"]
 JIT = {"tensorflow": ["graph", "jit"], "jax": ["jit", "eager"], "torch": ["eager"]}
@@ -98,7 +98,7 @@ def compiling(how):
 
 @functools.cache
 def reference(name, setting, how):
-    """What the weights of the plain model are in the end; the same for both paths."""
+    """The final weights of the plain model, which both paths are compared with."""
     model = small("float32")
     masks = freeze(model)
     plain = small("float32")

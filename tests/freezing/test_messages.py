@@ -1,4 +1,4 @@
-"""Bad input: one clear error, and the model exactly as it was."""
+"""Bad input raises one clear error and leaves the model unchanged."""
 
 import gc
 import re
@@ -29,14 +29,14 @@ def model():
 
 
 def state(target):
-    """All that a failed call must leave alone: classes, objects, lists and bits."""
+    """Everything that a failed call must leave unchanged: classes, objects and lists."""
     layers = target._flatten_layers()
     return (
         [type(layer) for layer in layers],
         [[id(v) for v in layer.variables] for layer in layers],
         [(type(v), v.path, v.trainable) for v in target.variables],
         [sorted(layer.__dict__) for layer in layers],
-        # Of PyTorch's modules; what native optimizers are made with.
+        # The PyTorch parameters, which native optimizers are created from.
         [(name, tuple(p.shape)) for name, p in getattr(target, "named_parameters", list)()],
     )
 
@@ -279,7 +279,7 @@ def test_a_failure_in_the_optimizer_changes_nothing(monkeypatch):
 
 
 class Hooked(keras.Sequential):
-    """Refuses to make its step again, after it has changed nothing but its own."""
+    """Raises when its train function is made again."""
 
     raising = False
 

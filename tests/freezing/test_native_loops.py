@@ -1,4 +1,4 @@
-"""Optimizers and loops that are not Keras's own: PyTorch, optax, a gradient tape."""
+"""Native optimizers and training loops: PyTorch, optax, a gradient tape."""
 
 import copy
 import pickle
@@ -92,7 +92,7 @@ if BACKEND == "torch":
             step(model, optimizer, np.full_like(Y, bad))
         assert_frozen_stayed(model, before)
 
-    # The compiler looks at the gradient of tensors between layers, with and without a freeze.
+    # `torch.compile` reads `.grad` of tensors between layers, with and without a freeze.
     @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
     def test_a_model_compiled_by_pytorch_trains_the_rest_alone():
         model = small()
@@ -158,7 +158,7 @@ if BACKEND == "torch":
             parameter.requires_grad = True
             assert not parameter.requires_grad
             assert not (parameter * 2).requires_grad
-        # What is computed of it is an ordinary tensor, which may be told to train.
+        # A tensor computed from it is an ordinary one, which may require a gradient.
         for tensor in (bias.detach(), bias.data, bias.clone(), bias[:1], copy.copy(bias)):
             assert type(tensor) in (torch.Tensor, torch.nn.Parameter)
             assert tensor.requires_grad_(True).requires_grad
@@ -171,7 +171,7 @@ if BACKEND == "torch":
         for parameter in (layer.bias.value, copied):
             with pytest.warns(UserWarning, match=f"{layer.bias.path}: frozen entries"):
                 parameter.requires_grad_(True)
-            parameter.requires_grad_(True)  # the second time in silence
+            parameter.requires_grad_(True)  # no second warning
 
     def test_an_unfrozen_weight_is_an_ordinary_parameter_again():
         model = small()
@@ -248,7 +248,7 @@ assert set(kinds) == {(torch.nn.Parameter, True), (torch.nn.Parameter, False)}
             fl.freeze(model, "entries/kernel", fl.at[0])
         with pytest.warns(UserWarning, match="Create it again now"):
             fl.freeze(model, "scattered/*", fl.units([0]))
-        fl.freeze(model, "whole/bias")  # stays the same parameter
+        fl.freeze(model, "whole/bias")  # keeps its parameter, so nothing warns
         del optimizer
 
     def test_a_gradient_from_before_does_not_decay_a_frozen_weight():

@@ -1,4 +1,4 @@
-"""Freezing and thawing a half-trained model: the slots of what still trains go on."""
+"""Freezing and thawing a half-trained model keeps the slots of entries that still train."""
 
 import keras
 import numpy as np
@@ -74,9 +74,10 @@ def test_what_still_trains_goes_on_as_if_nothing_happened(settings):
 
 
 class Masked:
-    """A plain model that does by masks what frostline does.
+    """A plain model that does the same with masks as frostline does.
 
-    Frozen entries are put back after each step, and their slots to what a new optimizer has.
+    After each step, frozen entries get their old values back and their slots are reset to those of
+    a new optimizer.
     """
 
     def __init__(self, name, **settings):
@@ -87,7 +88,7 @@ class Masked:
 
     def run(self, steps, masks):
         before = [value(v) for v in self.variables]
-        places = {mask.shape: place for place, mask in enumerate(masks)}  # all are different
+        places = {mask.shape: place for place, mask in enumerate(masks)}  # all shapes differ
         fresh = self.make()
         fresh.build(self.model.trainable_variables)
         for _ in range(steps):
@@ -97,7 +98,7 @@ class Masked:
             for slot, new in zip(self.model.optimizer.variables, fresh.variables, strict=True):
                 place = places.get(tuple(slot.shape))
                 if place is not None:
-                    # The average of what does not move is what it is.
+                    # The average of an entry that does not change is its value.
                     start = before[place] if slot.name.endswith("_average") else value(new)
                     slot.assign(np.where(masks[place], start, value(slot)))
 
@@ -150,10 +151,10 @@ def test_an_optimizer_of_whole_matrices_is_given_the_trainable_part_alone(name, 
     whole = value(layer.kernel)
     fl.freeze(layer, "kernel", WHERE[where])
     trains = ~fl.frozen_mask(layer.kernel)
-    # Whole rows or columns are a matrix, single entries a vector.
+    # The part is a matrix for whole rows or columns, a vector for single entries.
     shape = (-1,) if where == "entries" else (trains.any(1).sum(), trains.any(0).sum())
     optimizers = make(name), make(name)
-    # The Muon of Keras 3.12 minds which axis is the first.
+    # In Keras 3.12 the result of Muon depends on which axis comes first.
     minds = name == "Muon" and "rms_rate" not in optimizers[0].get_config()
     turned = minds and where == "scattered"
 
@@ -250,7 +251,7 @@ def test_variables_excluded_from_decay_stay_excluded():
 
 
 class Counting(keras.optimizers.SGD):
-    """Keeps a variable that has no name of its own."""
+    """Keeps a variable that was given no name."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -277,7 +278,7 @@ def test_an_optimizer_of_a_loop_by_hand_follows_a_freeze():
 
 
 def assert_follows_a_freeze(model):
-    """Half-trained, frozen and trained on: slots are kept, frozen rows keep their bits."""
+    """Freezing a half-trained model keeps its slots; in further training frozen rows stay."""
     run(model, 2)
     before = slot(model, "sequential_hidden_kernel")
     fl.freeze(model, "hidden/kernel", fl.at[:2])
@@ -294,7 +295,7 @@ def test_a_loss_scale_optimizer_follows_a_freeze():
     assert_follows_a_freeze(model)
 
 
-if hasattr(keras.optimizers, "MultiOptimizer"):  # newer than Keras 3.12
+if hasattr(keras.optimizers, "MultiOptimizer"):  # not in Keras 3.12
 
     def test_optimizers_for_groups_of_variables_follow_a_freeze():
         groups = keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.01))
@@ -322,7 +323,7 @@ def test_slots_per_weight_are_counted(name, slots):
 
 
 def test_what_another_library_compiled_is_made_anew():
-    """KerasHub keeps `generate_function` until it is None; nobody else's attributes change."""
+    """KerasHub reuses `generate_function` unless it is None; other attributes do not change."""
     model = small()
     kept = {"generate_function": print, "make_generate_function": print, "score_function": print}
     for name, function in kept.items():

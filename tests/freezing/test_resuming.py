@@ -1,4 +1,4 @@
-"""Optimizers that Keras does not bring back from a file: one warning, whose lines work."""
+"""If Keras does not restore an optimizer from a file, one warning gives lines that do."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from models import data
 
 X, Y = data(8, 6)
 
-# What Keras says itself.
+# Keras's own warning.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.compile\\(\\). was not called as part of:UserWarning"
 )
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @keras.saving.register_keras_serializable("test_resuming")
 class Task(keras.Model):
-    """A functional model with a `compile` of its own."""
+    """A functional model that overrides `compile`."""
 
     def compile(self, optimizer="adam", loss="mse", **kwargs):
         super().compile(optimizer, loss, **kwargs)
@@ -27,7 +27,7 @@ class Task(keras.Model):
 
 @keras.saving.register_keras_serializable("test_resuming")
 class InOrder(keras.Sequential):
-    """The same, sequential."""
+    """A sequential model that overrides `compile`."""
 
     def compile(self, optimizer="adam", loss="mse", **kwargs):
         super().compile(optimizer, loss, **kwargs)
@@ -70,7 +70,7 @@ class Plain(keras.Model):
 
 @keras.saving.register_keras_serializable("test_resuming")
 class Silent(Plain):
-    """It does not say how it was compiled."""
+    """A model whose file does not say how it was compiled."""
 
     def get_compile_config(self):
         return None
@@ -142,7 +142,7 @@ def test_what_a_compile_of_its_own_loses_is_told_and_comes_back_by_the_lines_tol
 
 @keras.saving.register_keras_serializable("test_resuming")
 class Ready(Task):
-    """It compiles itself when it is made, as the tasks of KerasHub do."""
+    """Compiles itself in `__init__`, like the tasks of KerasHub."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -161,7 +161,7 @@ def ready():
 
 
 def test_an_optimizer_of_another_class_is_told(tmp_path):
-    """SGD has as many variables as an Adam that has not begun, into which Keras would read them."""
+    """SGD has as many variables as an unbuilt Adam, so Keras would load one into the other."""
     model = trained(ready, "sgd")
     model.save(tmp_path / "model.keras")
     with pytest.warns(fl.RestoreWarning, match=r"got optimizer=Adam, in the file SGD at step 3"):
@@ -191,7 +191,7 @@ def test_each_optimizer_of_a_model_is_told_of(tmp_path):
 
 
 def test_another_set_of_trained_variables_is_told(tmp_path):
-    # The config of a subclassed model does not hold what trains in it.
+    # The config of a subclassed model does not say which of its layers train.
     model = trained(of(Plain), trainable=False)
     model.save(path := tmp_path / "model.keras")
     with pytest.warns(fl.RestoreWarning, match=r"other variables than the 6 in the file"):
@@ -221,9 +221,9 @@ def test_there_is_no_warning_where_nothing_is_lost(tmp_path):
     keras.models.clone_model(model)
     fl.unfreeze(model)
     model.save(path)
-    load(path)  # a matter of Keras alone
+    load(path)  # nothing is frozen, so this is up to Keras
     fl.freeze(model, "hidden/kernel", fl.at[:2])
-    model.compile()  # at step 0
+    model.compile()  # at step 0 there are no slots to lose
     model.save(path)
     loaded = load(path)
     trained(functional).save_weights(tmp_path / "trained.weights.h5")

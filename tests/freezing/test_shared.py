@@ -1,4 +1,4 @@
-"""One variable in several layers, one layer in several places."""
+"""Variables shared by several layers, and layers used in several places."""
 
 import keras
 import numpy as np

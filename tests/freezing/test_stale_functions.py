@@ -1,4 +1,4 @@
-"""A `tf.function` of the user's own that a change leaves behind is warned of, nothing else is."""
+"""A change warns about a user's `tf.function` that it makes stale, and about nothing else."""
 
 import gc
 import re
@@ -43,7 +43,7 @@ if BACKEND == "tensorflow":
     }
 
     def traced(model, **options):
-        """A train step that was run once."""
+        """A train step that has run once."""
         optimizer = keras.optimizers.SGD(0.1)
         optimizer.build(model.trainable_variables)
 
@@ -69,7 +69,7 @@ if BACKEND == "tensorflow":
         assert caught[0].filename == __file__
         text = rf"^{kernel.path}: a tf.function was traced .* {effect}; got step with this weight"
         assert re.search(text, str(caught[0].message))
-        # What the warning says to do is what helps.
+        # The fix that the warning suggests works.
         step = tf.function(step.python_function)
         before = value(kernel)
         step(X, Y)
@@ -183,7 +183,7 @@ if BACKEND == "tensorflow":
         step = traced(model)
         before = [id(variable) for variable in model.trainable_variables]
         with pytest.raises(UserWarning, match="was traced before this change"):
-            fl.freeze(model, "entries/kernel", fl.at[0])  # of the suite each warning is an error
+            fl.freeze(model, "entries/kernel", fl.at[0])  # the suite turns warnings into errors
         assert [id(variable) for variable in model.trainable_variables] == before
         assert not fl.is_frozen(model.get_layer("entries").kernel)
         del step

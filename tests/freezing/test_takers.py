@@ -1,4 +1,4 @@
-"""Layers that take a weight over after its freeze list what trains of it, and no more."""
+"""A layer that borrows a frozen weight from another lists only the part that trains."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ from helpers import (
 
 X, Y = np.ones((8, 3), "float32"), np.zeros((8, 2), "float32")
 
-SOURCES = []  # the last one is borrowed from
+SOURCES = []  # `Borrowed` takes the kernel of the last one
 
 FREEZES = {
     "rows": fl.at[0],

@@ -1,4 +1,4 @@
-"""Threads: a change waits for another one, and what reads a model meanwhile sees whole weights."""
+"""Threads: changes wait for each other, and concurrent reads always see whole weights."""
 
 import contextlib
 import subprocess
@@ -39,7 +39,7 @@ MASKS = {
 
 
 def model():
-    """Weights and inputs of small integers, so that every product is exact in any order."""
+    """A model whose weights are small integers, so that products are exact in any order."""
     made = keras.Sequential(
         [keras.Input((6,)), keras.layers.Dense(5, name="a"), keras.layers.Dense(4, name="b")],
         name="m",
@@ -51,7 +51,7 @@ def model():
 
 
 def read(made):
-    """What another thread may ask of a model, as arrays."""
+    """Read a model in the ways that another thread may, as arrays."""
     kernel = made.layers[0].kernel
     values = [kernel.value, kernel, made(keras.ops.convert_to_tensor(X))]
     listed = [variable.value for variable in made.trainable_variables]
@@ -67,7 +67,7 @@ def assert_same(read_now, before):
 
 @contextlib.contextmanager
 def in_between(do, *, opcodes=False, files=("",)):
-    """Run `do` in another thread between any two lines, or steps, of the library in this one."""
+    """Run `do` in another thread between any two lines, or opcodes, that the library runs here."""
     names = tuple(f"{PACKAGE}/{file}" for file in files)
     running, times = threading.Lock(), []
 
@@ -93,7 +93,7 @@ def in_between(do, *, opcodes=False, files=("",)):
             sys.settrace(before)
 
 
-# Beside a change
+# Reading during a change
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -133,7 +133,7 @@ def test_a_weight_that_changes_between_any_two_steps_of_a_read_is_whole(kind):
     kernel = model().layers[0].kernel
     whole = keras.ops.convert_to_numpy(kernel.value)
     apply_plan(kernel, frozen_as(kind))
-    for rest in (0, 1):  # at the first step that the read takes, and from the second on
+    for rest in (0, 1):  # changes begin at the first or the second step of the read
         plans, waits = [frozen_as(kind), None], iter([False] * rest)
 
         def change_it(plans=plans, waits=waits):
@@ -237,7 +237,7 @@ CALLS = {
 
 @contextlib.contextmanager
 def while_another_thread_changes(made):
-    """In the middle of a change by another thread, until the function given is called."""
+    """Hold another thread in the middle of a change until the yielded function is called."""
     begun, go_on = threading.Event(), threading.Event()
 
     def where(array):
@@ -312,7 +312,7 @@ def broken(made):
 def test_a_weight_whose_value_a_step_has_taken_is_refused(monkeypatch):
     made = model()
     before = read(made)
-    # As JAX does for the length of `predict`.
+    # JAX takes the values like this while `predict` runs.
     monkeypatch.setattr(change.backend, "is_alive", lambda variable: False)
     with pytest.raises(fl.UnsupportedError, match="a/kernel: a compiled step has taken its value"):
         fl.freeze(made, "a/kernel", fl.at[0])
@@ -354,7 +354,7 @@ def test_two_threads_change_models_that_share_a_layer():
         for one in ran:
             one.result(SECONDS)
     assert_same(read(shared), before)
-    # Of the last `train_only` of each one came last, and each of them was carried out whole.
+    # One of the two last `train_only` calls came last, and no call was split by another.
     trains = [not fl.frozen_mask(layer.kernel).all() for layer in shared.layers]
     assert sum(trains) == 1
     (kernel,) = shared.trainable_variables

@@ -1,4 +1,4 @@
-"""`train_only`: what is named trains, and everything else below the target is frozen."""
+"""`train_only` trains the named weights and freezes everything else in the target."""
 
 import copy
 import pickle
@@ -215,7 +215,7 @@ def test_lora_and_biases():
         for w, was in zip(weights(model), before, strict=True)
         if (value(w.variable) != was).any()
     ]
-    # The gradient of lora_kernel_a is zero while lora_kernel_b is; weight decay moves it.
+    # The gradient of lora_kernel_a is zero while lora_kernel_b is zero; weight decay moves it.
     assert moved == ["body/bias", "body/lora_kernel_a", "body/lora_kernel_b", "head/bias"]
     assert_same_bits(value(model.layers[0]._kernel), kernel)
 

@@ -1,4 +1,4 @@
-"""Training in `fit` and by hand: frozen entries keep their bits, the others move as they should."""
+"""Training with `fit` and by hand: frozen entries keep their bits, others move as expected."""
 
 import keras
 import numpy as np
@@ -50,8 +50,8 @@ SETTINGS = {
 }
 
 
-# Each optimizer and each setting: `test_matrix.py` has AdamW with every setting, and all of them
-# with each other in `make test-full`.
+# Each optimizer and each setting once. `test_matrix.py` runs AdamW with every setting, and all
+# combinations in `make test-full`.
 CELLS = [
     *(("sgd-momentum", setting) for setting in ("plain", "weight-decay", "accumulation")),
     *(("lion", setting) for setting in ("clipnorm", "ema")),
@@ -95,7 +95,7 @@ def test_frozen_entries_keep_their_bits_in_mixed_precision(policy, where):
     assert (value(kernel) != before)[~mask].any()
 
 
-# The other tests train on JAX with XLA and on PyTorch eagerly.
+# The other tests already train with XLA on JAX and eagerly on PyTorch.
 @selections
 @pytest.mark.parametrize("how", {"tensorflow": ["eager", "jit"]}.get(BACKEND, ["eager"]))
 def test_frozen_entries_keep_their_bits_eagerly_and_compiled(how, where):
@@ -141,7 +141,7 @@ def test_a_regularizer_sees_the_whole_weight():
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-# On PyTorch a graph and no graph are the same.
+# PyTorch trains eagerly in both cases.
 GRAPHS = {"graph": False} if BACKEND == "torch" else {"graph": False, "eager": True}
 
 
@@ -273,14 +273,14 @@ def test_nothing_left_to_train_moves_nothing():
 
 
 def test_embedding_gradient_is_whole():
-    """What a token adds to it in several places is squared as one sum."""
+    """The gradients of a token that occurs several times are summed before they are squared."""
     model = keras.Sequential([keras.Input((2,), dtype="int32"), keras.layers.Embedding(6, 3)])
     table = model.layers[0].embeddings
     fl.freeze(model, "*", fl.at[[1, 4]])
     compile_for_test(model, keras.optimizers.Adam(0.1, epsilon=1e-12))
     before = value(table)
     model.train_on_batch(np.array([[3, 1]] * 4), np.ones((4, 2, 3), "float32"))
-    # The first step of Adam is the learning rate, whatever the gradient.
+    # Adam's first step equals the learning rate, whatever the gradient.
     np.testing.assert_allclose(abs(value(table) - before)[3], 0.1, rtol=1e-3)
     assert_same_bits(value(table)[[0, 1, 2, 4, 5]], before[[0, 1, 2, 4, 5]])
 

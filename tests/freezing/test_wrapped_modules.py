@@ -1,4 +1,4 @@
-"""Layers around modules of another framework: parts where they can be, a clear error elsewhere."""
+"""Layers with another framework's code: parts freeze where possible, else there is an error."""
 
 import keras
 import numpy as np
