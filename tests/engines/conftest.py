@@ -1,4 +1,4 @@
-"""The engines of a backend are tested with that backend: `test_jax_*` on JAX."""
+"""Each backend runs only its own engine tests: `test_jax_*` on JAX."""
 
 import os
 

@@ -1,6 +1,6 @@
-"""JAX on several devices and in several processes: the freeze is exact on each of them.
+"""A freeze is exact on JAX with several devices and several processes.
 
-The programs compare with one device; here is compared what the processes hold.
+The programs compare their results with one device; these tests compare the processes.
 """
 
 import pytest
@@ -69,7 +69,7 @@ def test_the_lines_of_the_page_run(count, written, tmp_path):
 
 
 def assert_processes_agree(folder, name):
-    """What several processes hold has the same bits in each."""
+    """Values that several processes hold have the same bits in each."""
     files = sorted(folder.glob(f"{name}-*.txt"))
     found = [dict(line.rsplit(" ", 1) for line in file.read_text().splitlines()) for file in files]
     for one in found[1:]:

@@ -1,4 +1,4 @@
-"""`ModelParallel`: numbers, memory and what devices exchange, on eight devices of one machine."""
+"""`ModelParallel` on eight devices of one machine: results, memory and communication."""
 
 import os
 from pathlib import Path

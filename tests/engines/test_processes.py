@@ -1,4 +1,4 @@
-"""What the tests of engines stand on: nothing hangs, and nothing is left running."""
+"""The helper that starts processes for the engine tests never hangs or leaves one running."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""TensorFlow's strategies: copies of a model, several processes, parameter servers."""
+"""TensorFlow's strategies: mirrored variables, several processes, parameter servers."""
 
 import shutil
 
@@ -17,7 +17,7 @@ SERVERS = 4
 
 @pytest.fixture(scope="module")
 def one_device(tmp_path_factory):
-    """The same life on one device, a file to begin with, and where two steps lead from there."""
+    """The reference on one device: `live`, a file to start from, and the model two steps later."""
     folder = tmp_path_factory.mktemp("one")
     engine = shared.Engine()
     shared.live(engine, folder)
@@ -39,9 +39,9 @@ def folder(one_device, tmp_path):
 
 
 def assert_alike(there, one_device, *names):
-    """What an engine saved has the weights of one device to float tolerance, and opens on one.
+    """The files of an engine match those of one device to float tolerance, and load on one device.
 
-    There it has the same bits, freezes and slots, and gives the very same delta.
+    The loaded model has the same bits and freezes, trains alike, and gives an identical delta file.
     """
     for name in names:
         values, expected = np.load(there / f"{name}.npz"), np.load(one_device / f"{name}.npz")
@@ -65,14 +65,14 @@ def assert_alike(there, one_device, *names):
 
 
 def assert_applied(there):
-    """A delta that was applied there made the weights that it was made of."""
+    """Applying the delta on the engine restored the weights that it was extracted from."""
     applied, expected = np.load(there / "applied.npz"), np.load(there / "back.npz")
     for path in expected:
         assert_same_bits(applied[path], expected[path])
 
 
 def assert_told(stale):
-    """Each change warned of the one step that it left behind, and of nothing else."""
+    """Each change warned about the one step that it made stale, and about nothing else."""
     for (message,), path, effect in zip(
         stale,
         ("hidden/kernel", "hidden/kernel", "out/kernel", "out/kernel"),
@@ -100,7 +100,7 @@ def test_mirrored(one_device, folder):
     }
     assert_told(told["stale"])
     assert told["leak"].startswith("hidden/kernel: a frozen entry has changed; got weight[0, 0]=")
-    assert told["wire"] == [4 * (100 * 50 + 50), 4 * (10 * 50 + 50)]  # all that trains, no more
+    assert told["wire"] == [4 * (100 * 50 + 50), 4 * (10 * 50 + 50)]  # only the trainable entries
 
 
 def test_workers(one_device, folder):
@@ -138,7 +138,7 @@ def test_servers(one_device, folder):
     (pushed, read), (pushed_frozen, read_frozen) = told["wire"]["plain"], told["wire"]["frozen"]
     assert kernel < min(pushed, read, read_frozen)
     assert max(pushed, read, read_frozen) < kernel + overhead
-    assert kernel / 10 < pushed_frozen < kernel / 10 + overhead  # the gradient of what trains
+    assert kernel / 10 < pushed_frozen < kernel / 10 + overhead  # gradients of trainable rows
 
 
 @pytest.mark.full

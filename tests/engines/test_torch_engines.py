@@ -1,6 +1,6 @@
-"""DistributedDataParallel in two and four processes: the weights of one, and only what trains sent.
+"""DistributedDataParallel in several processes matches one process and sends no frozen entries.
 
-The processes run `programs/torch_ddp.py`, all that is trained one after the other.
+The processes run `programs/torch_ddp.py`, which trains the scenarios one after another.
 """
 
 import re
@@ -22,14 +22,14 @@ OTHERS = ["saved", "loaded", "loaded_weights", "checkpointed", "restored", "not_
 
 
 class Together:
-    """What processes have left in a folder."""
+    """Runs the program in several processes and reads the results from its folder."""
 
     def __init__(self, folder, count, names):
         self.folder, self.count = folder, count
         self.printed = run_together("torch_ddp", count, folder, *names, folder=folder)
 
     def results(self, name):
-        """The weights of each process, the bytes that were reduced, and the warnings."""
+        """The weights, the numbers of reduced bytes and the warnings of each process."""
         files = [np.load(self.folder / f"{name}-{rank}.npz") for rank in range(self.count)]
         weights = [{k: f[k] for k in f.files if k not in ("wire", "told")} for f in files]
         return weights, [f["wire"] for f in files], [list(f["told"]) for f in files]
@@ -44,7 +44,7 @@ def program_of_the_documentation():
 
 @pytest.fixture(scope="module")
 def one():
-    """A run of one process that others go on with."""
+    """Runs in one process, which several processes then continue."""
     return frozen_first(), frozen_first(native=True)
 
 
@@ -65,7 +65,7 @@ def four(tmp_path_factory):
 
 
 def assert_as_one(together, name, run):
-    """The bits of the first process in each one, and the weights of a run of one process."""
+    """All processes have the same bits, and their weights match a run in one process."""
     (first, *others), _, _ = together.results(name)
     expected = fl.snapshot(run.model)
     for path, weight in first.items():
@@ -90,7 +90,7 @@ def assert_reduces_what_trains(together, name):
 
 
 def check(together, name):
-    # What is compiled in the processes is compared with what is not.
+    # A compiled scenario is compared with the same one without compilation.
     uncompiled = name.replace("compiled and ", "").replace("compiled", "frozen first")
     assert_as_one(together, name, SCENARIOS[uncompiled]())
     assert_reduces_what_trains(together, name)
@@ -115,7 +115,7 @@ def test_what_processes_save_opens_on_one_device(two):
     for path, weight in weights.items():
         assert_same_bits(mine[path], weight)
         assert_same_bits(fl.snapshot(plain)[path], weight)
-    # It is frozen as before, and its optimizer goes on.
+    # The freeze and the optimizer state are restored.
     run, expected = Run(model, at=4), frozen_first()
     run.steps(2)
     expected.steps(2)
@@ -132,7 +132,7 @@ def test_a_delta_is_the_same_file_in_each_process_and_from_one(two):
 
 @pytest.mark.parametrize("name", ["loaded", "loaded_weights", "restored"])
 def test_processes_go_on_with_what_one_has_saved(two, name):
-    # Of `loaded_weights` the native optimizer is new; of `restored` it goes on.
+    # `loaded_weights` starts with a new native optimizer; `restored` continues with the old one.
     run = frozen_first(native=name != "loaded")
     if name == "loaded_weights":
         run.wrap()
@@ -186,7 +186,7 @@ def test_a_killed_worker_and_a_restart_change_no_bit(tmp_path, optimizer):
     assert (killed / "last").read_text() in ("4", "6")
     assert not (killed / "1.npz").exists()
     printed = run_together("torch_restart", 2, optimizer, 0, killed, whole, folder=tmp_path)
-    assert all(lines.count("begins at 0") == 1 for lines in printed)  # the undisturbed run
+    assert all(lines.count("begins at 0") == 1 for lines in printed)  # only the uninterrupted run
     expected = np.load(whole / "0.npz")
     for rank in range(2):
         weights = np.load(killed / f"{rank}.npz")

@@ -1,4 +1,4 @@
-"""A module around a model that a change leaves behind is told of, nothing else is."""
+"""A change warns about a wrapper around the model that it makes stale, and about nothing else."""
 
 import gc
 import warnings
@@ -23,7 +23,7 @@ WAITED_FOR = "the next step would wait for the gradient of this weight, which do
 
 @pytest.fixture(scope="module", autouse=True)
 def group():
-    """A group of this process alone."""
+    """A process group with this process alone."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     yield
     dist.destroy_process_group()
@@ -39,7 +39,7 @@ def step(wrapper):
 
 
 def told(change):
-    """What a change warns of."""
+    """The warnings that a change gives."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         change()
@@ -58,7 +58,7 @@ def assert_quiet(change):
 
 
 ROWS, ENTRIES = fl.at[:2], fl.mask(np.eye(6, 5, dtype=bool))
-# What is frozen when the model is wrapped, and the change after that.
+# The freeze when the model is wrapped, the later change, and the effect that the warning names.
 CHANGES = {
     "rows frozen": (None, lambda m: fl.freeze(m, "first/kernel", ROWS), AVERAGED),
     "entries frozen": (None, lambda m: fl.freeze(m, "first/kernel", ENTRIES), AVERAGED),
@@ -82,7 +82,7 @@ def test_a_change_after_wrapping_is_told(before, change, effect):
         fl.freeze(model, "first/kernel", before)
     wrapper = DistributedDataParallel(model)
     assert_told(lambda: change(model), effect)
-    # What it says to do helps: the next change alone is told of again.
+    # Wrapping again, as the warning suggests, helps: only the next change warns again.
     wrapper = DistributedDataParallel(model)
     step(wrapper)
     step(wrapper)
@@ -111,13 +111,13 @@ def test_one_warning_counts_the_weights_of_a_wrapper():
 def test_no_word_of_a_wrapper_that_is_right():
     model = small()
     wrapper = DistributedDataParallel(model, find_unused_parameters=True)
-    # PyTorch finds that nothing needs the gradient.
+    # With `find_unused_parameters` PyTorch does not wait for these gradients.
     assert_quiet(lambda: fl.freeze(model, "first/*"))
     assert_quiet(lambda: fl.unfreeze(model, "first/*"))
     assert_quiet(lambda: fl.freeze(model, "second/kernel"))
     assert_told(lambda: fl.freeze(model, "third/kernel", fl.at[0]), AVERAGED)
     wrapper = DistributedDataParallel(model)
-    # It comes back before the next step.
+    # The change is undone before the next step.
     told(lambda: fl.freeze(model, "first/*"))
     assert_quiet(lambda: fl.unfreeze(model, "first/*"))
     step(wrapper)
@@ -211,7 +211,7 @@ def test_a_warning_that_is_an_error_changes_nothing():
     model = small()
     wrapper = DistributedDataParallel(model)
     with pytest.raises(UserWarning, match="was wrapped before this change"):
-        fl.freeze(model, "first/kernel", ROWS)  # of the suite each warning is an error
+        fl.freeze(model, "first/kernel", ROWS)  # the suite turns warnings into errors
     assert not fl.is_frozen(model.get_layer("first").kernel)
     step(wrapper)
     step(wrapper)

@@ -1,4 +1,4 @@
-"""The weights of a model copied into a larger one, to be frozen there."""
+"""Copying the weights of a model into a larger one, to freeze them there."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def statistics(model):
     return [value(v) for v in model.variables if v.name.startswith("moving_")]
 
 
-# Which entry goes where: an oracle in NumPy.
+# Positions: compared with a reference in NumPy.
 
 LAYERS = {
     "bidirectional": lambda n, m: layers.Bidirectional(layers.LSTM(n, return_sequences=True)),
@@ -44,7 +44,7 @@ LAYERS = {
 
 
 def random_pair(seed):
-    """Two models of the same layers, named by Keras, the second at least as large in each."""
+    """Two models of the same layers with automatic names; the second is at least as large."""
     random = np.random.default_rng(seed)
     kinds = random.choice(list(LAYERS), 4)
     small = random.integers(1, 4, (5, 2))
@@ -60,13 +60,13 @@ def random_pair(seed):
 
 
 def oracle(old, new):
-    """Where each position of an old weight is along each axis of the new one."""
+    """The index in the new weight of every entry of the old one."""
     (small, layer), (large, grown) = ((w.variable.shape, w.owner) for w in (old, new))
     inner = list(zip(small, large, strict=True))
     parts = {"LSTMCell": 4, "GRUCell": 3}.get(type(layer).__name__, 1)
     inner[-1] = small[-1] // parts, large[-1] // parts
     multiplied = {"bias": "DepthwiseConv1D", "pointwise_kernel": "SeparableConv1D"}
-    if multiplied.get(old.variable.name) == type(layer).__name__:  # a channel, then its multiples
+    if multiplied.get(old.variable.name) == type(layer).__name__:  # channels times the multiplier
         axis = 0 if old.variable.name == "bias" else 1
         inner[axis] = layer.depth_multiplier, grown.depth_multiplier
     along = zip(small, inner, strict=True)
@@ -80,7 +80,7 @@ def test_random_pairs_of_models_against_an_oracle(seed):
         freeze_at_random(model, "both")
     before = values(new)
     copied = fl.copy_weights(old, new)
-    assert list(copied) == list(fl.weights(new))  # and no moving statistics
+    assert list(copied) == list(fl.weights(new))  # without moving statistics
     for source, weight, expected in zip(weights(old), weights(new), before, strict=True):
         index, mask = oracle(source, weight), np.zeros(expected.shape, bool)
         expected[index], mask[index] = value(source.variable), True
@@ -90,7 +90,7 @@ def test_random_pairs_of_models_against_an_oracle(seed):
         assert_same_bits(large[: small.size], small)
 
 
-# What a layer computes: with nothing but zeros around them, old units give what they gave.
+# Outputs: if all new entries are zero, the old units give the same outputs.
 
 GROWN = {
     "Dense": (lambda n: layers.Dense(2 + n), None),
@@ -113,7 +113,7 @@ GROWN = {
 @pytest.mark.once
 @pytest.mark.parametrize("kind", GROWN)
 def test_old_units_among_zeros_give_what_they_gave(kind):
-    """Inputs grow as well."""
+    """The inputs grow too."""
     make, places = GROWN[kind]
     x = np.random.default_rng(0).normal(size=(2, 4, 6, 7)).astype("float32")
     x = x if kind == "ConvLSTM1D" else x[0]
@@ -137,7 +137,7 @@ def test_old_units_among_zeros_give_what_they_gave(kind):
         assert_same_bits(value(weight.variable), start)
 
 
-# What is grown, trained and grown again.
+# Growing a model several times.
 
 
 def test_a_model_grown_three_times_keeps_its_first_weights():
@@ -210,7 +210,7 @@ def test_a_tie_may_be_undone_and_not_be_made():
 
 
 def automatic(*inner):
-    """Blocks of layers without names."""
+    """Blocks of layers with automatic names."""
     blocks = [keras.Sequential([layers.Dense(2) for _ in range(count)]) for count in inner]
     return rewritten(keras.Sequential([keras.Input((2,)), *blocks]), len(inner))
 
@@ -267,7 +267,7 @@ def test_a_quantized_kernel_is_not_taken_for_numbers():
         fl.copy_weights(old, new, missing="skip")
 
 
-# Other places.
+# Other positions.
 
 PLACES = {
     "slices": np.s_[:, 3:],
@@ -301,7 +301,7 @@ def test_the_last_key_counts_and_none_leaves_out():
     assert_same_bits(fl.snapshot(new)["hidden/kernel"], fl.snapshot(old)["hidden/kernel"])
 
 
-# What is new.
+# New entries.
 
 OLD = np.array([[1, 2, 3], [3, 6, 9]], "float32")
 FILLS: dict[str, tuple[Any, tuple[int, ...], Any]] = {
@@ -504,7 +504,7 @@ def test_a_copy_inside_a_call_is_refused():
 @pytest.mark.parametrize("failing", [OSError, KeyboardInterrupt], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("place", range(5))
 def test_a_write_that_fails_takes_back_what_was_written(place, failing, monkeypatch):
-    """Four weights, one of them in two parts: whichever of the five writes fails."""
+    """Four weights, one of them in two parts, take five writes; each of them may fail."""
     old, new = rewritten(dense_layers(hidden=4, out=2)), rewritten(dense_layers(hidden=5, out=2), 1)
     fl.freeze(new, "out/kernel", fl.at[0])
     now = values(new)

@@ -1,4 +1,4 @@
-"""Some entries of a weight, read and written by themselves: the bits are those of the whole one."""
+"""Reading and writing some entries of a weight gives the same bits as with the whole weight."""
 
 from typing import Any
 
@@ -27,12 +27,12 @@ ASKED = {"everything": lambda shape: np.zeros(shape, bool), **MASKS}
 
 
 def plan_of(mask) -> Any:
-    """The plan that leaves what is not in the mask, and no whole one."""
+    """The plan in which the entries outside the mask train."""
     return plan_from_mask(mask)
 
 
 def random_bits(shape, dtype):
-    """Every pattern of bits may be among them, NaNs with any payload."""
+    """Random bit patterns, including NaNs with any payload."""
     random = np.random.default_rng(1)
     dtype = np.dtype(getattr(ml_dtypes, dtype, dtype))
     size = int(np.prod(shape)) * dtype.itemsize
@@ -64,7 +64,7 @@ def test_a_tensor_that_was_read_before_keeps_its_values():
     array = values.read(layer.w)
     entries.write(layer.w, plan_of(MASKS["rows"]((6, 4))), np.ones((2, 4), "float32"))
     assert not keras.ops.convert_to_numpy(held).any()
-    if keras.backend.backend() != "torch":  # there an array without a copy is the memory itself
+    if keras.backend.backend() != "torch":  # on PyTorch the array shares the weight's memory
         assert not array.any()
 
 

@@ -1,4 +1,4 @@
-"""A view reads as what it is given, in this thread and for as long, and its parts stay."""
+"""`given` changes the value that a view reads, in this thread and in the block only."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""A route leads to the same layer before and after it is built."""
+"""A route finds the same layer before and after it is built."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Weights by path, copies of them, and these written back bit for bit."""
+"""Weights by path, snapshots of them, and restoring snapshots bit for bit."""
 
 import pickle
 from typing import Any
@@ -30,7 +30,7 @@ FREEZES = {
     "entries": fl.mask(CELLS % 5 == 0),
     "whole": fl.everything,
 }
-# Signed zeros, the smallest number, infinities and NaNs with a payload, quiet and signalling.
+# Negative zero, the smallest number, infinities, and quiet and signalling NaNs with a payload.
 BITS = {
     "float16": [0x8000, 0x0001, 0x7C00, 0xFC00, 0x7E05, 0xFE07, 0x7C01],
     "bfloat16": [0x8000, 0x0001, 0x7F80, 0xFF80, 0x7FC5, 0xFFC7, 0x7F81],
@@ -39,7 +39,7 @@ BITS = {
 
 
 def odd(dtype):
-    """A `(4, 3)` array of the bits that a computation would lose."""
+    """A `(4, 3)` array of bit patterns that a computation would lose."""
     like = fl.snapshot(holder((1,), dtype))["w"].dtype
     bits = np.resize(np.asarray(BITS[dtype], f"u{like.itemsize}"), (4, 3))
     return bits.view(like)
@@ -54,7 +54,7 @@ def model():
 
 
 def moved(made):
-    """The snapshot of a model in which everything has moved since."""
+    """Take a snapshot of a model, then change all its weights."""
     before = fl.snapshot(made)
     for variable in fl.weights(made).values():
         variable.assign(value(variable) + 1)
@@ -174,7 +174,7 @@ def test_what_is_restored_is_not_the_memory_of_the_snapshot():
 def test_arrays_that_are_memory_of_the_weights():
     made = dense_layers(first=6, second=6)
     tensors = [layer.kernel.value for layer in made.layers]
-    # On PyTorch this is no copy; Keras makes one.
+    # `detach().numpy()` shares memory on PyTorch; Keras would copy.
     kernels = [
         tensor.detach().numpy() if hasattr(tensor, "detach") else np.asarray(tensor)
         for tensor in tensors
@@ -185,7 +185,7 @@ def test_arrays_that_are_memory_of_the_weights():
     assert_all_same_bits([value(layer.kernel) for layer in made.layers], expected[::-1])
 
 
-# What is returned.
+# Return value.
 
 
 def test_what_is_returned_is_printed():
@@ -216,7 +216,7 @@ SPELLED = {
 
 @pytest.fixture(params=SPELLED.values(), ids=list(SPELLED))
 def spelled(request):
-    """A mapping with its keys spelled anew."""
+    """Rename the keys of a mapping to another spelling."""
 
     def rename(made, mapping):
         return {request.param(weight): mapping[weight.path] for weight in weights(made)}
@@ -225,7 +225,7 @@ def spelled(request):
 
 
 def nested():
-    """A model whose variables have other paths than those below it."""
+    """A model whose variables have a `path` that differs from their path in the model."""
     inner = keras.Sequential([keras.Input((6,)), dense(6, 6, name="dense")], name="in")
     return keras.Sequential([keras.Input((6,)), inner, keras.layers.Dense(3, name="top")])
 
@@ -273,7 +273,7 @@ def test_weights_of_another_model_are_a_mapping_too():
     before = moved(made)
     fl.restore(made, fl.weights(other))
     assert_is(made, fl.snapshot(other))
-    assert_is(made, before)  # both are from one seed
+    assert_is(made, before)  # both models were made with the same seed
     with pytest.raises(fl.PlotError, match="before and after are the same weight"):
         fl.plot_drift(fl.weights(made), made)
 
@@ -378,7 +378,7 @@ def test_a_restore_inside_a_call_is_refused():
 @pytest.mark.parametrize("failing", [OSError, KeyboardInterrupt], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("place", range(6))
 def test_a_write_that_fails_takes_back_what_was_written(place, failing, monkeypatch):
-    """Four weights, two of them in two parts: whichever of the six writes fails."""
+    """Four weights, two of them in two parts, take six writes; each of them may fail."""
     made = model()
     before = moved(made)
     now = values(made)

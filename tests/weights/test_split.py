@@ -1,4 +1,4 @@
-"""Tensors to parts and back, to the last bit, and the gradient of the parts."""
+"""Splitting and merging tensors keeps every bit; scattering puts zeros where frozen."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ shapes = hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=5)
 
 @st.composite
 def weights_and_plans(draw):
-    """A float32 array of any bit patterns, NaN payloads among them, and a plan that splits it."""
+    """A float32 array of any bit patterns, including NaN payloads, and a plan that splits it."""
     shape = draw(shapes)
     mask = draw(hnp.arrays(bool, shape))
     if draw(st.booleans()):
@@ -62,7 +62,7 @@ PLANS = {
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
 def test_merge_is_right_for_each_way_of_doing_it(plan):
     weight = np.random.default_rng(0).normal(size=plan.shape).astype("float32")
-    # A zero with a sign, the smallest number, a NaN with a payload.
+    # Negative zero, the smallest number, a NaN with a payload.
     odd = np.array([0x80000000, 0x00000001, 0x7FC00123], "uint32").view("float32")
     weight.flat[1::2] = np.resize(odd, weight.size // 2)
     tensor = ops.convert_to_tensor(weight)
@@ -100,7 +100,7 @@ KINDS = {
 
 @pytest.mark.parametrize("where", KINDS.values(), ids=KINDS)
 def test_numbers_of_16_bits_keep_every_one(where):
-    # NaNs that signal, too: XLA computes with 32 bits, which makes others of them.
+    # Including signalling NaNs: XLA computes in 32 bits, which changes them.
     bits = (np.arange(48) + 0x7F81).astype("uint16").reshape(6, 8)
     layer = keras.layers.Dense(8, dtype="bfloat16")
     layer.build((None, 6))

@@ -1,4 +1,4 @@
-"""What the error for a path that matches nothing suggests."""
+"""Suggestions in the error for a path that matches nothing."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What a device holds, and what the devices exchange, where part of a weight is frozen."""
+"""The memory of a device and the communication of devices if part of a weight is frozen."""
 
 import math
 
@@ -6,7 +6,7 @@ from benchmarks.scale import cases, on_jax
 
 import frostline as fl
 
-PLAIN = {"table": 32_768 * 64, "kernel": 1_024 * 2_048}  # entries of the weight in question
+PLAIN = {"table": 32_768 * 64, "kernel": 1_024 * 2_048}  # entries of the partly frozen weight
 layouts = {layout.name.split(",")[0]: layout for layout in on_jax.LAYOUTS[:2]}
 steps = {}
 for engine, layout in layouts.items():
@@ -18,14 +18,14 @@ for engine, layout in layouts.items():
         print(engine, case.name, step.state, step.temporaries, *step.collectives)
         steps[engine, case.name] = step
         if engine == "DataParallel":
-            # The gradient of what trains, and the loss.
+            # The gradient of the trainable entries, and the loss.
             assert step.exchanged() == 4 * trained + 4, step.collectives
             continue
         plain = steps[engine, f"{case.model}, plain"]
         if step is plain:
             continue
-        # The frozen part keeps the places of what trains, and 8 devices share it. The slots of Adam
-        # are two. A bias, counters and parts that are too small to share come on top.
+        # The weight, the trainable positions and the two Adam slots are divided among 8 devices. A
+        # bias, counters and parts that are too small to divide come on top.
         rest = (
             sum(math.prod(weight.shape) for weight in fl.weights(model).values())
             - PLAIN[case.model]
@@ -34,12 +34,13 @@ for engine, layout in layouts.items():
         assert step.state < plain.state
         assert step.temporaries <= plain.temporaries
         for collective in step.collectives:
-            # Of activations, and of entries that train: nothing is as large as what is frozen.
+            # Devices exchange activations and trainable entries, nothing as large as a frozen part.
             assert collective.size <= max(4 * trained, cases.activations(case, layout.batch), 65536)
             assert collective.size < 4 * PLAIN[case.model] / 8
 assert len(steps) == 9, steps
 
-# The gradient of the output is on each device here, and that of the kernel is shared nevertheless.
+# Without this layout each device has the whole gradient of the output. The gradient of the kernel
+# is divided all the same.
 del on_jax.SHARDED[".*down/kernel"]
 plain, entries = (
     on_jax.measured(case, layouts["ModelParallel"])[1]

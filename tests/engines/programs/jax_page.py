@@ -1,4 +1,4 @@
-"""Runs a block of a page of the documentation in a folder.
+"""Run a code block of a documentation page in a folder.
 
 jax_page.py FOLDER BLOCK
 """

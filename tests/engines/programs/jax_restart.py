@@ -1,9 +1,9 @@
-"""A run that is killed in its fourth epoch and started again ends as if it had not been.
+"""A run that is killed in its fourth epoch and restarted ends like an uninterrupted one.
 
     jax_restart.py FOLDER HOW
 
-The first start trains undisturbed, and then again into checkpoints of Orbax until it waits to be
-killed. The second finds the checkpoints.
+The first start trains without interruption, then trains again with Orbax checkpoints and waits to
+be killed. The second start continues from the checkpoints.
 """
 
 import sys
@@ -23,7 +23,7 @@ EPOCHS = 5
 
 
 class Wait(keras.callbacks.Callback):
-    """Stands still in the fourth epoch, when one of the epochs before has been written."""
+    """Stops in the fourth epoch once the checkpoint of an earlier epoch is written."""
 
     def __init__(self, checkpoints):
         super().__init__()
@@ -64,7 +64,7 @@ def later(model):
 
 
 def directly(model, folder):
-    """Orbax itself, on what Keras gives: into a model with the same freeze, and no other."""
+    """Save Keras's state with Orbax itself; only a model with the same freeze can read it."""
     kinds = ("trainable_variables", "non_trainable_variables")
     copy = keras.models.clone_model(model)
     given, wanted = ({kind: one.get_state_tree()[kind] for kind in kinds} for one in (model, copy))

@@ -1,4 +1,4 @@
-"""A model that eight devices share trains as on one, and they go on to share its weights."""
+"""A model sharded over eight devices trains like on one, and its weights stay sharded."""
 
 import re
 import warnings
@@ -54,7 +54,7 @@ FREEZES = [
 
 
 class Raw(layers.Layer):
-    """Multiplies by itself: the weight is put together for it."""
+    """Multiplies in its own `call`, without a fast path, so the weight is merged for it."""
 
     def build(self, shape):
         self.kernel = self.add_weight(shape=(shape[-1], 32), name="kernel")
@@ -95,7 +95,7 @@ def check_shared(model, layout_map):
         value, axes = variable.value, len(variable.shape)
         assert slot.value.sharding.is_equivalent_to(value.sharding, axes), slot.path
         if layout_map[variable.path] is None or value.size < 256:
-            continue  # what is small is on each device
+            continue  # each device holds small parts whole
         if any(size % 4 == 0 for size in value.shape):
             assert value.sharding.shard_shape(value.shape) != value.shape, variable.path
 
@@ -136,7 +136,7 @@ for shape in ((1, 8), (2, 4)):
     for path, weight in one.items():
         np.testing.assert_allclose(many[path], weight, atol=2e-5, err_msg=path)
 
-# What the devices can not divide each of them holds, and that is said where it is large.
+# If the devices cannot divide a part, each of them holds it whole; a large one gives a warning.
 layout_map["wide/kernel"] = keras.distribution.TensorLayout((None, "model"), mesh)
 wide = layers.Dense(1024, name="wide")
 wide.build((None, 1024))
@@ -149,15 +149,15 @@ for where, warned in ((fl.at[:, 1:], False), (fl.at[:, ::2], False), (fl.at[0, 0
     assert [re.match(wanted, one) is not None for one in said] == [True] * warned, said
     fl.unfreeze(wide)
 
-# Single entries of a weight that both axes of the mesh divide.
+# Single entries of a weight that is divided along both axes of the mesh.
 for trains in (8, 9, 12, 400):
     both = layers.Dense(32, name="both")
     both.build((None, 32))
     fl.freeze(both, "kernel", np.arange(1024).reshape(32, 32) >= trains)
     assert fl.frozen_mask(both.kernel).sum() == 1024 - trains
 
-# A weight that was made without a distribution has nothing to do with one that is set later, and a
-# batch on another mesh than that of a weight is none of its.
+# A weight that was made without a distribution ignores one that is set later. A batch may be on a
+# different mesh than the weight.
 keras.distribution.set_distribution(None)
 alone = make()
 alone.fit(np.zeros((8, 8), "int32"), np.zeros((8, 4)), verbose=0)
@@ -176,7 +176,7 @@ keras.distribution.set_distribution(keras.distribution.DataParallel(device_mesh=
 x = jax.numpy.ones((8, 32))
 jax.grad(lambda x: meshed.get_layer("single")(x).sum())(x)
 
-# A derivative by an input that is an array of NumPy.
+# The derivative with respect to a NumPy input.
 keras.distribution.set_distribution(None)
 layer = layers.Dense(32)
 layer.build((None, 16))

@@ -1,4 +1,4 @@
-"""Weights of which no process holds all: read in each, compared where they are, never waited for.
+"""Weights that no process holds whole: every process can read and audit them, and none hangs.
 
 jax_spanning.py
 """
@@ -29,7 +29,7 @@ def build(dtype="float32"):
 
 
 def refused(call):
-    """What plain Keras refuses: see docs/scale.md."""
+    """Check that plain Keras refuses this, as docs/scale.md says."""
     with pytest.raises(RuntimeError, match=re.escape(NOT_HERE)):
         call()
 
@@ -44,7 +44,7 @@ def plain_keras():
 
 
 def before_the_first_step():
-    """A weight that each device has whole is made in memory that no shard tells of."""
+    """A new weight that each device holds whole is readable, though JAX cannot list its shards."""
     model, _ = build()
     assert fl.snapshot(model)["h/bias"].tolist() == [0] * 8
     fl.freeze(model, "h/bias", lambda bias: bias == 0)
@@ -54,7 +54,7 @@ def before_the_first_step():
 
 
 def every_bit():
-    """NaNs with a payload, which a collective of XLA may round: whole weights, and some entries."""
+    """Whole weights and single entries keep NaN payloads, which an XLA collective may change."""
     model, layer = build("bfloat16")
     bits = np.random.default_rng(0).integers(0, 1 << 16, (4, 8)).astype("uint16")
     bits[0] = np.arange(8) + 0x7FC1  # NaNs
@@ -71,7 +71,7 @@ def every_bit():
 
 
 class Leak(keras.callbacks.Callback):
-    """Writes one frozen entry in the last column, which the last process holds."""
+    """Overwrites one frozen entry in the last column, which the last process holds."""
 
     def on_train_batch_end(self, batch, logs=None):
         kernel = fl.snapshot(self.model)["h/kernel"]
@@ -90,7 +90,7 @@ def audited():
     told = [str(one.message) for one in caught if "frozen entry has changed" in str(one.message)]
     assert bool(told) == (world.rank == 1), told
     assert not told or "got weight[2, 7]=" in told[0]
-    # A freeze that changes meanwhile: what is here of both is compared.
+    # If the freeze changes during training, each process compares the entries that it holds.
     model, _ = build()
     fl.freeze(model, "h/kernel", fl.at[:, 4:])
     schedule = fl.callbacks.FreezeSchedule({1: lambda model: fl.freeze(model, "h/*", fl.at[1:])})
@@ -100,7 +100,7 @@ def audited():
 
 
 def unlike():
-    """Each process freezes other entries: an error in both, and nothing has changed."""
+    """If processes freeze different entries, each gets an error and nothing changes."""
     model, layer = build()
     with pytest.raises(
         fl.ProcessError, match="all processes must freeze the same entries; got 2 different"
@@ -111,7 +111,7 @@ def unlike():
 
 
 def alone():
-    """A process that asks alone gets an error and does not hang."""
+    """If only one process calls `snapshot`, it gets an error and does not hang."""
     model, _ = build()
     multihost_utils.sync_global_devices("made")
     jax_processes.PATIENCE = 1

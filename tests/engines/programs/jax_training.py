@@ -1,4 +1,4 @@
-"""A model that trains under a distribution while its freeze changes, against one device.
+"""Train under a distribution while the freeze changes, and compare with one device.
 
 jax_training.py FOLDER HOW ...
 """
@@ -15,7 +15,7 @@ import frostline as fl
 
 random = np.random.default_rng(0)
 X, Y = random.integers(0, 32, (16, 6)), random.normal(size=(16, 8)).astype("float32")
-X[:, 0] = [30, 31] * 8  # what trains of the table is read
+X[:, 0] = [30, 31] * 8  # so the trainable rows of the table are used
 
 
 def build(units=16):
@@ -37,7 +37,7 @@ def fit(model, epochs=1, callbacks=()):
 
 
 def loop(model, steps=2):
-    """Train by a stateless step, as Keras's guide to JAX writes it."""
+    """Train with a stateless step, as in Keras's guide to JAX."""
     optimizer = model.optimizer
     optimizer.build(model.trainable_variables)
 
@@ -69,7 +69,7 @@ def _global(rows):
 
 
 def trained(model, train):
-    """Run one stage of training, in which frozen entries keep their bits and all others move."""
+    """Run one stage of training; frozen entries keep their bits, all others move."""
     before, were = fl.snapshot(model), world.masks_of(model)
     train(model)
     after, masks = fl.snapshot(model), world.masks_of(model)
@@ -80,7 +80,7 @@ def trained(model, train):
 
 
 def story(model):
-    """All that a freeze may do: before the first step, by a schedule, between steps, by values."""
+    """Change the freeze before the first step, by a schedule, between steps and by values."""
     large = {1: lambda model: fl.freeze(model, "h/kernel", lambda kernel: np.abs(kernel) > 0.1)}
     schedule = fl.callbacks.FreezeSchedule(large)
     fl.freeze(model, {"tokens/*": ~fl.tokens([30, 31]), "h/kernel": fl.at[:, :8]})
@@ -95,7 +95,7 @@ def story(model):
 
 
 def saved(model, folder, how):
-    """Save there, train on one device, and go back; the same with a file of the weights alone."""
+    """Save under the distribution, train on one device, and load back; also as a weights file."""
     there, masks = fl.snapshot(model), world.masks_of(model)
     file, weights = folder / f"{world.rank}.keras", folder / f"{world.rank}.weights.h5"
     model.save(file)
@@ -114,7 +114,7 @@ def saved(model, folder, how):
 
 
 def loaded_there(file, weights, single, how):
-    """What one device has saved, under a distribution."""
+    """Load under the distribution what one device has saved."""
     world.distribute(how)
     back = keras.saving.load_model(file)
     world.assert_same(world.masks_of(back), world.masks_of(single))
@@ -126,7 +126,7 @@ def loaded_there(file, weights, single, how):
 
 
 def handed_on(model, folder, how):
-    """Snapshots and deltas: the same on one device, to the byte, and applied to a base there."""
+    """Snapshots and delta files equal those of one device, and the delta applies to a base here."""
     there, masks = fl.snapshot(model), world.masks_of(model)
     delta, file = fl.extract_delta(model), folder / f"{world.rank}.safetensors"
     delta.save(file)
@@ -148,7 +148,7 @@ def handed_on(model, folder, how):
 
 
 def assert_frozen_there(larger, copied, there):
-    """Half of a larger model is the old one, and stays."""
+    """The old model is copied into half of a larger one and stays frozen there."""
     fl.freeze(larger, copied)
     trained(larger, fit)
     now = fl.snapshot(larger)
@@ -156,7 +156,7 @@ def assert_frozen_there(larger, copied, there):
 
 
 def laid_out_as_plain(model):
-    """What trains, and its slots, is on every device; a thawed weight lies as it was made."""
+    """All variables and slots are on every device; a thawed weight has its original sharding."""
     for variable in [*model.variables, *model.optimizer.variables]:
         assert len(variable.value.sharding.device_set) == jax.device_count(), variable.path
     copy, plain = keras.models.clone_model(model), fl.weights(build())
@@ -174,7 +174,7 @@ def run(folder, how, single):
     fl.summary(model)
     handed_on(model, folder, how)
     laid_out_as_plain(model)
-    if world.processes == 1 or how == "data":  # else plain Keras does not save
+    if world.processes == 1 or how == "data":  # Keras cannot save otherwise
         saved(model, folder, how)
 
 

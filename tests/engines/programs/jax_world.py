@@ -1,4 +1,4 @@
-"""The devices of a program of JAX: those of one process, or of several that meet on loopback."""
+"""Set up the devices of a JAX program, in one process or in several connected on loopback."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ jax.config.update("jax_disable_most_optimizations", True)
 
 
 def join():
-    """Meet the other processes, if there are any."""
+    """Connect to the other processes, if there are any."""
     if processes > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
@@ -26,14 +26,14 @@ def join():
 
 
 def _end(*error):
-    # At its exit JAX waits for the others, which may wait for this one.
+    # On exit JAX waits for the other processes, which may wait for this one.
     traceback.print_exception(*error)
     sys.stderr.flush()
     os._exit(1)
 
 
 def distribute(how):
-    """Spread what is made from now on: `data`, `model 2` (rows of a mesh), or `one` device."""
+    """Set the distribution: `data`, `model 2` (a mesh of two rows), or `one` device."""
     kind, _, rows = how.partition(" ")
     devices = keras.distribution.list_devices()
     if kind == "one":
@@ -54,7 +54,7 @@ def distribute(how):
 
 
 def my_rows(*arrays):
-    """What this process reads of a batch: its share where the batch is divided, or all of it."""
+    """The rows of a batch that this process reads: its share if the batch is divided, or all."""
     distribution = keras.distribution.distribution()
     divided = distribution is not None and distribution.device_mesh.shape[0] > 1
     count, place = (processes, rank) if divided else (1, 0)
@@ -62,7 +62,7 @@ def my_rows(*arrays):
 
 
 def assert_copies_agree(model, folder, name):
-    """What several devices hold has the same bits on each; a file says what it is here."""
+    """Copies of a value have the same bits on each device; write their hashes to a file."""
     found = {}
     for place, variable in enumerate([*model.variables, *model.optimizer.variables]):
         for shard in variable.value.addressable_shards:
@@ -73,19 +73,19 @@ def assert_copies_agree(model, folder, name):
 
 
 def assert_same(one, other):
-    """Weights of equal paths and bits."""
+    """Weights have the same paths and bits."""
     assert one.keys() == other.keys()
     for path in one:
         assert one[path].tobytes() == other[path].tobytes(), path
 
 
 def assert_near(one, other):
-    """Weights of equal paths, and the same but for rounding."""
+    """Weights have the same paths and are equal up to rounding."""
     assert one.keys() == other.keys()
     for path in one:
         np.testing.assert_allclose(one[path], other[path], rtol=1e-3, atol=1e-5, err_msg=path)
 
 
 def masks_of(model):
-    """What is frozen of each weight."""
+    """The frozen mask of each weight."""
     return {path: fl.frozen_mask(variable) for path, variable in fl.weights(model).items()}

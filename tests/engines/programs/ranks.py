@@ -1,4 +1,4 @@
-"""Prints its rank; with `fail RANK` that one ends with status 3, and the others wait for ever."""
+"""Print the rank; with `fail RANK`, exit with status 3 in that process and sleep in the others."""
 
 import os
 import sys

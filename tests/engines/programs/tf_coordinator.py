@@ -1,4 +1,4 @@
-"""What the coordinator of `tf_servers.py` does."""
+"""The work of the coordinator of `tf_servers.py`."""
 
 import time
 from pathlib import Path
@@ -25,7 +25,7 @@ import frostline as fl
 
 
 class Servers(Engine):
-    """A coordinator loop. One step at a time, so that it does what one device does."""
+    """A coordinator loop that takes one step at a time, to match one device."""
 
     def __init__(self, ports):
         places = {"chief": ports[:1], "worker": ports[1:3], "ps": ports[3:]}
@@ -45,7 +45,7 @@ class Servers(Engine):
         return self.strategy.scope()
 
     def scheduled(self, model, x=X, y=Y):
-        """A step that goes on while the coordinator does other things."""
+        """A step that is scheduled and not waited for."""
         step = replica_step(model)
         run = tf.function(lambda x, y: self.strategy.run(step, args=(x, y)))
         return lambda: self.coordinator.schedule(run, args=(x, y))
@@ -65,7 +65,7 @@ class Servers(Engine):
 
 
 def life(engine, folder):
-    """All changes; there and back by files; many steps at once; errors; the wire."""
+    """Test all changes, files both ways, concurrent steps, errors and bytes sent."""
     live(engine, folder)
     model = engine.load(folder / "start.keras")
     engine.check(model)
@@ -81,7 +81,7 @@ def life(engine, folder):
 
 
 def at_once(engine):
-    """Both workers train, in any order; a change waits for them, or says that it has to."""
+    """Both workers train in any order; a change while steps still run raises an error."""
     model = engine.make()
     fl.freeze(model, {"tokens/*": fl.at[:36], "hidden/kernel": fl.at[0]})
     schedule, before = engine.scheduled(model), fl.snapshot(model)
@@ -99,7 +99,7 @@ def at_once(engine):
 
 
 def wire(engine, folder):
-    """The bytes that workers and servers give in a step, plain and with 10 % of the rows left."""
+    """The bytes that workers and servers send in a step, with all or 10 % of the rows trainable."""
     found = {}
     for freeze in (False, True):
         with engine.scope():
@@ -111,7 +111,7 @@ def wire(engine, folder):
             fl.freeze(model, "out/kernel", fl.at[:900])
         schedule = engine.scheduled(model, np.ones((4, 1000), "f"), np.ones((4, 500), "f"))
         counts = []
-        for steps in (2, 4):  # the first are traced
+        for steps in (2, 4):  # only the second round counts; the first one traces
             counts = given(folder)
             for _ in range(steps):
                 schedule()
@@ -122,14 +122,14 @@ def wire(engine, folder):
 
 
 def given(folder):
-    """The bytes that all workers and all servers have given until now."""
-    time.sleep(0.3)  # they write it down now and then
+    """The bytes that all workers and all servers have sent until now."""
+    time.sleep(0.3)  # they write the counts every 0.05 s
     jobs = (folder.glob(f"{job}-*.given") for job in ("worker", "ps"))
     return np.array([sum(int(file.read_text()) for file in files) for files in jobs])
 
 
 def lose(engine, folder):
-    """A worker is killed between two steps; the other one does the rest."""
+    """A worker is killed between two steps; the other one finishes the training."""
     model = engine.make()
     for epoch, change in enumerate(CHANGES):
         change(model)

@@ -30,7 +30,7 @@ STRATEGY = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
 
 
 class Mirrored(Engine):
-    """A `strategy.run` loop, half of the batch on each device."""
+    """A `strategy.run` loop with half of the batch on each device."""
 
     copies = 2
 
@@ -50,14 +50,14 @@ class Mirrored(Engine):
 
 
 class Fitted(Mirrored):
-    """The same by `fit`."""
+    """Trains with `fit` instead."""
 
     def train(self, model, steps=STEPS, tick=id):
         model.fit(X, Y, batch_size=len(X), epochs=steps, shuffle=False, verbose=0)
 
 
 def life(folder):
-    """All changes in a loop and in `fit`; there and back by files; every optimizer; the wire."""
+    """Test all changes in a loop and in `fit`, files both ways, errors, slots and bytes sent."""
     live(Mirrored(), folder)
     (folder / "fit").mkdir()
     live(Fitted(), folder / "fit")
@@ -77,7 +77,7 @@ def life(folder):
 
 
 def refusals():
-    """A change inside a step is one clear error, and changes nothing."""
+    """A change inside a step raises one clear error and changes nothing."""
     model, outside = Mirrored().make(), made()
     calls = {
         "replica": lambda: STRATEGY.run(lambda: fl.freeze(model, "out/kernel", fl.at[0])),
@@ -100,7 +100,7 @@ def _in_scope(call):
 
 
 def leak():
-    """The audit looks at every copy: here the second of a frozen part is written to."""
+    """The audit checks every copy: here the second copy of a frozen part is overwritten."""
     model = Mirrored().make()
     fl.freeze(model, "hidden/kernel", fl.at[0])
     frozen = next(one for one in model.variables if "kernel_frozen" in one.path)
@@ -117,7 +117,7 @@ def leak():
 
 
 def follow_optimizers():
-    """Slots follow on every device, those of averages and inside a loss scale too."""
+    """Slots follow a change on every device, also averages and those of a loss-scale optimizer."""
     optimizers = (
         lambda: keras.optimizers.AdamW(0.02, epsilon=1e-2, use_ema=True),
         lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Nadam(0.02, epsilon=1e-2)),
@@ -136,7 +136,7 @@ def follow_optimizers():
 
 
 def resume(folder, seconds):
-    """`fit` with a schedule and backups, killed by the test and started again."""
+    """Run `fit` with a schedule and backups; the test kills it and starts it again."""
 
     def train(*callbacks):
         model = Mirrored().make()

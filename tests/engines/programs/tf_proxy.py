@@ -1,4 +1,4 @@
-"""A port of loopback that counts the bytes of another one."""
+"""A proxy on a loopback port that counts bytes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import threading
 
 
 class CountingProxy:
-    """Passes the connections to `port` on to `target`, and counts what `target` gives.
+    """Forwards connections on `port` to `target` and counts the bytes that `target` sends.
 
-    In TensorFlow a process fetches a tensor from the one that has it.
+    In TensorFlow, the process that needs a tensor fetches it from the process that holds it.
     """
 
     def __init__(self, port: int, target: int) -> None:
@@ -25,7 +25,7 @@ class CountingProxy:
             try:
                 inside = socket.create_connection(self._target)
             except ConnectionRefusedError:
-                outside.close()  # nobody listens yet: the client tries again
+                outside.close()  # nothing listens yet; the client tries again
                 continue
             for ends in ((outside, inside), (inside, outside)):
                 counts = ends[0] is inside
@@ -40,4 +40,4 @@ class CountingProxy:
                 target.sendall(content)
             target.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # the other end is gone, and so is the connection
+            pass  # the other end has closed the connection

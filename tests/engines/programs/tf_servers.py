@@ -15,10 +15,10 @@ RANK, PORTS = int(os.environ["RANK"]), os.environ["PORTS"].split(",")
 
 
 def serve() -> None:
-    """Work for the coordinator until it is done, and tell how many bytes others fetched."""
+    """Serve the coordinator until it is done, and record how many bytes others fetched."""
     import tensorflow as tf
 
-    # The others reach it through a port that counts.
+    # The other processes connect through the counting proxy.
     (inner,) = free_ports(1)
     proxy = CountingProxy(int(PORTS[RANK]), inner)
     ports = [f"127.0.0.1:{port}" for port in (*PORTS[:RANK], inner, *PORTS[RANK + 1 :])]
@@ -34,7 +34,7 @@ def serve() -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on."""
+    """Free loopback ports."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     try:
         return [one.getsockname()[1] for one in sockets]
@@ -52,4 +52,4 @@ if __name__ == "__main__":
         main(sys.argv[1], Path(sys.argv[2]), PORTS, *sys.argv[3:])
         (Path(sys.argv[2]) / "done").touch()
     sys.stdout.flush()
-    os._exit(0)  # TensorFlow would wait for the others, which are gone
+    os._exit(0)  # TensorFlow would wait for processes that have ended

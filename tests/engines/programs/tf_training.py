@@ -1,4 +1,4 @@
-"""What the engines of TensorFlow train in their tests: a model, data, and a life of freezes."""
+"""The model, the data and the changes of a freeze for the tests of TensorFlow's engines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RANDOM = np.random.default_rng(0)
 X = _RANDOM.integers(0, 40, (16, 5)).astype("int32")
 Y = _RANDOM.normal(size=(16, 2)).astype("float32")
 
-# At the start of an epoch: blocks, entries, positions and whole weights, by index and by callable.
+# One change per epoch: blocks, entries, positions and whole weights, by index and by callable.
 CHANGES: list[Callable[[Any], Any]] = [
     lambda model: fl.freeze(
         model, {"tokens/*": fl.at[:36], "hidden/kernel": lambda array: array > 0}
@@ -56,9 +56,9 @@ def network() -> Any:
 
 
 def made(optimizer: Callable[[], Any] | None = None) -> Any:
-    """The same, compiled; the optimizer is built, as every loop by hand needs it."""
+    """The compiled model with a built optimizer, as a custom loop needs it."""
     model = network()
-    # A large epsilon: a step of Adam for a tiny gradient is not the sign of its rounding error.
+    # With a small epsilon, Adam's step for a tiny gradient would only follow its rounding error.
     rate = keras.optimizers.Adam(0.02, epsilon=1e-2) if optimizer is None else optimizer()
     model.compile(rate, "mse", jit_compile=False)
     model.optimizer.build(model.trainable_variables)
@@ -66,7 +66,7 @@ def made(optimizer: Callable[[], Any] | None = None) -> Any:
 
 
 def replica_step(model: Any, replicas: int = 1) -> Callable[[Any, Any], None]:
-    """A step for a part of the batch, of which each replica has one."""
+    """A step on one replica's part of the batch."""
 
     def step(x: Any, y: Any) -> None:
         with tf.GradientTape() as tape:
@@ -78,32 +78,32 @@ def replica_step(model: Any, replicas: int = 1) -> Callable[[Any, Any], None]:
 
 
 class Engine:
-    """One device. An engine of several is a subclass.
+    """Trains on one device; subclasses use several.
 
     Attributes:
-        copies: How many a mirrored variable has in a process, 0 where none is mirrored.
+        copies: The copies of a mirrored variable in a process, 0 if variables are not mirrored.
     """
 
     copies = 0
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Where models are made."""
+        """The scope in which models are made."""
         return tf.distribute.get_strategy().scope()
 
     def compiled(self, model: Any) -> Callable[[], None]:
-        """A step on the whole batch, traced for what is frozen now."""
+        """A step on the whole batch, traced with the current freeze."""
         step = tf.function(replica_step(model))
         return lambda: step(X, Y)
 
     def train(self, model: Any, steps: int = STEPS, tick: Callable[[Any], Any] = id) -> None:
-        """Some steps, with a call after each."""
+        """Take some steps and call `tick` after each."""
         step = self.compiled(model)
         for _ in range(steps):
             step()
             tick(model)
 
     def check(self, model: Any) -> None:
-        """Whether the variables of a model are where the engine keeps them; copies are equal."""
+        """Check that variables are where the engine keeps them and that their copies are equal."""
         for variable in (*model.variables, *model.optimizer.variables):
             copies = getattr(variable.value, "values", ())
             assert len(copies) == self.copies, variable.path
@@ -121,10 +121,10 @@ class Engine:
 
 
 def live(engine: Engine, folder: Path) -> Any:
-    """Train through all changes: the first half made by hand, the rest by a schedule.
+    """Train through all changes: the first half is made by hand, the rest by a schedule.
 
-    Frozen entries keep their bits, all others move. Saved on the way are a model, its weights, a
-    delta, and snapshots.
+    Frozen entries keep their bits, all other weights move. Saves models, weights, deltas and
+    snapshots on the way.
     """
     model = engine.make()
     late = {epoch: CHANGES[epoch] for epoch in range(4, EPOCHS)}
@@ -151,10 +151,10 @@ def live(engine: Engine, folder: Path) -> Any:
 
 
 def resume(engine: Engine, folder: Path, tick: Callable[[Any], None], *, saves: bool = True) -> Any:
-    """Train through all changes from the last epoch that is saved in a folder; save each epoch.
+    """Train through all changes, starting after the last saved epoch, and save each epoch.
 
-    The test kills one of the processes meanwhile, and starts all of them again. Ends with the bits
-    of a model that nobody disturbed.
+    The test kills one of the processes and starts all of them again. The result has the same bits
+    as an uninterrupted run.
     """
     done = sorted(folder.glob("epoch-*.keras"))
     model = engine.load(done[-1]) if done else engine.make()
@@ -176,7 +176,7 @@ def resume(engine: Engine, folder: Path, tick: Callable[[Any], None], *, saves: 
 
 
 def leave_steps_behind(engine: Engine) -> None:
-    """Tell what a change warns of while a step of before is still there."""
+    """Report the warnings of changes while an older step still exists."""
     model, told = engine.make(), []
     for change in (
         lambda: fl.freeze(model, "hidden/kernel", fl.at[0]),
@@ -195,7 +195,7 @@ def leave_steps_behind(engine: Engine) -> None:
 
 
 def ticking(seconds: float) -> Callable[[Any], None]:
-    """A call after each step that says which one it was, and gives the test time to kill."""
+    """A callback that prints the step and waits, so that the test can kill the process."""
 
     def tick(model: Any) -> None:
         print("step", int(model.optimizer.iterations.numpy()), flush=True)
@@ -205,7 +205,7 @@ def ticking(seconds: float) -> Callable[[Any], None]:
 
 
 def assert_only_the_rest_moved(model: Any, before: Any) -> None:
-    """Frozen entries have the bits of before, and something of each other weight has moved."""
+    """Frozen entries keep their bits, and each weight with trainable entries has moved."""
     masks = {path: fl.frozen_mask(variable) for path, variable in fl.weights(model).items()}
     for path, value in fl.snapshot(model).items():
         still = value.view("u4") == before[path].view("u4")
@@ -214,14 +214,14 @@ def assert_only_the_rest_moved(model: Any, before: Any) -> None:
 
 
 def digest(model: Any) -> str:
-    """What the copies of several processes are compared by: all weights and slots."""
+    """A hash of all weights and slots, to compare processes."""
     found = [keras.ops.convert_to_numpy(one.value) for one in model.optimizer.variables[2:]]
     content = b"".join(one.tobytes() for one in (*fl.snapshot(model).values(), *found))
     return hashlib.sha256(content).hexdigest()
 
 
 def plain(engine: Engine) -> None:
-    """Tell what Keras itself can not do."""
+    """Report the errors of plain Keras in `fit` and `evaluate`."""
     model, errors = engine.make(), {}
     for call in (model.fit, model.evaluate):
         try:
@@ -232,7 +232,7 @@ def plain(engine: Engine) -> None:
 
 
 def save(model: Any, folder: Path, name: str) -> None:
-    """All kinds of files of a model, and its values."""
+    """Save a model, its weights file, its delta and its values."""
     model.save(folder / f"{name}.keras")
     model.save_weights(folder / f"{name}.weights.h5")
     fl.extract_delta(model).save(folder / f"{name}.safetensors")
@@ -246,6 +246,6 @@ def tell(**found: Any) -> None:
 
 
 def told(printed: str) -> dict[str, Any]:
-    """What a program told with `tell`."""
+    """Everything that a program printed with `tell`."""
     lines = [line for line in printed.splitlines() if line.startswith("{")]
     return {key: value for line in lines for key, value in json.loads(line).items()}

@@ -1,4 +1,4 @@
-"""How many bytes a step of TensorFlow sends to other devices."""
+"""Count the bytes that a TensorFlow step sends to other devices."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import frostline as fl
 
 
 def collective_bytes(function: Any) -> int:
-    """The bytes that the collective operations of a concrete function give on each device.
+    """The bytes that each device passes to the collective operations of a concrete function.
 
-    Read off its graph: what `MirroredStrategy` and `MultiWorkerMirroredStrategy` reduce or gather
-    in each call. A ring sends them `2 * (devices - 1) / devices` times.
+    Read from the graph: the sizes that `MirroredStrategy` and `MultiWorkerMirroredStrategy` reduce
+    or gather in each call. A ring sends them `2 * (devices - 1) / devices` times.
     """
     definition = function.graph.as_graph_def(add_shapes=True)
     nodes = [*definition.node]
@@ -31,7 +31,7 @@ def collective_bytes(function: Any) -> int:
 
 
 def wire(strategy: Any, replicas: int) -> None:
-    """Tell what a step reduces, before a freeze and with 10 % of the rows left."""
+    """Report the bytes that a step reduces, with 100 % and 10 % of the rows trainable."""
     with strategy.scope():
         model: Any = keras.Sequential([keras.Input((100,)), keras.layers.Dense(50, name="out")])
         model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=False)

@@ -35,7 +35,7 @@ STRATEGY = tf.distribute.MultiWorkerMirroredStrategy()
 
 
 class Workers(Engine):
-    """A `strategy.run` loop, a part of the batch in each process."""
+    """A `strategy.run` loop with part of the batch in each process."""
 
     copies = 1
 
@@ -50,7 +50,7 @@ class Workers(Engine):
 
 
 def life(folder):
-    """All changes; there and back by files; the wire. Every process makes the same calls."""
+    """Test all changes, files both ways and bytes sent; every process makes the same calls."""
     mine = folder / str(RANK)
     mine.mkdir()
     engine = Workers()

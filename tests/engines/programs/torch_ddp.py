@@ -1,6 +1,6 @@
-"""Train as `torch_training` says in several processes, with gloo; the results go into a folder.
+"""Train scenarios of `torch_training` in several gloo processes and write results to a folder.
 
-Arguments: the folder, and the names of what is to be trained. At last `train.py` runs, if there.
+Arguments: the folder and the names of the scenarios. Afterwards `train.py` runs if it is there.
 """
 
 import os
@@ -27,7 +27,7 @@ folder, names = Path(sys.argv[1]), sys.argv[2:]
 
 
 def saved() -> Run:
-    """A model, its weights and its delta, as each process writes them."""
+    """Each process saves the model, its weights and its delta."""
     run = frozen_first()
     run.model.save(folder / f"saved-{run.rank}.keras")
     run.model.save_weights(folder / f"saved-{run.rank}.weights.h5")
@@ -36,14 +36,14 @@ def saved() -> Run:
 
 
 def loaded() -> Run:
-    """Go on with a model that one process has saved."""
+    """Continue with a model that one process has saved."""
     run = Run(keras.saving.load_model(folder / "one.keras"), at=4)
     run.steps(2)
     return run
 
 
 def loaded_weights() -> Run:
-    """Go on with its weights."""
+    """Continue with weights that one process has saved."""
     model = build()
     model.load_weights(folder / "one.weights.h5")
     freeze(model)
@@ -60,7 +60,7 @@ def checkpointed() -> Run:
 
 
 def restored() -> Run:
-    """Go on with a checkpoint of one process."""
+    """Continue with a checkpoint of one process."""
     model = build()
     freeze(model)
     run = Run(model, native=True, at=4)
@@ -70,7 +70,7 @@ def restored() -> Run:
 
 
 def not_wrapped_again() -> Run:
-    """What the warning is about."""
+    """Train after a change without wrapping again, which the warning is about."""
     model = build()
     freeze(model)
     run = Run(model)

@@ -1,6 +1,6 @@
-"""Train in several processes with a checkpoint every two steps, from the last one if there is one.
+"""Train in several processes, save a checkpoint every two steps, and continue from the last one.
 
-Arguments: "keras" or "native", how long each step takes at least, and the folders: in each a run.
+Arguments: "keras" or "native", the pause after each step, and one folder for each run.
 """
 
 import sys
@@ -16,7 +16,7 @@ STEPS, ACTIONS = 8, {2: freeze, 4: thaw}
 
 
 def started(folder: Path) -> Run:
-    """A run from the last checkpoint, or from the beginning."""
+    """A run that starts at the last checkpoint if there is one."""
     last = folder / "last"
     if not last.exists():
         return Run(build(), native=native)
@@ -33,7 +33,7 @@ def started(folder: Path) -> Run:
 
 
 def save(run: Run, folder: Path) -> None:
-    """Write a checkpoint, then which one is the last: a kill between leaves the one before."""
+    """Write a checkpoint, then its number; a kill in between leaves the previous one valid."""
     if native:
         save_checkpoint(run, folder / str(run.at))
     elif run.rank == 0:

@@ -1,6 +1,6 @@
-"""A small model and a loop by hand, for one process and, with DistributedDataParallel, for several.
+"""A small model and a custom loop, for one process or several with DistributedDataParallel.
 
-Each batch is divided among the processes, so all of them together take the steps of one.
+Each batch is divided among the processes, so together they take the same steps as one process.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ import frostline as fl
 layers = keras.layers
 checkpoint: Any = torch.distributed.checkpoint
 
-# A change looks through all objects, and what the imports made is most of them.
+# A change looks through all objects, and most of them come from imports.
 gc.collect()
 gc.freeze()
 
 
 @keras.saving.register_keras_serializable("engines")
 class Fitted(keras.Sequential):
-    """A model whose `fit` takes the steps of its run."""
+    """A model whose `fit` trains with its `Run`."""
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One step on what this process has of a batch."""
+        """Take one step on this process's part of a batch."""
         RUNS[self]._train([data])
         return {}
 
 
 RUNS: weakref.WeakKeyDictionary[Any, Run] = weakref.WeakKeyDictionary()
-"""The run of each model: what is an attribute of a model is a part of it."""
+"""The run of each model, kept here because Keras would track an attribute of the model."""
 
 
 def build() -> Any:
-    """A model with an embedding; the same one in each process."""
-    # As `keras.utils.set_random_seed`, which imports TensorFlow where that is installed.
+    """A model with an embedding, identical in each process."""
+    # `keras.utils.set_random_seed` does the same, but imports TensorFlow if it is installed.
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
@@ -69,7 +69,7 @@ def build() -> Any:
 
 
 def freeze(model: Any) -> None:
-    """Positions, single entries, a whole weight, a block."""
+    """Freeze positions, single entries, a whole weight and a block."""
     fl.freeze(
         model,
         {
@@ -82,7 +82,7 @@ def freeze(model: Any) -> None:
 
 
 def thaw(model: Any) -> None:
-    """Something of each, and another row of the embedding is frozen."""
+    """Thaw some of each, and freeze another row of the embedding."""
     fl.unfreeze(
         model,
         {
@@ -96,7 +96,7 @@ def thaw(model: Any) -> None:
 
 
 def by_size(model: Any) -> None:
-    """What is small now, which is the same in each process."""
+    """Freeze the entries that are small now, the same ones in each process."""
     fl.freeze(model, "*/kernel", lambda weight: abs(weight) < np.median(abs(weight)))
 
 
@@ -104,9 +104,9 @@ class Run:
     """A model in training.
 
     Attributes:
-        at: How many steps were taken.
-        wire: For each step the bytes that were reduced, and those of all that trains.
-        told: All warnings of changes.
+        at: The number of steps taken.
+        wire: For each step, the bytes reduced and the bytes of the trainable variables.
+        told: All warnings that changes gave.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Run:
         self.wrap()
 
     def wrap(self) -> None:
-        """Wrap the model, again after each change, and make a native optimizer."""
+        """Wrap the model, again after each change, and make a new native optimizer."""
         self.sent: list[int] = []
         self.wrapper = self.call = self.model
         if self.processes > 1:
@@ -161,7 +161,7 @@ class Run:
             self.audit.audit()
 
     def batch(self, at: int, part: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """What this process has of a part of a batch."""
+        """This process's rows of one part of a batch."""
         draw = np.random.default_rng(at)
         x, y = draw.integers(0, 20, (16, 3)), draw.normal(size=(16, 2)).astype("float32")
         mine = slice(part * self.processes + self.rank, None, self.parts * self.processes)
@@ -184,7 +184,7 @@ class Run:
                 self.model.optimizer.apply([v.value.grad for v in variables], variables)
 
 
-def _count(sent, bucket):  # PyTorch wants no annotations that are text
+def _count(sent, bucket):  # PyTorch rejects string annotations on a communication hook
     sent.append(bucket.buffer().nbytes)
     group: Any = dist.group.WORLD
     return allreduce_hook(group, bucket)
@@ -193,13 +193,13 @@ def _count(sent, bucket):  # PyTorch wants no annotations that are text
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     with warnings.catch_warnings():
-        # PyTorch warns of that, even where it is told `no_dist=True`.
+        # PyTorch warns about this even with `no_dist=True`.
         warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or")
         yield
 
 
 def save_checkpoint(run: Run, folder: Path) -> None:
-    """All processes write one checkpoint of a run with a native optimizer."""
+    """Write one checkpoint of a run with a native optimizer from all processes."""
     model, optimizer = get_state_dict(run.wrapper, run.optimizer)
     state = {"model": model, "optimizer": optimizer}
     with _alone():
@@ -207,7 +207,7 @@ def save_checkpoint(run: Run, folder: Path) -> None:
 
 
 def load_checkpoint(run: Run, folder: Path) -> None:
-    """Read it into a run with the same freeze."""
+    """Read a checkpoint into a run with the same freeze."""
     model, optimizer = get_state_dict(run.wrapper, run.optimizer)
     state = {"model": model, "optimizer": optimizer}
     with _alone():
@@ -218,11 +218,11 @@ def load_checkpoint(run: Run, folder: Path) -> None:
         model_state_dict=state["model"],
         optim_state_dict=state["optimizer"],
     )
-    run.audit.on_train_begin()  # what is frozen was loaded too
+    run.audit.on_train_begin()  # frozen values were loaded too
 
 
 def write(run: Run, file: Path) -> None:
-    """The weights of a run, and what it noted, as a file of NumPy."""
+    """Save the weights, byte counts and warnings of a run in a NumPy file."""
     arrays: dict[str, Any] = {path: np.array(one) for path, one in fl.snapshot(run.model).items()}
     np.savez(file, wire=np.array(run.wire), told=np.array(run.told), **arrays)
 
@@ -247,7 +247,7 @@ def changed(**how: Any) -> Run:
 
 
 def chosen(**how: Any) -> Run:
-    """Freeze what a function chooses, and something else later."""
+    """Freeze entries that a function chooses, and later choose again."""
     run = Run(build(), **how)
     run.change(by_size)
     run.steps(2)
@@ -258,7 +258,7 @@ def chosen(**how: Any) -> Run:
 
 
 def scheduled(**how: Any) -> Run:
-    """Callbacks that a loop by hand calls, and a new wrapper in each epoch."""
+    """A custom loop calls callbacks and wraps the model again in each epoch."""
     run = Run(build(), **how)
     actions = {0: freeze, 1: thaw, 2: lambda model: fl.unfreeze(model)}
     callbacks = keras.callbacks.CallbackList(
@@ -281,7 +281,7 @@ def scheduled(**how: Any) -> Run:
 
 
 def fitted() -> Run:
-    """The same in `fit`."""
+    """Train with `fit` and a schedule."""
     run = Run(build())
     x, y = map(np.concatenate, zip(run.batch(0), run.batch(1), strict=True))
     actions = [freeze, thaw, lambda model: fl.unfreeze(model)]
@@ -318,4 +318,4 @@ SCENARIOS: dict[str, Callable[[], Run]] = {
     "compiled and changed, keras": lambda: changed(compiled="eager"),
     "compiled and changed, native": lambda: changed(native=True, compiled="aot_eager"),
 }
-"""What is trained in one process and in several, to the same weights."""
+"""Scenarios that give the same weights in one process and in several."""
