@@ -1,4 +1,4 @@
-"""Bits and distances against plain NumPy, in every dtype and layout, and through whole files."""
+"""Bits and distances equal those of plain NumPy, in every dtype and layout, and in whole files."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def bytes_of(array):
 
 
 def changed(one, other):
-    """Where the bytes differ."""
+    """A mask of the entries whose bytes differ."""
     return (bytes_of(one) != bytes_of(other)).any(axis=1).reshape(one.shape)
 
 
 def largest(one, other):
-    """What `Largest` should find, entry by entry: the largest |difference|, and the odd ones."""
+    """Compute entry by entry the largest |difference| and the number of non-finite pairs."""
     dtype = one.dtype
     narrow = dtype.kind != "c" and (dtype.itemsize <= 2 or dtype == np.float32)
     found, odd = None, 0
@@ -69,7 +69,7 @@ def largest(one, other):
 
 @st.composite
 def two_arrays(draw, shapes=shapes):
-    """Two arrays of one shape and dtype, of special numbers and of any bits."""
+    """Two arrays of one shape and dtype, with special numbers or random bits."""
     dtype, shape = np.dtype(draw(st.sampled_from(DTYPES))), draw(shapes)
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -136,7 +136,7 @@ def test_every_half_is_widened_exactly():
 
 
 def write(path: Path, array: np.ndarray) -> None:
-    """A file of one weight, written by hand: the library refuses what a format cannot hold."""
+    """Write a file of one weight by hand, since a library may refuse some of the dtypes."""
     if path.suffix == ".h5":
         with h5py.File(path, "w") as hdf5:
             hdf5["layers/dense/vars/0"] = array

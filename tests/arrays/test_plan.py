@@ -1,4 +1,4 @@
-"""Masks to plans and back: pure NumPy."""
+"""Plans made from masks, and masks from plans, in pure NumPy."""
 
 import json
 
@@ -98,7 +98,7 @@ def test_a_config_takes_a_bit_and_a_half_an_entry_at_most(shape):
 
 
 def test_positions_are_read_as_blocks_and_as_a_mask():
-    """Few blocks are written as their edges, as frostline 0.1 wrote all."""
+    """A few blocks are saved as their edges, as frostline 0.1 saved all of them."""
     config = {"kind": "axis", "shape": [2, 4096], "axis": 1}
     blocks = {**config, "trainable": [n for k in range(0, 4096, 4) for n in (k + 1, k + 3)]}
     along = np.tile([True, False, False, True], 1024)

@@ -1,4 +1,4 @@
-"""A freeze that changes while `fit` runs, for a `with` block, and the proof that nothing moved."""
+"""Schedules that change a freeze during `fit`, freezes for a `with` block, and audits."""
 
 import gc
 import itertools
@@ -38,7 +38,7 @@ def kernels(model):
 
 
 class Each(keras.callbacks.Callback):
-    """Calls a function at the end of each epoch."""
+    """Call a function at the end of each epoch."""
 
     def __init__(self, function):
         super().__init__()
@@ -232,7 +232,7 @@ def test_bad_arguments_are_refused(make, message):
 
 
 class Stop(keras.callbacks.Callback):
-    """Ends the run in the middle of an epoch."""
+    """End the run in the middle of an epoch."""
 
     def __init__(self, epoch):
         super().__init__()
@@ -247,7 +247,7 @@ class Stop(keras.callbacks.Callback):
 
 
 def by_size():
-    """A schedule whose first action depends on the weights, so that it can't be done again."""
+    """A schedule whose first action depends on the weights, so that it can't be repeated."""
     return fl.callbacks.FreezeSchedule(
         {
             1: lambda m: fl.freeze(m, "a/kernel", lambda a: abs(a) > np.median(abs(a))),
@@ -364,7 +364,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path):
         return KILLED.format(folder=folder and str(tmp_path / folder), out=out, kill=kill)
 
     exec(script("whole.npz"), {})
-    keras.backend.clear_session()  # as in a new process, names count from the start
+    keras.backend.clear_session()  # as in a new process, where the numbers in names start again
     assert_script_ends(script("never.npz", "backup", kill=True), status=-signal.SIGKILL)
     exec(script("again.npz", "backup"), {})
     assert not (tmp_path / "never.npz").exists()
@@ -377,7 +377,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path):
 
 
 class Leak(keras.callbacks.Callback):
-    """Writes one entry of a weight in the middle of an epoch."""
+    """Change one entry of a weight in the middle of an epoch."""
 
     def __init__(self, layer, place, new=None):
         super().__init__()
@@ -433,7 +433,7 @@ def test_an_audit_warns_where_asked():
     fl.freeze(model, "a/kernel", fl.at[0])
     with pytest.warns(UserWarning, match="a frozen entry has changed") as told:
         fit(model, Leak("a", (0, 0), 7.0), fl.callbacks.FreezeAudit(on_leak="warn"), epochs=3)
-    # Told once, since it stays as it was changed to.
+    # There is one warning only, because the entry does not change again.
     assert len([one for one in told if "frozen entry" in str(one.message)]) == 1
 
 
@@ -464,7 +464,7 @@ def test_an_audit_follows_a_schedule(first):
 @pytest.mark.parametrize("first", ["schedule", "audit"])
 @pytest.mark.parametrize("when", [0, 1])
 def test_an_audit_notes_what_is_frozen_when_an_epoch_begins(first, when):
-    """In any order of the callbacks, also if another one changes an entry right after."""
+    """The order of the callbacks does not matter, even if a third one changes an entry after."""
     schedule = fl.callbacks.FreezeSchedule({when: lambda m: fl.freeze(m, "a/kernel", fl.at[0])})
     audit = fl.callbacks.FreezeAudit()
     pair = [schedule, audit] if first == "schedule" else [audit, schedule]

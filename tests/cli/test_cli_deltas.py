@@ -1,4 +1,4 @@
-"""`frostline delta`: the same deltas from files as from models, and files that are the same."""
+"""`frostline delta` extracts the same deltas from files as from models, and applies them."""
 
 import json
 import zipfile
@@ -33,7 +33,7 @@ def succeeded(result):
 
 
 def contents(path):
-    """Every weight in a file, by its key there."""
+    """Read every weight in a file, by its key."""
     with open_file(path) as opened:
         return {weight.key: stored_value(weight) for weight in opened.weights}
 
@@ -47,7 +47,7 @@ def assert_same_contents(path, other):
 
 @pytest.fixture
 def files(tmp_path):
-    """The base, plain, and what was trained from it, partly frozen, with its optimizer."""
+    """Write a plain base, and a partly frozen model trained from it, with its optimizer."""
     model = frozen_variously(small())
     twin(small, model).save(tmp_path / "base.keras")
     model.compile("adam", "mse")
@@ -170,7 +170,7 @@ def test_half_precision_travels_to_the_bit(tmp_path):
 
 
 def test_all_else_in_the_file_stays(files):
-    """Its config with the freeze, its optimizer, its metadata."""
+    """The config with its freeze, the optimizer and the metadata do not change."""
     succeeded(invoke("delta", "extract", files / "tuned.keras", "-o", files / "d.safetensors"))
     rewritten(keras.saving.load_model(files / "tuned.keras"), 3).save(files / "base2.keras")
     out = files / "out.keras"

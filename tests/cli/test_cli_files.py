@@ -1,4 +1,4 @@
-"""The commands on model files: what they print, their exit statuses, and what they leave alone."""
+"""The commands on model files: their output, exit statuses, and the files that do not change."""
 
 import json
 import os
@@ -461,7 +461,7 @@ def test_help_tells_the_exit_statuses():
 
 
 def assert_command(folder, arguments, printed, status=2):
-    """Run the command in a process of its own, with no backend chosen but the one there is."""
+    """Run the command in its own process, with the backend of this environment."""
     done = subprocess.run(
         [sys.executable, "-m", "frostline", *arguments],
         cwd=folder,

@@ -1,4 +1,4 @@
-"""`freeze` and `unfreeze` keep the state of an optimizer in the file, or stop."""
+"""`freeze` and `unfreeze` keep the state of an optimizer in the file, or stop with an error."""
 
 import keras
 import keras_hub
@@ -17,7 +17,7 @@ IDS = np.random.default_rng(0).integers(0, 20, (4, 6)).astype("int32")
 
 @keras.saving.register_keras_serializable("test_cli_optimizers")
 class Pair(keras.Sequential):
-    """It makes a second optimizer by itself, which Keras does not bring back."""
+    """Makes a second optimizer in `compile`, which Keras does not restore."""
 
     def compile(self, *args, **kwargs):
         super().compile(*args, **kwargs)
@@ -103,7 +103,7 @@ def test_state_that_can_not_follow_stops_it(freezing, tmp_path):
 @pytest.mark.parametrize("verb", ["freeze", "unfreeze"])
 @pytest.mark.parametrize(
     ("optimizer", "name"),
-    # SGD has as many variables as the Adam that the task makes, which takes them for its own.
+    # SGD has as many variables as the Adam that the task makes, so Adam takes them for its own.
     [("sgd", "SGD"), ("adam", "Adam")],
     ids=["SGD", "Adam"],
 )

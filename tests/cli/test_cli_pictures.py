@@ -1,4 +1,4 @@
-"""`frostline diff --html --png`: the page and the picture of files are those of their models."""
+"""`frostline diff --html --png`: files give the same page and picture as their models."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ layers = keras.layers
 
 
 def many_axes():
-    """Layers whose weights have axes with a meaning, besides those of `large`."""
+    """A model of layers whose weight axes have a meaning, other than those in `large`."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((12, 12, 4))
     x = layers.Conv2D(6, 3, name="conv")(inputs)
@@ -45,20 +45,20 @@ def test_a_weight_lies_on_the_map_of_a_file_as_on_that_of_its_model(tmp_path, ma
     expected = {found.path: arrangement_of(found) for found in weights(model)}
     with open_file(path) as opened:
         known = {w.path: subject_in_file(w, w.frozen).laid for w in opened.weights}
-    # Without a config the names of some weights are numbers, and of those no more is known.
+    # Without a config the names of some weights are numbers, and nothing more is known of them.
     assert len(known.keys() & expected.keys()) >= len(expected) - 3
     for name in known.keys() & expected.keys():
         assert known[name] == expected[name], name
 
 
 def unnamed(path):
-    """Whether a file without a config could not tell the name of a weight."""
+    """Whether a weight has a number for a name, as in a file without a config."""
     return path.rpartition("/")[2].isdigit()
 
 
 @pytest.fixture
 def files(tmp_path):
-    """Two files, before and after, of a model in which one frozen entry moved."""
+    """Files of a model before training, after it, and after a frozen entry moved."""
     model, _ = trained()
     plain = frozen_variously(large())
     plain.save(tmp_path / "before.keras")
@@ -85,7 +85,7 @@ def test_the_page_of_files_is_the_page_of_their_models(files, after):
         for weight in data_of(fl.report(model, before, path=files / "model.html"))["weights"]
     }
     shown = {weight["path"]: weight for weight in data_of(page)["weights"]}
-    assert len(shown) == len(expected) + 2  # the statistics of a normalization
+    assert len(shown) == len(expected) + 2  # plus the moving statistics
     for path, weight in shown.items():
         if path not in expected:
             assert path.startswith("norm/moving_") or unnamed(path)
@@ -126,7 +126,7 @@ def test_the_picture_of_files_is_the_picture_of_their_models(files, after, monke
     picture = files / "drift.png"
     result = invoke("diff", files / "before.keras", files / after, "--png", picture, "-q")
     if after.endswith("safetensors"):
-        assert result.exit_code == 2  # which has no statistics of a normalization
+        assert result.exit_code == 2  # the tensors lack the moving statistics
         assert not picture.exists()
         return
     assert result.exit_code == 1, result.output

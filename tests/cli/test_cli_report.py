@@ -44,7 +44,7 @@ def test_the_page_of_a_file_is_the_page_of_its_model(files, tmp_path):
     model = keras.saving.load_model(files / "after.keras")
     expected = page_of(fl.report(model, path=tmp_path / "model.html"))
     shown = page_of(page)
-    assert len(shown) == len(expected) + 2  # the statistics of a normalization
+    assert len(shown) == len(expected) + 2  # plus the moving statistics
     for path, weight in expected.items():
         for key in KEYS:
             assert shown[path][key] == weight[key], (path, key)

@@ -19,7 +19,7 @@ from helpers import invoke
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """What `frostline demo` printed, and the picture it wrote."""
+    """The output of `frostline demo`, and the picture it wrote."""
     out = tmp_path_factory.mktemp("demo") / "head.png"
     result = invoke("demo", "--epochs", "2", "--out", str(out))
     assert result.exit_code == 0, result.output
@@ -143,7 +143,7 @@ def test_version_is_printed():
 @pytest.mark.once
 @pytest.mark.parametrize("way", ["module", "script"])
 def test_the_command_runs_the_demo_in_a_process_of_its_own(way, tmp_path):
-    """It starts without Keras, and has to bring in the whole library by itself."""
+    """The command starts without Keras, and has to import the whole library itself."""
     script = tmp_path / "frostline"
     script.write_text("from frostline.cli import main\nmain()\n")
     start = ["-m", "frostline"] if way == "module" else [str(script)]
@@ -178,7 +178,7 @@ def test_the_module_is_the_command():
 def test_a_missing_extra_is_one_clear_line(monkeypatch, tmp_path, module, package, extra):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["frostline", "demo"])
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # typer sets it
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # typer replaces it
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules, "frostline._cli.demo")
     with pytest.raises(SystemExit) as stopped:

@@ -1,4 +1,4 @@
-"""Fast paths: equal to the generic path, taken where they can be, and never in the way."""
+"""Fast paths equal the generic path, are used where possible, and leave other layers alone."""
 
 import keras
 import numpy as np
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 L = keras.layers
 
-# Name -> how to make the layer, the shape of an input without the batch, ids below this number.
+# Name -> how to make the layer, the input shape without the batch, and the number of ids or 0.
 LAYERS = {
     "Dense": (lambda: L.Dense(6, activation="tanh"), (5,), 0),
     "Dense-3d": (lambda: L.Dense(6), (3, 5), 0),
@@ -79,7 +79,7 @@ def _self_attention(attention):
 
 
 def some(axis, which):
-    """A selection that freezes some positions along an axis of whatever weight it is given."""
+    """A selection that freezes some positions along an axis of any weight."""
 
     def select(weight):
         if which == "entries":
@@ -100,7 +100,7 @@ def some(axis, which):
 
 
 def built(name, batch=4):
-    """A layer, an input for it, and what to weight its output with in a loss."""
+    """A layer, an input for it, and a target for its output."""
     make, shape, ids = LAYERS[name]
     keras.utils.set_random_seed(1)
     layer = make()
@@ -111,7 +111,7 @@ def built(name, batch=4):
 
 
 def outcome(layer, x, towards):
-    """The output of a layer, and the gradients of a loss of it."""
+    """The output of a layer, a loss of it, and the gradients of that loss."""
     loss, found = gradients(layer, x, lambda y: ops.sum(ops.square(ops.subtract(y, towards))))
     return [array(layer(x)), array(loss), *map(array, found)]
 
@@ -123,11 +123,11 @@ def assert_equal_paths(layer, x, towards):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-5)
 
 
-# Each kind of plan along the last axis, and positions along the others.
+# Each kind of plan along the last axis, and positions along other axes.
 CASES = [("first", -1), ("edges", -1), ("every other", -1), ("every other", -2), ("first", 0)]
 
 
-# Entries are left to Keras: a few layers show it, and `test_layer_matrix.py` trains them all so.
+# Single entries are left to Keras, so a few layers are enough. `test_layer_matrix.py` trains all.
 CELLS = [(name, *case) for name in LAYERS for case in CASES]
 CELLS += [(name, "entries", 0) for name in ("Dense", "EinsumDense", "Embedding", "Conv2D")]
 
@@ -138,7 +138,7 @@ CELLS += [(name, "entries", 0) for name in ("Dense", "EinsumDense", "Embedding",
 def test_a_fast_path_equals_the_generic_one(name, which, axis):
     layer, x, towards = built(name)
     if name.startswith("Depthwise") and axis == -1:
-        axis = -2  # the last axis is the number of filters of a channel, one or two
+        axis = -2  # the last axis is short: the one or two filters of a channel
     fl.freeze(layer, divisible(layer, axis), some(axis, which))
     assert_equal_paths(layer, x, towards)
 
@@ -182,7 +182,7 @@ def test_what_lay_in_the_place_of_a_trained_position_does_not_spread(axis):
 @pytest.mark.parametrize("batch", [FEW, MANY], ids=["few rows", "many rows"])
 @pytest.mark.parametrize("axis", [0, -1])
 def test_what_the_places_of_trained_positions_hold_does_not_count(axis, batch):
-    """A model's list of weights that was made on PyTorch holds there what trained."""
+    """Weights taken from a PyTorch model hold trained values at those places of a frozen part."""
     layer, x, towards = built("Dense", batch)
     fl.freeze(layer, "kernel", some(axis, "every other"))
     expected = outcome(layer, x, towards)
@@ -213,12 +213,12 @@ if keras.backend.backend() == "torch":
 
 
 def divisible(layer, axis):
-    """The kernels and tables of a layer with more than two positions along an axis."""
+    """The kernels and tables of a layer that have more than two positions along an axis."""
     found = [weight.variable for weight in weights(layer) if "bias" not in weight.path]
     return [variable for variable in found if variable.shape[axis] > 2]
 
 
-# Never put together, on any backend.
+# No backend puts these weights together.
 TAKEN = [
     ("Dense", "first", 0),
     ("Dense", "every other", -1),
@@ -254,7 +254,7 @@ def test_convolutions_are_fast_where_the_backend_divides_them(name, monkeypatch)
 
 
 class Doubled(L.Dense):
-    """Calls what it inherits."""
+    """Calls the inherited `call`."""
 
     def call(self, inputs):
         return 2 * super().call(inputs)
@@ -298,7 +298,7 @@ def test_standardized_weights_go_the_generic_way():
 @pytest.mark.parametrize("name", ["Dense", "Dense-3d", "Embedding", "Conv1D-causal"])
 def test_a_vectorized_map_over_a_partly_frozen_layer_equals_the_batch(name, which):
     layer, x, towards = built(name)
-    if name == "Dense-3d":  # many rows in one of the batch
+    if name == "Dense-3d":  # many rows in each example
         x = ops.repeat(x, 8, axis=1)
         towards = np.repeat(towards, 8, axis=1)
     fl.freeze(layer, divisible(layer, -1), some(-1, which))
@@ -333,7 +333,7 @@ def test_a_layer_in_a_loop_computes_the_same(which):
 @pytest.mark.parametrize("which", ["first", "every other"])
 @pytest.mark.parametrize("axis", [0, -1])
 def test_second_derivatives_equal_the_generic_ones(axis, which, batch):
-    """A gradient penalty: the gradient of the input depends on what trains."""
+    """A gradient penalty: the gradient of the input depends on the trained entries."""
     layer = L.Dense(6, activation="tanh")
     x = np.random.default_rng(0).normal(size=(batch, 5)).astype("float32")
     layer.build(x.shape)
@@ -346,7 +346,7 @@ def test_second_derivatives_equal_the_generic_ones(axis, which, batch):
 
 
 def few_entries(shape, count, inputs):
-    """A kernel of which so few entries train that their gradient is computed at them alone."""
+    """A kernel with so few trained entries that the gradient is computed only at those."""
     layer = L.Dense(shape[1])
     random = np.random.default_rng(0)
     x = ops.convert_to_tensor(random.normal(size=inputs).astype("float32"))
@@ -401,7 +401,7 @@ def test_inputs_of_another_dtype_are_left_to_keras(where):
 
 @pytest.mark.parametrize("where", [fl.at[:2], fl.at[:, ::2], ~fl.at[0, 0]], ids=str)
 def test_what_changes_without_notice_is_seen(where):
-    """A value written to what trains, in any way, shows in the next output."""
+    """A value written to the trainable part, in any way, shows in the next output."""
     layer = L.Dense(6)
     x = ops.ones((4, 5))
     layer(x)
@@ -430,7 +430,7 @@ def test_ids_that_count_from_the_end_find_their_rows(where):
 
 
 class Kept(L.Layer):
-    """Gives back a weight that mixed precision leaves alone, as gamma of a normalization."""
+    """Returns a weight that mixed precision does not cast, like gamma of a normalization."""
 
     def build(self, shape):
         self.w = self.add_weight((6,), "random_normal", autocast=False, name="w")
@@ -486,7 +486,7 @@ def test_sparse_inputs_are_left_to_keras(where):
 
 @pytest.mark.parametrize("path", FAST_PATHS, ids=lambda path: path.layer.__name__)
 def test_each_fast_path_finds_the_operation_it_replaces(path):
-    """Keras may change how a layer multiplies: then it goes the generic way, and this tells."""
+    """Fails if Keras changes how a layer multiplies: the layer then takes the generic path."""
     names = getattr(path.layer, path.method).__code__.co_names
     assert set(path.replaced) - {"convert_to_tensor", "cast"} <= set(names)
     assert "ops" in names

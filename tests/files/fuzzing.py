@@ -1,8 +1,8 @@
-"""Damages and forges model files, and sees that each is read or refused with an error of ours.
+"""Damage and forge model files, and check that each is read or refused with a frostline error.
 
-`seeds` writes good files. Run as a script, this is a process without Keras in which each number is
-a mutant of one of them: `python tests/files/fuzzing.py FOLDER FIRST COUNT`. It prints a line for
-each mutant that ended otherwise, and the counts at the end. A number always makes the same mutant.
+`seeds` writes good files. `python tests/files/fuzzing.py FOLDER FIRST COUNT` is a process without
+Keras that makes a mutant of one of them for each number. A number always makes the same mutant. The
+script prints a line for each mutant with any other outcome, and the counts at the end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import zlib
 from collections import Counter
 from typing import Any
 
-ROOM = 192 << 20  # bytes of memory for all mutants of a process, beside what Python itself takes
+ROOM = 192 << 20  # bytes of memory for all mutants of a process, in addition to those of Python
 SECONDS = 20  # for one mutant
 KEPT = "mutant"
 ODD = [
@@ -86,7 +86,7 @@ def seeds(folder: pathlib.Path) -> None:
 
 
 class Mutants:
-    """Mutants of good files in a folder, each made from its number alone."""
+    """Mutants of the good files in a folder. The number alone determines the mutant."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.good = {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file()}
@@ -94,7 +94,7 @@ class Mutants:
             self.parts = {name: archive.read(name) for name in archive.namelist()}
 
     def make(self, number: int) -> tuple[str, bytes]:
-        """The kind of a mutant, which ends in the suffix of its file, and its bytes."""
+        """Return the kind of a mutant, which ends in the suffix of its file, and its bytes."""
         self.random = random.Random(number)
         kinds = {
             self.zip_fields: 12,
@@ -116,7 +116,7 @@ class Mutants:
         return name, self._spoiled(self.good[name])
 
     def zip_fields(self):
-        """A field of a header in an archive holds another number."""
+        """Change the number in a header field of an archive."""
         data = bytearray(self.good["model.keras"])
         sign, fields = self.random.choice(
             [
@@ -141,7 +141,7 @@ class Mutants:
         return "model.keras", bytes(data)
 
     def zip_members(self):
-        """An archive with its parts twice, elsewhere, packed, empty or very large."""
+        """Repeat, move, compress, empty or inflate parts of an archive."""
         buffer = io.BytesIO()
         parts = list(self.parts.items())
         self.random.shuffle(parts)
@@ -171,7 +171,7 @@ class Mutants:
         return self._with_config(config)
 
     def freeze(self):
-        """Something in what is frozen is another thing."""
+        """Change something in the description of a freeze."""
         config = json.loads(self.parts["config.json"])
         found = list(freezes(config))
         for _ in range(self.random.choice([1, 1, 2, 4])):
@@ -195,7 +195,7 @@ class Mutants:
         return self._with_config(config)
 
     def hdf5(self):
-        """Bytes of what HDF5 keeps beside the entries."""
+        """Change bytes of the structures that HDF5 keeps beside the entries."""
         name = self.random.choice([n for n in self.good if n.endswith(".h5")])
         data = bytearray(self.good[name])
         starts = [
@@ -214,7 +214,7 @@ class Mutants:
         return name, bytes(data)
 
     def hdf5_objects(self):
-        """Objects that HDF5 can hold and a weight file does not."""
+        """Add objects that HDF5 can hold and a weight file never has."""
         import h5py
         import numpy as np
 
@@ -269,7 +269,7 @@ class Mutants:
         return "model.weights.h5", buffer.getvalue()
 
     def header(self):
-        """The header of tensors holds another thing."""
+        """Change something in the header of a `.safetensors` file."""
         name = self.random.choice(["delta.safetensors", "rounded.safetensors"])
         text, rest = _split(self.good[name])
         header = json.loads(text)
@@ -283,7 +283,7 @@ class Mutants:
         return name, _joined(self._text(header), rest)
 
     def delta(self):
-        """The description of a delta is of something else, and its hash is right."""
+        """Change the description of a delta, with the hash that fits."""
         name = self.random.choice(["delta.safetensors", "rounded.safetensors"])
         text, rest = _split(self.good[name])
         header = json.loads(text)
@@ -330,7 +330,7 @@ class Mutants:
         return text.encode()
 
     def _changed(self, data, here=0.08):
-        """Plain data with something in it that is another thing."""
+        """Return plain data with something in it changed."""
         if self.random.random() < here or not isinstance(data, dict | list) or not data:
             if isinstance(data, str) and self.random.random() < 0.3:
                 return data[: self.random.randrange(len(data) + 1)] + self.random.choice(
@@ -371,7 +371,7 @@ class Mutants:
 
 
 def freezes(config):
-    """What is frozen in the layers of a config, each to be changed in place."""
+    """Yield the freeze of each layer in a config, to be changed in place."""
     if isinstance(config, dict):
         if isinstance(config.get("frostline"), dict):
             yield config["frostline"]
@@ -408,7 +408,7 @@ def _hashed(header, described, rest: bytes) -> str:
 
 
 def sparing(child: Any) -> type:
-    """The class of the process that reads HDF5, started for bytes that were not read before."""
+    """Make a class that starts the process that reads HDF5 only for bytes not read before."""
     from frostline import _errors as errors
 
     known: dict[bytes, Any] = {}
@@ -459,7 +459,7 @@ class TooLong(BaseException):
 
 
 def commands(good: pathlib.Path, path: pathlib.Path):
-    """What the command line does with a file, as functions that print."""
+    """The functions that the command line runs on a file, which print."""
     from frostline._cli import answers
     from frostline._deltas import apply_to_file, extract_from_file, read
     from frostline._files import open_file
@@ -504,7 +504,7 @@ def commands(good: pathlib.Path, path: pathlib.Path):
 
 
 def tried(good: pathlib.Path, path: pathlib.Path) -> tuple[str, str]:
-    """How a file fares: `read`, `refused`, or what is wrong with the answer, and why."""
+    """Try a file. Return `read`, `refused`, or what is wrong with the outcome, and why."""
     from frostline._errors import FrostlineError, visible
 
     outcome = "read"
@@ -529,7 +529,7 @@ def tried(good: pathlib.Path, path: pathlib.Path) -> tuple[str, str]:
 
 
 def main(folder: pathlib.Path, first: int, count: int) -> int:
-    """Try mutants, and print what fared badly."""
+    """Try mutants, and print those with a wrong outcome."""
     sys.argv[0] = "frostline"  # so that no Keras is imported
     import warnings
 
@@ -548,7 +548,7 @@ def main(folder: pathlib.Path, first: int, count: int) -> int:
         raise TooLong
 
     signal.signal(signal.SIGALRM, late)
-    commands(folder, folder / "model.keras")  # imports all that they need
+    commands(folder, folder / "model.keras")  # imports all that the commands need
     tried(folder, folder / "model.keras")
     with open("/proc/self/statm", encoding="ascii") as statm:
         now = int(statm.read().split()[0]) * resource.getpagesize()

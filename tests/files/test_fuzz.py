@@ -1,4 +1,4 @@
-"""Thousands of damaged and forged files: each is read, or refused with an error of ours."""
+"""Thousands of damaged and forged files: each is read, or refused with a frostline error."""
 
 import json
 import pathlib
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.once
 
 
 def fuzz(folder, first, count):
-    """Try mutants in a process of their own: how many fared how."""
+    """Try mutants in a separate process, and count the outcomes."""
     done = subprocess.run(
         [sys.executable, fuzzing.__file__, str(folder), str(first), str(count)],
         capture_output=True,
@@ -55,7 +55,7 @@ def test_a_number_always_makes_the_same_mutant(good):
 @pytest.mark.parametrize("part", range(2))
 def test_mutants_are_read_or_refused(part, good):
     counts = fuzz(good, 1000 * part, 1000)
-    # The mutants reach what they are to test: each kind is refused sometimes.
+    # The mutants reach the checks they are meant for: each kind is refused at least once.
     assert {name.split()[0] for name in counts if name.endswith("refused")} == {
         *("zip_fields", "zip_members", "config", "freeze", "hdf5", "hdf5_objects"),
         *("header", "delta", "any_bytes"),
@@ -64,7 +64,7 @@ def test_mutants_are_read_or_refused(part, good):
 
 
 def forged(good, number, path):
-    """A file whose freeze is a mutant, and all that Keras reads by itself is as it was."""
+    """Write a file whose freeze is a mutant, and whose other contents are unchanged."""
     mutants = fuzzing.Mutants(good)
     mutants.random = random.Random(number)
     path.write_bytes(mutants.freeze()[1])
@@ -84,17 +84,17 @@ def forged(good, number, path):
 
 
 def layers(config):
-    """The configs of the layers that a freeze is in."""
+    """The configs of the layers that have a freeze."""
     names = {"first", "second", "third", "last"}
     return [one for one in config["config"]["layers"] if one["config"].get("name") in names]
 
 
 def loaded(good, number, folder):
-    """Whether a model with a mutant for a freeze can be loaded."""
+    """Whether a model whose freeze is a mutant can be loaded."""
     try:
         path = forged(good, number, folder / "mutant.keras")
     except (ValueError, RecursionError, LookupError, TypeError):
-        return False  # not that config any more, which is for Keras to say
+        return False  # the layers changed too, which only Keras can report
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

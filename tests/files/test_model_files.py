@@ -1,4 +1,4 @@
-"""What is in model files, read without the models: the same as the models say."""
+"""Model files, read without the models, give the same answers as the models."""
 
 import json
 import math
@@ -94,7 +94,7 @@ def test_what_nothing_tells_keeps_its_number(tmp_path):
     subclassed().save(tmp_path / "model.keras")
     with open_file(tmp_path / "model.keras") as opened:
         paths = [weight.path for weight in opened.weights]
-    # In a list the name of its class is in the file, as an attribute it is not.
+    # The file names the class of a layer in a list, but not of a layer in an attribute.
     assert {"first/kernel", "first/bias", "around/inside/0", "recurrent/lstm_cell/bias"} <= {*paths}
 
 
@@ -216,7 +216,7 @@ def test_an_archive_with_more_in_its_headers_is_read_too(tmp_path):
     ):
         for name in archive.namelist():
             info = zipfile.ZipInfo(name)
-            info.extra = b"\x99\x99\x04\x00more"  # as other programs write times and owners
+            info.extra = b"\x99\x99\x04\x00more"  # where other programs store times and owners
             other.writestr(info, archive.read(name))
     assert_file_says_what_the_model_does(tmp_path / "other.keras", model)
 
@@ -334,7 +334,7 @@ def test_training_moves_what_is_not_frozen(tmp_path):
 
 
 def spoiled(path, index, new, tmp_path):
-    """Two files, one of them with another frozen entry."""
+    """Write two files that differ in one frozen entry."""
     model = frozen_variously(small())
     model.save(tmp_path / "before.keras")
     moved(model, path, index, new).save(tmp_path / "after.keras")
@@ -371,7 +371,7 @@ def test_every_entry_of_two_files_is_seen_once(threads, tmp_path):
     def see(both, room):
         del room
         array = arrays[both.number][both.start : both.stop]
-        time.sleep(0.001)  # others read meanwhile
+        time.sleep(0.001)  # lets other threads read
         assert_same_bits(both.before, array)
         assert_same_bits(both.after, array)
         seen.append((both.number, both.start, both.stop))

@@ -1,6 +1,6 @@
-"""Files from strangers: one kind of error, little memory, names as text.
+"""Files from strangers give one kind of error, use little memory, and have names printed as text.
 
-Each of them is made here from a good file, by a few lines.
+Each test makes its file from a good file, in a few lines.
 """
 
 import base64
@@ -41,7 +41,7 @@ def good(tmp_path_factory):
 
 
 def refused(path, match=None):
-    """The error for a file, which `verify` tells too, and does not raise."""
+    """Return the error for a file, which `verify` also reports, without raising it."""
     with pytest.raises(FileError, match=match) as caught, open_file(path):
         pass
     assert str(path) in str(caught.value)
@@ -49,7 +49,7 @@ def refused(path, match=None):
     return str(caught.value)
 
 
-# What is wrong with a weight file: an object that h5py can write and Keras does not.
+# Faults of a weight file: objects that h5py can write and Keras does not.
 def null(own):
     own["9"] = h5py.Empty("f4")
 
@@ -95,7 +95,7 @@ def in_itself(own):
 
 def shared(own):
     below = own.file.create_group("first")
-    for _ in range(60):  # two ways into each: 2**60 ways in all
+    for _ in range(60):  # two paths to each group: 2**60 paths in all
         inside = below.create_group("a")
         below["b"] = inside
         below = inside
@@ -138,7 +138,7 @@ def test_objects_that_no_weight_file_has(change, suffix, good, tmp_path):
 
 
 def test_a_crash_of_the_hdf5_library_is_an_error(good, monkeypatch, tmp_path):
-    # Each way in which the process that reads HDF5 can end: by a signal, or by its own limits.
+    # The process that reads HDF5 can end by a signal or by its own limits.
     script = tmp_path / "child.py"
     for code, got in {
         "os.kill(os.getpid(), 11)": "a crash of the process that reads HDF5, SIGSEGV",
@@ -162,7 +162,7 @@ def test_a_crash_of_the_hdf5_library_is_an_error(good, monkeypatch, tmp_path):
             assert got in refused(good / "model.weights.h5")
 
 
-# What is wrong with an archive: a field of a header, at a place behind its sign.
+# Faults of an archive: a header's signature, the offset of a field from it, and a bad value.
 FIELDS = {
     "version": (b"PK\x01\x02", 6, "<H", 255, "version 25.5"),
     "encrypted": (b"PK\x01\x02", 8, "<H", 1, "encrypted"),
@@ -198,7 +198,7 @@ def test_a_part_that_is_given_twice(good, tmp_path):
 
 
 def edited(good, out, text, method=zipfile.ZIP_DEFLATED):
-    """The good archive, the text of its config changed."""
+    """Copy the good archive, with the text of its config changed."""
     with (
         zipfile.ZipFile(good / "model.keras") as archive,
         zipfile.ZipFile(out, "w", method) as other,
@@ -368,7 +368,7 @@ def test_headers_of_tensors_are_checked(name, tmp_path):
 
 
 def forged(good, out, change, tensor=lambda name, data: data):
-    """The good delta with another description, and bytes of its tensors."""
+    """Copy the good delta, with its description and the bytes of its tensors changed."""
     data = (good / "delta.safetensors").read_bytes()
     length = struct.unpack("<Q", data[:8])[0]
     header, rest = json.loads(data[8 : 8 + length]), bytearray(data[8 + length :])
@@ -384,7 +384,7 @@ def forged(good, out, change, tensor=lambda name, data: data):
 
 
 def of(kind, **given):
-    """Change the first weight of a delta that is held in a way."""
+    """Return a change to the first weight of a delta that is held as `kind`."""
 
     def change(described):
         next(w for w in described["weights"] if w["held"] == kind).update(given)
@@ -467,7 +467,7 @@ print("status", code, "peak", peak, file=sys.stderr)
 
 
 def command(*words):
-    """Run the command in a process: its status, its peak of memory in bytes, what it printed."""
+    """Run the command in a process. Return its status, peak memory in bytes, and output."""
     done = subprocess.run(
         [sys.executable, "-c", RUN, *map(str, words)],
         capture_output=True,
@@ -483,7 +483,7 @@ def command(*words):
 
 
 def bombs(good, folder):
-    """Files that claim far more than they hold, each with its command."""
+    """Files that claim to hold far more than they do, each with its command."""
 
     def changed(change):
         def write(out):
@@ -551,7 +551,7 @@ def test_a_config_of_a_larger_model_than_its_weights(good, tmp_path):
 
 
 def test_whole_files_in_chunks_are_changed_by_deltas(good, tmp_path):
-    """Weights that HDF5 has packed are written by the process that reads them."""
+    """Weights that HDF5 has compressed are written by the process that reads them."""
     with h5py.File(good / "model.weights.h5") as hdf5, io.BytesIO() as buffer:
         with h5py.File(buffer, "w") as packed:
 

@@ -1,4 +1,4 @@
-"""The catalogue says of Keras's layers what the Keras that is installed says of them."""
+"""The catalogue of Keras's layers agrees with the installed Keras."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from frostline._fast.paths import FAST_PATHS
 from frostline._weights.tree import walk
 
 WITHOUT_SUBLAYERS = sorted(name for name, stock in CATALOGUE.items() if stock.variables)
-# Axes that no rule tells: an equation's, those of a whole input, and a second row for the state.
+# Axes that follow no rule: of an equation, of a whole input, and a second row for the state.
 FREE = {
     *(("EinsumDense", "kernel"), ("EinsumDense", "bias"), ("PReLU", "alpha")),
     *(("GRUCell", "bias"), ("AdditiveAttention", "scale")),
@@ -24,13 +24,13 @@ FREE = {
 
 
 def owners(name: str) -> list[Any]:
-    """The layers in the model of a specimen, built, that have weights of their own."""
+    """The built layers in the model of a specimen that have weights of their own."""
     found = {id(one.owner): one.owner for one in walk(zoo.Case(name).model(), state=True)}
     return list(found.values())
 
 
 def built(name: str) -> Any:
-    """A layer of the catalogue. A cell is in a layer that makes it."""
+    """A built layer of the catalogue. A cell is taken from a layer that makes it."""
     made = [of for of, stock in CATALOGUE.items() if stock.makes[1] == name] or [name]
     around = next(one for one in (name, *made) if one in zoo.SPECIMENS)
     return next(layer for layer in owners(around) if type(layer).__name__ == name)
@@ -46,14 +46,14 @@ def again(layer: Any, **options: Any) -> Any:
     """The same layer with other options."""
     config = {**layer.get_config(), **options}
     if stock_of(layer) is CATALOGUE["ConvLSTMCell"]:
-        config["rank"] = layer.rank  # which the cell does not save
+        config["rank"] = layer.rank  # the cell does not save it
     other = type(layer).from_config(config)
     other.build_from_config(layer.get_build_config())
     return other
 
 
 def choices(layer: Any, stock: StockClass) -> Iterator[Any]:
-    """The layer with each of its options on and off."""
+    """The layer, and copies with each of its options on and off."""
     yield layer
     for own in stock.variables:
         if own.option in layer.get_config():
@@ -111,7 +111,7 @@ MAKERS = [
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_class_makes_the_sublayers_of_its_entry(name):
-    known = getattr(keras.layers, name)  # its other name may be the one in the zoo
+    known = getattr(keras.layers, name)  # the zoo may use another name of the class
     layer = next(one for one in zoo.Case(known.__name__).model().layers if type(one) is known)
     ending, kind = CATALOGUE[name].makes
     made = [getattr(layer, key, None) for key in dir(layer) if key.endswith(ending)]
@@ -124,7 +124,7 @@ def test_a_class_makes_the_sublayers_of_its_entry(name):
 def test_every_class_with_weights_of_its_own_has_an_entry(name):
     for layer in owners(name):
         kinds = [kind.__name__ for kind in type(layer).__mro__ if kind.__module__[:6] == "keras."]
-        # The vector of power iteration, beside the layer that it is of.
+        # `SpectralNormalization` adds only the vector of power iteration to the layer it wraps.
         assert kinds[0] in CATALOGUE or kinds[0] == "SpectralNormalization"
 
 

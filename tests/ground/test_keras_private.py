@@ -1,4 +1,4 @@
-"""What frostline takes from Keras that Keras does not promise: these tell the day it changes."""
+"""Parts of Keras that frostline uses and Keras does not promise: a change fails here."""
 
 import keras
 import numpy as np
@@ -86,7 +86,7 @@ def test_own_variables_are_the_weights_in_file_order():
     extra = keras.Variable(np.ones(2))
     _keras.set_own_lists(layer, ([*layer.weights, extra], []))
     assert layer.weights[-1] is extra
-    layer.again = extra  # known to the tracker of a locked layer
+    layer.again = extra  # allowed, since the tracker already has it
     assert len(layer.weights) == 3
 
 

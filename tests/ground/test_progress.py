@@ -1,4 +1,4 @@
-"""Bars: after a second and in a terminal alone, and gone when the work is done."""
+"""Progress bars appear after a second, only in a terminal, and go when the work is done."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ EVERY = [label for _, labels in CALLS.values() for label in labels]
 
 
 def in_terminal(script: str) -> str:
-    """What a script writes to a terminal as its standard error."""
+    """Run a script with a terminal as its standard error, and return what it writes."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-c", script],
@@ -69,7 +69,7 @@ def in_terminal(script: str) -> str:
         try:
             while read := os.read(ours, 1 << 16):
                 written += read
-        except OSError:  # how Linux says that the other side is closed
+        except OSError:  # Linux raises this when the other side is closed
             pass
     os.close(ours)
     assert process.returncode == 0, written.decode()
@@ -77,7 +77,7 @@ def in_terminal(script: str) -> str:
 
 
 def screen(written: str) -> str:
-    """What is left on a terminal of what was written to it."""
+    """The text that stays on a terminal after `written` was written to it."""
     lines, row, column = [""], 0, 0
     for control, arguments, kind, char in re.findall(
         r"(\x1b\[([?\d;]*)([A-Za-z]))|([^\x1b])", written, re.DOTALL
@@ -100,7 +100,7 @@ def screen(written: str) -> str:
 
 
 def ours(text: str, labels: list[str]) -> list[str]:
-    """The labels that a text has, backends may write what they like."""
+    """The labels that occur in a text, in which backends may write other things too."""
     return [label for label in labels if label in text]
 
 
@@ -176,7 +176,7 @@ def test_a_bar_within_another_is_not_shown(monkeypatch):
 
 
 def test_the_bar_of_keras_is_whole_afterwards():
-    """Its line is written over while weights are compared, and then again in full."""
+    """Another bar replaces it while weights are compared; then it is drawn again in full."""
     script = MODEL.format(patience=-1) + (
         "import sys; sys.stdout = sys.stderr\n"
         'fl.freeze(model, "a/*", fl.units([0])); model.compile("sgd", "mse")\n'

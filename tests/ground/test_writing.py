@@ -1,4 +1,4 @@
-"""A file is the old one or the whole new one, and what a killed process leaves goes away."""
+"""A file is the old one or the whole new one, and leftovers of a killed process are removed."""
 
 import contextlib
 import errno
@@ -31,7 +31,7 @@ SOURCE = str(Path(fl.__file__).parent)
 
 @contextlib.contextmanager
 def writer(target, *pause):
-    """A process that writes whole files to a path until it is killed."""
+    """Start a process that writes whole files to a path until it is killed."""
     command = [sys.executable, str(ROOT / "tests" / "writer.py"), SOURCE, str(target), *pause]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
         process: Any = started
@@ -42,7 +42,7 @@ def writer(target, *pause):
 
 
 def whole(path):
-    """Whether a file is one that the program has written to the end."""
+    """Whether a file was written to the end."""
     data = path.read_bytes()
     return hashlib.sha256(data[32:]).digest() == data[:32]
 
@@ -56,7 +56,7 @@ def names(folder):
     return sorted(os.listdir(folder))
 
 
-# Killed
+# Processes that are killed
 
 
 def test_a_process_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path):
@@ -70,7 +70,7 @@ def test_a_process_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path):
         assert whole(target)
         seen.add(target.read_bytes()[:32])
         others = [name for name in names(tmp_path) if name != target.name]
-        # Each one sweeps what the one before it left.
+        # Each process removes what the one before it left.
         assert len(others) <= 1
         assert all(_writing._HIDDEN.fullmatch(name) for name in others)
         left += len(others)
@@ -166,12 +166,12 @@ def test_folders_and_links_of_such_a_name_are_not_swept(tmp_path):
     assert names(tmp_path) == [*names_, "kept"]
 
 
-# What does not let itself be written
+# Targets that cannot be written
 
 
 @contextlib.contextmanager
 def largest_file(size):
-    """The system refuses to let a file grow beyond a size, as a full disk does."""
+    """Make the system stop files from growing beyond a size, as a full disk does."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -182,7 +182,7 @@ def largest_file(size):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A model in each kind of file, frozen in part, and a delta of it."""
+    """Write a partly frozen model in each kind of file, and a delta of it."""
     folder = tmp_path_factory.mktemp("files")
     model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(64, name="d")], name="m")
     fl.freeze(model, "d/kernel", fl.at[:32])
@@ -265,7 +265,7 @@ def test_a_folder_as_target_is_refused(way, files, tmp_path):
 @pytest.mark.parametrize("way", WAYS)
 def test_a_folder_that_is_read_only_is_refused_first(way, files, tmp_path, monkeypatch):
     name, run = WAYS[way]
-    # Root may write to any folder, but not on a disk that is mounted read-only.
+    # Root may write to any folder except on a read-only disk, so `os.access` stands in for one.
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(tmp_path))
     with pytest.raises((fl.FileError, fl.ReportError)) as raised:
         run(files, tmp_path / name)
@@ -362,7 +362,7 @@ def test_a_new_file_is_as_open_as_any_and_an_old_one_stays_as_it_was(tmp_path):
     assert (tmp_path / "new.html").stat().st_mode == (tmp_path / "plain").stat().st_mode
     (tmp_path / "new.html").chmod(0o600)
     with replacing(tmp_path / "new.html") as unfinished:
-        # Nobody else reads it meanwhile.
+        # Nobody else can read it while it is being written.
         assert unfinished.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "new.html").stat().st_mode & 0o777 == 0o600
 

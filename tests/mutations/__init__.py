@@ -1,7 +1,7 @@
 """Deliberate breaks of the library, one file for each of its wings.
 
-They are the mistakes that one could make: a mask the wrong way round, a state that is not carried
-over, a list that is not put back. `make faults` applies them one at a time, see `faults.py`.
+They are mistakes that one could make: an inverted mask, a state that is not carried over, a list
+that is not restored. `make faults` applies them one at a time, see `faults.py`.
 """
 
 from mutations import (

@@ -1,4 +1,4 @@
-"""Breaks of `the ground`."""
+"""Breaks of the modules at the root of the package."""
 
 from mutations.mutation import Mutation
 

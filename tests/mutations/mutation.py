@@ -1,4 +1,4 @@
-"""A deliberate break of the library, and the promises that breaks test."""
+"""A deliberate break of the library, and the promises that such breaks test."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ INVARIANTS = {
 
 @dataclass(frozen=True)
 class Mutation:
-    """One break, and where it must be noticed.
+    """One break, and the tests that must notice it.
 
     Attributes:
-        name: What is broken, in a few words.
+        name: What it breaks, in a few words.
         invariant: The number of the promise that it breaks, see `INVARIANTS`.
-        file: The file that is changed, below `src/frostline`.
-        old: A piece of it that occurs there once.
-        new: What takes its place.
-        tests: Node ids below `tests`, as few and as quick as will do.
-        backend: On which backend they run.
+        file: The file that it changes, below `src/frostline`.
+        old: A text that occurs once in the file.
+        new: The text that replaces it.
+        tests: Node ids below `tests`, as few and as quick as possible.
+        backend: The backend that the tests run on.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Breaks of `_selections` and of the ranking that they use."""
+"""Breaks of `_selections` and of the ranking that it uses."""
 
 from mutations.mutation import Mutation
 

@@ -1,4 +1,4 @@
-"""`fl.plot` and `fl.plot_drift`: what the images hold, and the figures around them."""
+"""`fl.plot` and `fl.plot_drift`: the data in the images, and the figures around them."""
 
 import importlib
 import pickle
@@ -36,7 +36,7 @@ def model():
 
 
 def drawn(figure):
-    """Draw a figure: the canvas that it is made with draws nothing before it is saved."""
+    """Draw a figure on a new canvas, since its own draws nothing before it is saved."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return canvas
@@ -96,7 +96,7 @@ def test_a_weight_without_entries(shape):
         drawn(figure)
 
 
-# What is frozen.
+# Maps of what is frozen.
 
 
 @pytest.mark.once(False)
@@ -138,7 +138,7 @@ def test_one_entry_of_a_large_weight_has_a_colour_of_its_own(thawed):
     rest = colors[~odd]
     assert (rest == rest[0]).all()
     assert np.abs(colors[odd][0] - rest[0]).max() > 0.1
-    # A cell is a pixel at least, so that it can not fall between two of them.
+    # A cell covers at least one pixel, so it cannot fall between two of them.
     box = axes.get_window_extent()
     assert share.shape[0] <= box.height + 1
     assert share.shape[1] <= box.width + 1
@@ -169,7 +169,7 @@ def test_a_layer_that_is_off_says_so():
     assert facts(maps(fl.plot(layer, "kernel"))[0]).endswith("0.0% frozen, off (trainable=False)")
 
 
-# What moved.
+# Maps of what moved.
 
 
 def frozen_kernel(inputs=6, units=8, where: Any = fl.at[:, :3]):
@@ -206,7 +206,7 @@ def test_a_map_says_that_nothing_moved():
 
 
 def quiet_nan(array):
-    """The bits of a NaN with another payload."""
+    """An array of the same shape, filled with a NaN that has another payload."""
     other = array.copy()
     other.view("u4")[...] = 0x7FC00001
     return other
@@ -249,7 +249,7 @@ def test_the_payload_of_a_nan_is_a_leak():
     write(layer.kernel, (4, 2), np.nan)
     before = fl.snapshot(layer)
     (axes,) = maps(fl.plot_drift(before, layer, "kernel"))
-    assert image(axes, "leaked") is None  # equal to the bit
+    assert image(axes, "leaked") is None  # bit for bit the same
     before["kernel"][4, 2:3] = quiet_nan(before["kernel"][4, 2:3])
     (axes,) = maps(fl.plot_drift(before, layer, "kernel"))
     assert image(axes, "leaked").sum() == 1
@@ -277,7 +277,7 @@ def test_one_leaked_entry_of_a_large_weight_is_in_the_image():
     assert leaked.sum() == 1
     (place,) = np.argwhere(~np.ma.getmaskarray(leaked))
     assert place.tolist() == [3000 * leaked.shape[0] // 4096, 77 * leaked.shape[1] // 4096]
-    # And in the picture: pixels of its colour, with a ring around it.
+    # The picture shows it too: pixels of its colour, with a ring around them.
     pixels = np.asarray(drawn(figure).buffer_rgba())[..., :3].astype(int)
     magenta = to_rgb("#f0146e")
     near = np.abs(pixels - np.array(magenta) * 255).max(axis=-1) < 8
@@ -319,7 +319,7 @@ def test_the_scale_is_one_for_all_weights():
 
 
 def test_the_scale_follows_the_values():
-    """Most entries move by nearly the same, as with Adam, and a tenth by decades less."""
+    """As with Adam, most entries move by nearly the same, and a tenth by far less."""
     layer = dense(64, 64)
     before = fl.snapshot(layer)
     steps = np.linspace(0.008, 0.01, 64 * 64).astype("float32")
@@ -330,7 +330,7 @@ def test_the_scale_follows_the_values():
     norm, drift = axes.images[0].norm, image(axes, "drift")
     assert_allclose(norm.inverse(norm(drift)), drift, rtol=0.02)
     colors = norm(drift)[drift > 0.001]
-    assert colors.max() - colors.min() > 0.3  # on a plain logarithmic scale it is 0.02
+    assert colors.max() - colors.min() > 0.3  # a plain logarithmic scale gives 0.02
     assert (np.diff(norm(np.geomspace(1e-9, 1, 100))) >= 0).all()
 
 
@@ -454,7 +454,7 @@ def test_one_weight_on_given_axes():
     assert fl.plot_drift(before, layer, "kernel", ax=right) is figure
     assert_array_equal(image(left, "frozen"), fl.frozen_mask(layer.kernel))
     assert image(right, "drift").shape == (6, 8)
-    assert len(figure.axes) == 3  # and the colour bar
+    assert len(figure.axes) == 3  # the third one is the colour bar
     assert [text.get_text() for text in left.get_legend().get_texts()] == ["trains", "frozen"]
     drawn(figure)
 
@@ -529,7 +529,7 @@ def test_what_is_not_drawn_is_said():
     assert "are drawn" not in said(fl.plot(target, limit=8, fold=False))
     assert "are drawn" not in said(fl.plot(target))
     size = sum(row.size for row in fl.summary(target).rows)
-    assert f"of {size:,} entries" in said(figure)  # of all of them
+    assert f"of {size:,} entries" in said(figure)  # counts the weights that are not drawn too
 
 
 def test_a_leak_is_drawn_before_others():
@@ -609,7 +609,7 @@ def test_a_bad_before_is_refused(make, error, message):
 
 @pytest.mark.once(False)
 def test_an_array_that_is_the_memory_of_the_weight(monkeypatch):
-    """As `kernel.detach().numpy()` is on PyTorch: it would move with the weight, unseen."""
+    """On PyTorch `kernel.detach().numpy()` is such an array: it changes with the weight."""
     layer = dense()
     before = fl.snapshot(layer)
     arrays = {array.shape: array for array in before.values()}
@@ -678,7 +678,7 @@ def test_without_matplotlib(draw, monkeypatch):
     ) as raised:
         draw(model())
     assert isinstance(raised.value, ImportError)
-    assert fl.snapshot(model())  # needs none
+    assert fl.snapshot(model())  # needs no matplotlib
 
 
 def test_another_missing_module_is_not_blamed_on_the_extra(monkeypatch):

@@ -1,4 +1,4 @@
-"""Where the entries of a weight lie on its map, and what its cells say. Pure NumPy."""
+"""The places of a weight's entries on its map, and the contents of its cells. Pure NumPy."""
 
 import keras
 import numpy as np
@@ -35,7 +35,7 @@ def test_cells_cover_a_side_and_cross_no_tile(tiles, inner, most):
 
 @st.composite
 def two_values(draw):
-    """A weight of up to four axes in any order, two values of it, what is frozen, and cells."""
+    """Two values of a weight with up to four axes in any order, its mask, and a grid of cells."""
     shape = tuple(draw(st.lists(st.integers(1, 7), max_size=4)))
     order = tuple(draw(st.permutations(range(len(shape)))))
     down = draw(st.integers(0, len(shape)))
@@ -105,7 +105,7 @@ def test_far_apart_is_not_infinite():
     assert found.largest[0, 0] == pytest.approx(6e38)
 
 
-# Where entries lie.
+# Places of entries.
 
 
 def placed(layer, name):
@@ -144,7 +144,7 @@ def test_heads_of_keys_are_those_of_keys():
 
 
 def test_heads_first_in_the_kernel_lie_side_by_side_too():
-    """As the projections of Gemma have them."""
+    """Gemma's projections have such kernels."""
 
     class Attention(keras.layers.Layer):
         def __init__(self):
@@ -224,7 +224,7 @@ def test_other_convolutions(make, given, shape):
     assert share.sum() * np.prod(shape) == share.size * fl.summary(layer).rows[0].frozen
     assert {0.0, 1.0} == set(np.unique(share))
     if laid.rows.inner == 3 and laid.rows.tiles == 1:
-        # One tile is a tile: its ticks are channels and not rows.
+        # A single tile counts as a tile too: the ticks number channels, not rows.
         assert [text.get_text() for text in axes.get_yticklabels()] == ["0"]
 
 

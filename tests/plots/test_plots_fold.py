@@ -1,4 +1,4 @@
-"""Which of many weights have a map, and what is said of the others."""
+"""Which of many weights get a map, and what the figure says about the others."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ layers = keras.layers
 
 
 class Block(layers.Layer):
-    """A block as of a language model: two kernels, a normalization."""
+    """A block like one of a language model: two kernels and a normalization."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -1,4 +1,4 @@
-"""What is too small to be seen is marked, and windows of convolutions are legible."""
+"""Parts that are too small to see are marked, and windows of convolutions are legible."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ layers = keras.layers
 
 
 def near(figure: Any, axes: Any, entry: tuple[float, float], color: str, reach: int = 12) -> int:
-    """Pixels of a colour around an entry `(row, column)` of a map."""
+    """Count the pixels of a colour around an entry `(row, column)` of a map."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(float)
@@ -130,7 +130,7 @@ def convolution(filters: int, window: Any, channels: int) -> keras.layers.Conv2D
 
 
 def lines(axes: Any) -> int:
-    """Collections of the lines between tiles."""
+    """Count the collections of lines between tiles."""
     found = [one for one in axes.collections if type(one).__name__ == "LineCollection"]
     return sum(one.get_gid() != "mark" for one in found)
 
@@ -181,5 +181,5 @@ def test_maps_fill_the_page():
         ends[round(box.x0)] = min(ends.get(round(box.x0), 1e9), box.y0)
     low, high = min(ends.values()), max(box.y1 for box in boxes)
     assert len(ends) > 2
-    # No column ends in the upper two thirds of the page.
+    # Every column reaches into the lowest third of the page.
     assert all(end - low < (high - low) / 3 for end in ends.values())

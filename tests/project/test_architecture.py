@@ -1,4 +1,4 @@
-"""Rules of the house that a reader could check by hand: which file may import which, and sizes."""
+"""Rules for the structure of the source: which file may import which, and how long files are."""
 
 import ast
 import importlib
@@ -10,8 +10,8 @@ import pytest
 from helpers import ROOT, assert_script_ends
 from imports import FILES, SOURCE, Source, levels, room_of
 
-# The wings from the ground up. Each names those that it imports, all of them further up in this
-# table, so that no import runs from a lower wing to a higher one. The map is docs/architecture.md.
+# The wings, the lowest first, each with the wings that it may import. Those are all further up in
+# this table, so no lower wing imports a higher one. The map is docs/architecture.md.
 MAY_IMPORT = {
     "_errors": "",
     "_version": "",
@@ -47,9 +47,9 @@ MAY_IMPORT = {
     "__init__": "_version _public cli",
     "__main__": "cli",
 }
-# What stands on the engine is used by others through its front: the package, or a public module.
+# Wings built on the engine. Others import only their front: the package, or a public module.
 FRONTED = {"_callbacks", "_stock", "_summaries", "_plots", "_deltas", "_reports", "_scores"}
-# No Keras and no backend, in what they import either: the command starts with these.
+# The command starts with these: neither they nor their imports may import Keras or a backend.
 PURE = {
     "_errors",
     "_version",
@@ -60,8 +60,8 @@ PURE = {
     "_selections",
     "_files",
 }
-# Where our own modules are imported inside functions: to keep Keras, a backend that was not chosen
-# or a library that is an extra out of a process.
+# Files that import our own modules inside functions, to keep Keras, an unchosen backend or the
+# library of an extra out of a process.
 LATE = {
     *("__init__.py", "cli.py", "_cli/rewrite.py", "_cli/tour.py"),
     *("_backends/current.py", "_plots/need.py"),
@@ -77,7 +77,7 @@ def rooms() -> set[str]:
 
 
 def files_imported(name: str, *, late: bool) -> set[str]:
-    """The files that a file imports, inside functions too where `late`."""
+    """The files that a file imports, with `late` also those imported inside functions."""
     return {
         one.target
         for one in SOURCES[name].imports
@@ -102,7 +102,7 @@ def test_wings_import_only_wings_below_them():
 
 
 def wing_of(one):
-    """The wing that an import of ours is from; `import frostline` means the public API."""
+    """The wing of one of our imports; `import frostline` means the public API."""
     return "_public" if one.module == "frostline" else room_of(one.target)
 
 

@@ -1,4 +1,4 @@
-"""What `make bench` makes of its measurements, and what leaks from what people do today."""
+"""The tables and figures of `make bench`, and what leaks with other ways to freeze."""
 
 import sys
 from pathlib import Path

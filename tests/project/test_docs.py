@@ -1,4 +1,4 @@
-"""Every example in a docstring and in the README runs and prints what it says."""
+"""Every example in a docstring, the README or a page runs and prints what it shows."""
 
 import ast
 import doctest
@@ -53,7 +53,7 @@ def test_public_functions_have_an_example(name):
 @pytest.mark.parametrize("name", frostline.__all__)
 def test_public_names_have_an_entry_in_the_reference(name):
     text = "".join((ROOT / "docs" / page).read_text() for page in ("api.md", "errors.md"))
-    headings = re.findall(r"^##+ (.*)$", text, re.M)  # of selections and of modules
+    headings = re.findall(r"^##+ (.*)$", text, re.M)  # the entries of selections and modules
     entries = re.findall(r"^::: frostline\.(\w+)$", text, re.M)
     assert name in {*entries, *", ".join(headings).lower().split(", ")}
 
@@ -72,12 +72,12 @@ def test_the_package_shows_what_is_public_and_nothing_else():
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 DOCS = ROOT / "docs"
-# Pages for one task each, which begin with the lines to copy.
+# Pages about one task, which begin with lines to copy.
 TASKS = {
     *(DOCS / "howto").glob("*.md"),
     *(DOCS / f"{n}.md" for n in ("tutorial", "training", "stock")),
 }
-# Where a page trains in ways of its own. The others repeat, and PyTorch or `make docs` runs them.
+# Pages that train in their own ways. The others repeat them, and run on PyTorch or in `make docs`.
 ON_EACH_BACKEND = {"README.md", "tutorial.md", "training.md", "loops.md"}
 
 
@@ -90,8 +90,8 @@ ON_EACH_BACKEND = {"README.md", "tutorial.md", "training.md", "loops.md"}
     ids=[page.name for page in PAGES],
 )
 def test_code_blocks_run_and_print_what_the_page_says(page, capsys, caplog, tmp_path, monkeypatch):
-    # TensorFlow logs that code which is run like this has no source, and pytest keeps the record:
-    # with it the frames of the `tf.function`, which a page could not let go of then.
+    # TensorFlow logs that code run like this has no source. pytest keeps that record and with it
+    # the frames of the `tf.function`, so the page could not free its objects.
     caplog.set_level("ERROR", logger="tensorflow")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
@@ -103,7 +103,7 @@ def test_code_blocks_run_and_print_what_the_page_says(page, capsys, caplog, tmp_
         shown = capsys.readouterr().out
         if printed:
             assert shown.split() == printed.split()
-    if page in TASKS:  # the lines to copy, at its head, with the names of its script
+    if page in TASKS:  # the lines to copy at the top, with the names from the page
         exec(compile(_lines_to_copy(text), page.name, "exec"), namespace)
 
 
@@ -127,7 +127,7 @@ QUOTED = [text for cell in CELLS for _, text in re.findall(r"(`+) ?(.+?) ?\1(?!`
 
 
 def said_in_source():
-    """Every string of the source, without the values that are put into it."""
+    """Every string in the source, without the values that are inserted into it."""
     for file in (ROOT / "src" / "frostline").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
@@ -170,7 +170,7 @@ def test_each_line_of_the_readme_s_table_runs(tmp_path, monkeypatch):
 
 
 def _with_tokens(vocabulary):
-    """A small model that has each of the layers that the README's table names."""
+    """A small model with each of the layers that the README's table names."""
     tokens = keras.Input((4,), dtype="int32")
     y = keras.layers.Embedding(vocabulary, 8, name="tokens")(tokens)
     y = keras.layers.MultiHeadAttention(2, 4, name="attention")(y, y)
@@ -181,7 +181,7 @@ def _with_tokens(vocabulary):
 @pytest.mark.once
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
 def test_links_of_pages_outside_the_site_lead_somewhere(name):
-    # A strict build of the site checks all others.
+    # A strict build of the site checks the links of all other pages.
     links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", (ROOT / name).read_text())
     assert links
     for target, anchor in links:
@@ -192,7 +192,7 @@ def test_links_of_pages_outside_the_site_lead_somewhere(name):
         assert not anchor or anchor in slugs, f"{target}#{anchor}"
 
 
-WIDTH = 88  # what a column of the site shows in a window of 1,300 pixels: docs/assets/site.css
+WIDTH = 88  # characters that fit a column in a window of 1,300 pixels: docs/assets/site.css
 
 
 @pytest.mark.once

@@ -1,4 +1,4 @@
-"""Each example runs on the current backend, and prints what it promises."""
+"""Each example runs on the current backend and prints the results that it describes."""
 
 import importlib.util
 from xml.etree import ElementTree
@@ -9,10 +9,10 @@ import pytest
 from helpers import ROOT
 
 EXAMPLES = ROOT / "examples"
-# Lines where an example may be longer than the others.
+# The number of lines of examples that may be longer than the others.
 LONGER = {
     "new_tokens_language_model": 210,  # two models, two processes, and a recipe to compare with
-    "packnet": 150,  # a method of a paper, what it is compared with, and their picture
+    "packnet": 150,  # the method of a paper, a comparison, and a picture of both
 }
 
 
@@ -104,7 +104,7 @@ def test_new_tokens_learn_alone_in_tied_and_untied_language_models():
 
 
 def whole(delta, path):
-    """A kernel with a delta alone on it: zero where it holds nothing."""
+    """A kernel with only the entries of a delta, and zeros elsewhere."""
     held = ~delta.frozen_mask(path)
     kernel = np.zeros(held.shape, "float32")
     kernel[held] = delta.values(path).ravel()

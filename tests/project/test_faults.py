@@ -1,4 +1,4 @@
-"""The campaign of `make faults` fits the code that it breaks, and can tell who noticed."""
+"""The breaks of `make faults` fit the source, and the script sees which test noticed."""
 
 import re
 

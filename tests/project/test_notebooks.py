@@ -1,4 +1,4 @@
-"""Each notebook runs on the current backend, and what is stored in it is what it prints."""
+"""Each notebook runs on the current backend and prints the output that is stored in it."""
 
 import importlib
 
@@ -30,7 +30,7 @@ def code(notebook):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_prints_what_is_stored_in_it(path, tmp_path):
-    # Builds the list of fonts where there is none yet, which matplotlib tells of.
+    # If there is no list of fonts yet, build it here: matplotlib prints a message about that.
     importlib.import_module("matplotlib.font_manager")
     stored, run = nbformat.read(path, as_version=4), executed(path, tmp_path)
     assert len(code(run)) > 5
@@ -38,7 +38,7 @@ def test_a_notebook_runs_and_prints_what_is_stored_in_it(path, tmp_path):
         streams = [output.name for output in now.outputs if output.output_type == "stream"]
         assert set(streams) <= {"stdout"}, f"cell {place} warns: {now.outputs}"
         assert before.execution_count == place, "run it: `python tests/notebooks.py`"
-        # Numbers that the next backend, or the next processor, rounds in another way.
+        # Other backends and processors round the numbers of cells with this tag differently.
         if "varies" not in now.metadata.get("tags", []):
             assert printed(before) == printed(now), before.source
         else:

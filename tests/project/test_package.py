@@ -1,4 +1,4 @@
-"""What ships: the wheel and the sdist. They install, and run with what they ask for alone."""
+"""The wheel and the sdist: their contents, and that they run with only their dependencies."""
 
 import importlib.metadata
 import os
@@ -23,7 +23,7 @@ BACKEND = keras.backend.backend()
 EXTRAS = {"tensorflow", "jax", "torch", "plot", "cli", "demo", "bench", "docs", "dev"}
 NAME = f"frostline-{fl.__version__}"
 WHEEL = f"{NAME}-py3-none-any.whl"
-# All that `make test`, `make lint` and `make docs` read; an sdist has its metadata besides.
+# All that `make test`, `make lint` and `make docs` read. An sdist also has its metadata.
 FILES = {
     ".gitignore",
     "CHANGELOG.md",
@@ -40,20 +40,20 @@ FOLDERS = {"benchmarks", "docs", "examples", "src", "tests"}
 
 
 def files_below(folder):
-    """Every file that is no cache, by its path from `folder`."""
+    """Every file except caches, by its path from `folder`."""
     found = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
     caches = {"__pycache__", ".ipynb_checkpoints"}
     return {path.as_posix() for path in found if not caches & set(path.parts)}
 
 
 def environment():
-    """That of this process, but for what would show a fresh one the package of this one."""
+    """This process's environment, without variables that would show a new one this package."""
     hidden = ("PYTHONPATH", "PYTHONHOME", "COLUMNS", "VIRTUAL_ENV")
     return {k: v for k, v in os.environ.items() if k not in hidden}
 
 
 def run(*command, status=0, where=None):
-    """What a command printed, on both streams; it must end with `status`."""
+    """Run a command, which must end with `status`, and return what it printed to both streams."""
     done = subprocess.run(
         [str(part) for part in command],
         stdout=subprocess.PIPE,
@@ -67,7 +67,7 @@ def run(*command, status=0, where=None):
 
 
 def build(source, where, kind):
-    """The path of the `wheel` or `sdist` made of a source tree."""
+    """Build the `wheel` or `sdist` of a source tree, and return its path."""
     run(sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", where, source)
     (made,) = where.iterdir()
     return made
@@ -91,7 +91,7 @@ def unpacked(sdist, tmp_path_factory):
     return where / NAME
 
 
-# --- what is in them
+# --- contents
 
 
 def test_the_wheel_has_every_module_and_nothing_else(wheel):
@@ -118,7 +118,7 @@ def test_the_metadata_is_complete(wheel, unpacked):
     with zipfile.ZipFile(wheel) as archive:
         raw = archive.read(f"{NAME}.dist-info/METADATA")
         licence = archive.read(f"{NAME}.dist-info/licenses/LICENSE")
-    # Raises for a field that is malformed, or that its version of the standard has not.
+    # Raises for a malformed field, and for one that its version of the standard does not have.
     read = packaging.metadata.Metadata.from_email(raw, validate=True)
     assert (read.name, str(read.version)) == ("frostline", fl.__version__)
     assert str(read.requires_python) == ">=3.11"
@@ -145,7 +145,7 @@ def test_the_version_stands_in_one_place():
 
 
 def closure(asked):
-    """The distributions, of those installed here, that requirements ask for, and theirs."""
+    """The installed distributions that requirements ask for, directly or indirectly."""
     queue, seen, found = [packaging.requirements.Requirement(one) for one in asked], set(), {}
     while queue:
         wanted = queue.pop()
@@ -162,7 +162,7 @@ def closure(asked):
 
 
 def requirements(wheel, extras):
-    """What the metadata of a wheel ask for, here and with these extras."""
+    """The requirements in the metadata of a wheel that apply here with these extras."""
     with zipfile.ZipFile(wheel) as archive:
         raw = archive.read(f"{NAME}.dist-info/METADATA")
     for one in packaging.metadata.Metadata.from_email(raw).requires_dist or []:
@@ -172,10 +172,10 @@ def requirements(wheel, extras):
 
 
 def fresh(where, wheel, *extras):
-    """Python in a new environment: the wheel, and links to what its metadata ask for alone.
+    """Python in a new environment with the wheel and links to only its declared dependencies.
 
-    Whatever else is installed here is not there, so that a dependency which is imported and not
-    declared fails. To download them all takes a minute: `test_from_the_registry` does.
+    The other packages installed here are missing there, so importing an undeclared dependency
+    fails. Downloading all of them takes a minute: `test_from_the_registry` does that.
     """
     run(sys.executable, "-m", "venv", "--without-pip", where)
     python = where / "bin" / "python"

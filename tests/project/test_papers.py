@@ -1,4 +1,4 @@
-"""What `make papers` runs and writes, at a scale of seconds."""
+"""The runs and the page of `make papers`, scaled down to seconds."""
 
 import importlib
 
@@ -30,7 +30,7 @@ SMALL = {
 
 @pytest.fixture
 def small(request, monkeypatch):
-    """A paper's module at a small scale, and nothing kept from or for another one."""
+    """A paper's module at a small scale, with its caches cleared before and after."""
     module = importlib.import_module(f"benchmarks.papers.{request.param}")
     kept = [made for made in vars(module).values() if hasattr(made, "cache_clear")]
     for made in kept:

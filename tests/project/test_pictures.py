@@ -1,4 +1,4 @@
-"""Every picture of the documentation is made by a script, which can make it again."""
+"""A script made every picture of the documentation, and can make it again."""
 
 import runpy
 from fnmatch import fnmatch
@@ -14,7 +14,7 @@ DOCS = ROOT / "docs"
 PICTURES = sorted(
     path.relative_to(DOCS).as_posix()
     for path in DOCS.rglob("*")
-    if path.suffix in (".png", ".svg") and path.parent.name != "assets"  # the mark of the site
+    if path.suffix in (".png", ".svg") and path.parent.name != "assets"  # except the logo
 )
 SCRIPT: dict[str, Any] = runpy.run_path(str(DOCS / "pictures.py"))
 NAMES = [*SCRIPT["MAKERS"], *SCRIPT["BY_COMMANDS"]]

@@ -1,4 +1,4 @@
-"""What `make scale` reads from the engines, and the formulas beside it."""
+"""The numbers that `make scale` reads from the engines, and the formulas beside them."""
 
 import keras
 import pytest
@@ -8,7 +8,7 @@ from benchmarks.scale.xla import Collective, collectives
 
 from helpers import assert_script_ends
 
-# Lines as XLA writes them, with what they say.
+# Lines as XLA writes them, and their meaning.
 LINES = {
     "one array": (
         "  %all-reduce.1 = f32[8,64]{1,0} all-reduce(%dot.4), channel_id=5, "
@@ -53,14 +53,14 @@ LINES = {
     ),
 }
 HEAD = "HloModule jit_train_step, is_scheduled=true, num_partitions=8\n"
-# No collectives: the end of one that was counted when it began, a use of one, a name.
+# Not collectives: the end of one already counted at its start, a use of one, and a name.
 OTHERS = """
   %done = f32[8,64]{1,0} all-gather-done(%ag)
   %add.1 = f32[8,64]{1,0} add(%all-reduce.1, %all-reduce.2), metadata={op_name="all-reduce"}
   %all-reduce-scatter_fusion = f32[8]{0} fusion(%a), kind=kLoop, calls=%all-reduce.clone
 """
 
-# Two devices or less of each engine, on tables and kernels that take no time.
+# At most two devices for each engine, on tables and kernels that take no time.
 START = """
 from dataclasses import replace
 from benchmarks.scale import cases
@@ -146,7 +146,7 @@ def _stored():
     return [Row(**row) for kept in run.stored().values() for row in kept["rows"]]
 
 
-# There the gradient of the whole kernel is scattered among the devices, as that of a plain one.
+# Here the gradient of the whole kernel is scattered among the devices, as for a plain kernel.
 SCATTERED = ("JAX, ModelParallel, on the axis of the batch, 8 x 1", "kernel, 0.1 % of the entries")
 
 

@@ -1,4 +1,4 @@
-"""What SECURITY.md promises of files and of text that others wrote."""
+"""The promises of SECURITY.md about files and text that others wrote."""
 
 import ast
 import json

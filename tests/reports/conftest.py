@@ -1,4 +1,4 @@
-"""What the tests of pages share: a browser, and a page with a leak."""
+"""Fixtures that the tests of pages share: a browser, and a page with a leak."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def opened():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A report with a leak, its model and what that was."""
+    """A report with a leak, its model, and the snapshot from before."""
     model, before = trained()
     leak(model)
     path = fl.report(model, before, path=tmp_path_factory.mktemp("made") / "report.html")

@@ -1,4 +1,4 @@
-"""What the page of a report shows first, what it folds, and what its words mean."""
+"""What the page of a report shows first, what it folds, and how it explains its words."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ LEAK = "lstm/lstm_cell/kernel"
 
 @pytest.fixture(scope="module")
 def deep(tmp_path_factory):
-    """A page of six equal blocks in a backbone, all frozen but tokens, a unit, and some entries."""
+    """A page of a model with six equal blocks, of which some tokens, units and entries train."""
 
     def block(number):
         inner = [

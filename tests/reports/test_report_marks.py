@@ -1,4 +1,4 @@
-"""The maps of a report mark what is too small to be seen, as plots do."""
+"""The maps of a report mark parts that are too small to see, as plots do."""
 
 import keras
 import pytest
@@ -27,7 +27,7 @@ PIXELS = """([canvas, color]) => {
 
 
 def rows_of(page, number, color):
-    """Where pixels of a color are on a map, as shares of its height."""
+    """The rows of a map that have pixels of a color, as shares of its height."""
     canvas = page.locator("canvas").nth(number)
     canvas.scroll_into_view_if_needed()
     page.wait_for_function("canvas => 'drawn' in canvas.dataset", arg=canvas.element_handle())

@@ -1,4 +1,4 @@
-"""`fl.report`: the file, what is packed into it, and what a call that fails leaves alone."""
+"""`fl.report`: the file, the data packed into it, and what a failed call leaves unchanged."""
 
 import os
 import re
@@ -150,7 +150,7 @@ def test_a_layer_that_is_off_says_so(tmp_path):
     assert path.read_text(encoding="utf-8").count("no, off") == 2
 
 
-# How it is kept small.
+# The size of the file.
 
 
 @pytest.mark.parametrize("count", [1, 3, 500])
@@ -198,7 +198,7 @@ def test_rounded_distances_stay_above_zero():
     assert_allclose(found[3], given[3], rtol=5e-4)
 
 
-# What is in the file besides numbers.
+# Names, scripts and colours in the file.
 
 
 def test_no_name_ends_the_script_element(tmp_path):
@@ -234,7 +234,7 @@ def test_the_colours_of_what_moved_are_viridis():
     assert_allclose(np.stack(between, axis=1), viridis, atol=3 / 255)
 
 
-# Where it goes.
+# The path of the file.
 
 
 def test_a_file_that_is_there_is_replaced(tmp_path):

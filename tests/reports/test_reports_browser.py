@@ -1,4 +1,4 @@
-"""Reports and the HTML of summaries, in a real browser: offline, silent, and used as people do."""
+"""Reports and the HTML of summaries in a real browser: offline, without errors, used as usual."""
 
 import base64
 import re
@@ -55,7 +55,7 @@ READ = """(canvas) => {
 
 
 def image(canvas):
-    """`uint8[height, width, 3]`: what is on a canvas."""
+    """The pixels of a canvas, `uint8[height, width, 3]`."""
     width, height, data = canvas.evaluate(READ)
     pixels = np.frombuffer(base64.b64decode(data), np.uint8)
     return pixels.reshape(height, width, 4)[..., :3]
@@ -67,14 +67,14 @@ def color(pixels):
 
 
 def cell(image, cells, row, column, at=(0.5, 0.5)):
-    """The colour of a cell of a map of `cells` down and across, there where `at` says."""
+    """The colour of a cell, at the place `at` in it, on a map of `cells` rows and columns."""
     shares = (row + at[0]) / cells[0], (column + at[1]) / cells[1]
     y, x = (int(share * size) for share, size in zip(shares, image.shape, strict=False))
     return color(image[y, x])
 
 
 def share(image, wanted):
-    """How much of an image has a colour."""
+    """The share of an image that has a colour."""
     return (image == np.frombuffer(bytes.fromhex(wanted[1:]), np.uint8)).all(axis=-1).mean()
 
 
@@ -104,7 +104,7 @@ def test_without_a_browser_one_line_says_what_to_do(tmp_path, monkeypatch):
         browser.required()
 
 
-# What it says.
+# The contents of a page.
 
 
 def test_a_page_says_what_summary_says(opened, made):
@@ -179,12 +179,12 @@ def test_a_page_without_before_shows_no_drift(opened, tmp_path):
         assert open_row(page, "kernel").count() == 1
 
 
-# What one does with it.
+# Sorting, searching and keys.
 
 
 @pytest.fixture(scope="module")
 def sortable(opened, made):
-    """One page for all columns, which any order may come before, and what it says of weights."""
+    """One page that the tests of all columns share, whatever its order, and its data."""
     with opened(made[0], width=1281) as page:
         yield page, page.evaluate("JSON.parse(document.getElementById('data').textContent)")
 
@@ -293,7 +293,7 @@ def test_one_leaked_entry_of_a_large_weight_has_the_colour_of_a_leak(opened, tmp
         assert cell(found, cells, *place) == colors.LEAK
         assert cell(mask, cells, 100, 100) == colors.FROZEN
         assert cell(mask, cells, 400, 100) == colors.TRAINS
-        # The frozen half has the colour of what is equal, and lines over a part of it.
+        # The frozen half has the colour of equal entries, and lines over a part of it.
         assert share(found, colors.EQUAL) > 0.25
         assert 0.01 < share(found, colors.HATCH) < 0.25
         assert share(found[found.shape[0] // 2 + 2 :], colors.HATCH) == 0
@@ -356,7 +356,7 @@ def test_a_cell_says_which_entries_it_holds(opened, made, path):
         assert said.startswith(expected[path])
 
 
-# Where it is read.
+# Phones, narrow windows and paper.
 
 
 def test_on_a_phone_nothing_is_cut_off(opened, made):
@@ -459,7 +459,7 @@ def test_names_that_would_break_a_page(opened, tmp_path):
     layer.build()
     fl.freeze(layer, layer.all[0], fl.at[0])
     for variable, name in zip(layer.all, HOSTILE, strict=True):
-        variable._name = name  # Keras refuses a slash alone, and other programs not even that
+        variable._name = name  # Keras refuses only a slash, and other programs not even that
     before = fl.snapshot(layer)
     layer.all[0].assign(np.ones((2, 2)))
     with opened(fl.report(layer, before, path=tmp_path / "a <b> report.html")) as page:
@@ -467,7 +467,7 @@ def test_names_that_would_break_a_page(opened, tmp_path):
         for sign in "\x00\x07\u2028\u202e":
             escaped = sign.encode("unicode_escape").decode()
             shown = [name.replace(sign, escaped) for name in shown]
-        # Otherwise the text as it is, save for how white space is trimmed.
+        # The rest of the text is shown as it is, except that white space is trimmed.
         shown = [name.strip() for name in shown]
         assert sorted(listed(page)) == sorted(shown)
         assert page.title().startswith("<i>model: ")

@@ -1,4 +1,4 @@
-"""Scores from gradients equal those of one example after another, computed in NumPy alone."""
+"""Scores from gradients equal those computed one example at a time in NumPy alone."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 
 def differences(loss, weights):
-    """The gradient of a function of arrays of float64, by central differences."""
+    """The gradient of a function of float64 arrays, by central differences."""
     found = {}
     for path, weight in weights.items():
         gradient = np.zeros_like(weight)
@@ -31,7 +31,7 @@ def differences(loss, weights):
 
 
 def expected(by, loss, model, examples):
-    """What the scores are, by their definition."""
+    """The scores, computed from their definition."""
     weights = {path: np.float64(array) for path, array in fl.snapshot(model).items()}
     each = [differences(lambda moved, one=one: loss(moved, *one), weights) for one in examples]
     scores = {}
@@ -135,7 +135,7 @@ ZOO = keras.layers
 
 
 def zoo_model():
-    """Layers that loop, normalize, draw at random, are called twice, and have penalties."""
+    """Layers that loop, normalize, draw random numbers, are called twice, or have penalties."""
     tokens = keras.Input((4,), dtype="int32", name="tokens")
     features = keras.Input((4, 6), name="features")
     x = ZOO.Embedding(7, 6, name="table")(tokens) + features
@@ -177,7 +177,7 @@ def state_of(model):
     variables = [*model.variables, *model.optimizer.variables]
     seen = [value(variable) for variable in variables]
     layers = model._flatten_layers()
-    # A cell of Keras makes these two, of None, in its first call outside a symbolic one.
+    # A Keras cell sets two such attributes to None in its first call that is not symbolic.
     names = [sorted(name for name in vars(one) if "dropout_mask" not in name) for one in layers]
     return seen, names, [list(layer._losses) for layer in layers]
 
@@ -257,7 +257,7 @@ def test_mixed_precision_rounds_and_loses_nothing_small(policy):
     fl.freeze(rounded, "hidden/kernel", fl.at[0])
 
     def small(y, logits):
-        # In float16 the gradient by the logits would be zero.
+        # In float16 the gradient with respect to the logits would be zero.
         each = keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
         return each * 2.0**-24
 

@@ -1,4 +1,4 @@
-"""Movement: half the growth of the square of each entry."""
+"""Movement scores: half the growth of the square of each entry."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Data comes as `fit` takes it, and what can't be scored is refused in plain words."""
+"""Data may have any form that `fit` takes, and data that can't be scored is refused."""
 
 import re
 from typing import Any

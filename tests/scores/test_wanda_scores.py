@@ -1,4 +1,4 @@
-"""Wanda: the size of an entry times the norm of what it is multiplied by."""
+"""Wanda scores: the size of an entry times the norm of the values that it multiplies."""
 
 import keras
 import numpy as np
@@ -22,9 +22,9 @@ PRODUCTS = {
 
 
 def norms(layer, x):
-    """Of each entry of a kernel: what is left of the layer with a one there is what it multiplies.
+    """The norm of the values that each entry of a kernel multiplies, for its own output alone.
 
-    For its own output alone.
+    With a kernel of zeros and a one at the entry, the layer outputs those values.
     """
     config = {**layer.get_config(), "activation": None}
     config.update({"bias_axes": None} if "bias_axes" in config else {"use_bias": False})

@@ -1,4 +1,4 @@
-"""`smallest`, `largest`, `n_of_m` and `changed` against slow loops, and their errors."""
+"""`smallest`, `largest`, `n_of_m` and `changed` compared with slow loops, and their errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def weight(path: str, value: np.ndarray, *layers: Any) -> Weight:
 
 def masks(selection: Any, weights: Sequence[Weight]) -> list[np.ndarray | None]:
     chosen = selection.among(weights)
-    # In another order than that of the model: no answer depends on it.
+    # Ask in another order than that of the model: no answer may depend on it.
     return [chosen.mask(one) for one in reversed(weights)][::-1]
 
 
@@ -50,11 +50,11 @@ def values(draw: st.DrawFn, shape: tuple[int, ...] | None = None) -> np.ndarray:
 
 
 def first(scores: Sequence[Any], count: int, *, largest: bool) -> set[int]:
-    """The places of the `count` first scores: NaN last, then the earlier place."""
+    """The places of the first `count` scores; NaN comes last, and ties go to the earlier place."""
     sign = -1 if largest else 1
     places = range(len(scores))
     order = sorted(places, key=lambda i: (math.isnan(scores[i]), sign * scores[i], i))
-    # A NaN compares with nothing: in what order they stand is told by their places.
+    # A NaN cannot be compared, so sort the numbers alone and append the NaNs by place.
     numbers = [i for i in order if not math.isnan(scores[i])]
     numbers.sort(key=lambda i: (sign * scores[i], i))
     return {*(numbers + [i for i in places if math.isnan(scores[i])])[:count]}
@@ -147,7 +147,7 @@ def test_groups(
     rng = np.random.default_rng(seed)
     if of == "blocks":
         of = tuple(int(rng.choice([d for d in (1, 2, 3) if size % d == 0])) for size in shape[-2:])
-    # Whole numbers, so that their means tie and no sum is rounded.
+    # Whole numbers, so that some means tie and no sum is rounded.
     both = [rng.integers(-2, 3, shape).astype("float32") for _ in range(2)]
     weights = [weight(f"w{i}", array) for i, array in enumerate(both)]
     choose = fl.largest if largest else fl.smallest
@@ -257,7 +257,7 @@ def test_a_sample_changes_no_choice(
     arrays_ = [rng.standard_normal((30, 40)).astype("float32") for _ in range(3)]
     if kind == "ties":
         arrays_ = [np.round(array) for array in arrays_]
-    if kind == "striped":  # as if to deceive a sample
+    if kind == "striped":  # a pattern that could mislead a sample
         for array in arrays_:
             array.ravel()[::stride] /= 1000
     if kind == "missing":

@@ -1,4 +1,4 @@
-"""What `smallest`, `changed` and their like are given: equal, shared, or no array at all."""
+"""Inputs of `smallest`, `changed` and the like: equal or shared arrays, and other things."""
 
 from __future__ import annotations
 

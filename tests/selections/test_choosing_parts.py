@@ -1,4 +1,4 @@
-"""Whole units and heads of real layers by rank, against means computed by hand."""
+"""Ranks of whole units and heads in real layers equal those of means computed by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Selections as text: the same as those that Python makes, and one clear error for all else."""
+"""Selections as text equal those made in Python, and any other text gives one clear error."""
 
 import keras
 import numpy as np
@@ -67,7 +67,7 @@ def weight(layer=None):
 
 
 def outcome(selection):
-    """The mask of a selection, None, or the error that it raises."""
+    """The mask of a selection, None, or the message of the error that it raises."""
     layer = keras.layers.Dense(6)
     try:
         return selection.mask(weight(layer))

@@ -1,4 +1,4 @@
-"""Heads in the attention of KerasHub where as many features as heads hide which axis is which."""
+"""Heads in KerasHub's attention, where equal numbers of heads and features hide the axes."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def test_each_attention_layer_of_keras_hub_is_known() -> None:
                 layer = object.__new__(kind)
                 if not has_heads_first(layer):
                     unknown.add(kind.__name__)
-    # One mixes heads and positions before its output, one is a recurrence over the sequence, and
-    # two are around a layer that has the heads.
+    # One of these mixes heads and positions before its output, one is a recurrence over the
+    # sequence, and two wrap a layer that has the heads.
     assert unknown == {
         "Attention2d",
         "DisentangledAttentionEncoder",
@@ -89,7 +89,7 @@ def makes_heads(kind: type) -> bool:
 
 
 def test_a_subclass_of_your_own_may_divide_an_axis_in_another_way() -> None:
-    """Your own class may hold other projections, or reshape what they give as it likes."""
+    """Your own class may hold other projections, or reshape their outputs in its own way."""
     module = importlib.import_module(
         "keras_hub.src.models.swin_transformer.swin_transformer_layers"
     )

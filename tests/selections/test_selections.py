@@ -58,7 +58,7 @@ def indexed(shape: tuple[int, ...], index: Any) -> np.ndarray:
 
 @st.composite
 def indices(draw: st.DrawFn) -> tuple[tuple[int, ...], Any]:
-    """A shape and any index that NumPy takes on it, basic, integer, boolean or mixed."""
+    """A shape and any NumPy index for it: basic, integer, boolean or mixed."""
     shape = draw(hnp.array_shapes(max_dims=3, max_side=4))
     whole = draw(st.sampled_from(["basic", "integers", "booleans", "mixed"]))
     if whole == "basic":
@@ -611,7 +611,7 @@ def test_only_boolean_arrays_combine_with_a_selection(array, combine):
 
 @dataclass(frozen=True)
 class LastPath(Selection):
-    """Selects all of the last of the weights that it is asked for together."""
+    """Selects the whole of the last weight among those that one call names."""
 
     last: str = ""
 

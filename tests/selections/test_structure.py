@@ -25,13 +25,13 @@ pytestmark = pytest.mark.once
 layers = keras.layers
 NAMESPACE = vars(structure) | {"everything": everything, "at": at}
 
-# Keras 3.12 is supported too and lacks these.
+# Keras 3.12 is also supported, and does not have these.
 HAS_REVERSIBLE = hasattr(layers, "ReversibleEmbedding")
 HAS_GATE = "use_gate" in inspect.signature(layers.MultiHeadAttention.__init__).parameters
 
 
 def asked(variable: Any, path: str, *owners: Any) -> Weight:
-    """What a selection is told about `variable`."""
+    """The description of `variable` that a selection gets."""
     return request.asked(Found(path, variable, owners))
 
 
@@ -44,7 +44,7 @@ def masks(layer: Any, selection: Selection) -> dict[str, np.ndarray | None]:
 
 
 def fill(layer: Any, selection: Selection, value: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Writes `value(old)` where `selection` selects."""
+    """Write `value(old)` where `selection` selects."""
     for found in walk(layer):
         mask = selection.mask(asked(found.variable, found.path, *found.layers))
         if mask is not None:
@@ -73,7 +73,7 @@ class Case:
     inputs: tuple[int, ...]
     count: int
     axis: int = -1
-    alone: Any = ...  # the part of the output (units last) where no unit has read another
+    alone: Any = ...  # the outputs (units last) from before any unit reads another
 
 
 def einsum(equation: str, shape: Any, bias_axes: str | None) -> Callable[[], Any]:
@@ -147,7 +147,7 @@ if HAS_REVERSIBLE:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_units_are_what_computes_these_outputs(case):
-    """Zeros in what is selected silence the units that were named, and no other."""
+    """Setting the selected entries to zero silences the named units, and no others."""
     layer = case.make()
     inputs = np.random.default_rng(0).uniform(1, 2, case.inputs).astype("float32")
     if isinstance(layer, layers.Embedding):
@@ -402,10 +402,10 @@ def projection(equation: str, shape: Any, bias_axes: str, name: str) -> Any:
 
 
 class Attending(layers.Layer):
-    """Attention of another make, which says how many heads it has and projects as it likes.
+    """Attention of another class, which gives its number of heads and projects in any way.
 
-    The letters are batch, times, features (d), query heads (n), key/value heads (k) and what a head
-    holds (h).
+    The letters are batch, times, features (d), query heads (n), key/value heads (k) and the size
+    of a head (h).
     """
 
     def __init__(
@@ -445,7 +445,7 @@ class Attending(layers.Layer):
 
 
 class Partial(layers.Layer):
-    """Attention of three heads, of which one projection alone says something."""
+    """Attention of three heads with a single projection."""
 
     num_heads = 3
 
@@ -461,7 +461,7 @@ class Partial(layers.Layer):
 
 
 class TurnedOutput(layers.MultiHeadAttention):
-    """A subclass of Keras's with a kernel in another order, as in KerasHub's XLNet."""
+    """A subclass with the axes of a kernel in another order, as in KerasHub's XLNet."""
 
     def _make_output_dense(self, *_: Any, **__: Any) -> Any:
         return layers.EinsumDense("btnh,dnh->btd", (None, 6), name="attention_output")
@@ -511,7 +511,7 @@ if HAS_GATE:
 
 @pytest.mark.parametrize(("make", "picked"), ATTENTION.values(), ids=ATTENTION.keys())
 def test_heads_are_what_the_output_reads_through_them(make, picked):
-    """With the output rows of some heads at zero, nothing else of these heads matters."""
+    """If the output rows of some heads are zero, their other entries do not matter."""
     layer = make()
     inputs = np.random.default_rng(0).normal(size=(2, 5, 6)).astype("float32")
     fill(layer, everything, noise(0))
@@ -559,7 +559,7 @@ NO_AXIS = (
             r"^q/kernel: the heads of this Attending could be axis 0 \(4\) or 2 \(2\)",
         ),
         (
-            lambda: attending(counts=(4, 2, 2)),  # what is called a query has query heads
+            lambda: attending(counts=(4, 2, 2)),  # a projection named query has query heads
             r"^key/kernel: the heads of this Attending could be axis 0 \(2\) or 2 \(2\)",
         ),
         (

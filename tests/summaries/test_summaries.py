@@ -77,12 +77,12 @@ def test_the_summary_of_keras_adds_up(kind):
     ]
     assert sum(counts) == target.count_params()
     row = fl.summary(target).rows[0]
-    # The frozen part of all but a block is as large as the weight.
+    # For every kind except a block, the frozen part is as large as the weight.
     extra = 0 if kind == "block" else row.size - row.frozen
     assert target.count_params() == plain + extra
 
 
-# Adafactor keeps a row and a column of a matrix, Muon one slot for some and two for others.
+# Adafactor keeps a row and a column of a matrix, Muon one slot for some weights, two for others.
 STOCK = sorted(STOCK_OPTIMIZERS.keys() - {"Adafactor", "Muon"})
 
 
@@ -118,7 +118,7 @@ OPTIMIZERS = {
         lambda: keras.optimizers.Adam(use_ema=True, gradient_accumulation_steps=2),
         4,
     ),
-    # What these keep depends on the shape of a weight, or on its name: no number is the truth.
+    # What these keep depends on the shape or name of a weight, so there is no single number.
     "Adafactor": (lambda: keras.optimizers.Adafactor(), None),
     "Muon": (lambda: keras.optimizers.Muon(), None),
 }
@@ -176,7 +176,7 @@ def test_a_layer_that_is_off():
     rows = fl.summary(target).rows
     assert [row.trains for row in rows] == [False, False, True, True, True, False]
     assert rows[0].frozen == 8
-    # A plain layer that is off has no slots either: there is nothing that the freeze saves.
+    # A plain layer that is off has no slots either, so the freeze saves nothing.
     assert [row.slots_saved for row in rows] == [0, 0, 0, 0, 0, 8]
     assert "block (off)" in str(fl.summary(target))
 
@@ -257,14 +257,14 @@ def test_large_numbers_are_never_cut(width):
         "kind": "block",
     }.items():
         assert (column in table) == (cell in table), column
-    # The row and the total, and in any case what is below the table.
+    # In the row and the total if the column is shown, and always in the text below the table.
     assert table.count("4,202,594,304") == 2 * ("bytes saved" in table)
     assert table.count("49,152") == 2 * ("delta bytes" in table)
     notes = " ".join(notes.split())
     assert notes.startswith("98,304 bytes kept, 4,202,594,304 bytes saved delta file: 49,152 bytes")
     assert ("shape" in table) == (width >= 120)
     assert ("bytes saved" in table) == (width >= 120)
-    # A path folds after its slashes where that is enough.
+    # A path breaks after its slashes if that is enough.
     assert "".join(line.split()[0] for line in table.splitlines() if line.split()).count(row.path)
 
 

@@ -1,4 +1,4 @@
-"""The tree of `fl.summary`: what adds up, what is folded, and what it looks like."""
+"""The tree of `fl.summary`: its sums, the blocks that it folds, and its looks."""
 
 import functools
 import html.parser
@@ -44,7 +44,7 @@ def stack(count=12):
 
 
 class Block(layers.Layer):
-    """A block whose layers Keras names, with numbers that go on from block to block."""
+    """A block whose layers Keras names, with numbers that continue from block to block."""
 
     def __init__(self):
         super().__init__()
@@ -64,7 +64,7 @@ def subclassed():
 
 
 def by_functions():
-    """Blocks that no layer holds, as functions make them."""
+    """Blocks made by a function, which no layer holds."""
     inputs = x = keras.Input((6,))
     for _ in range(5):
         x = layers.LayerNormalization()(x + layers.Dense(6)(layers.Dense(4)(x)))
@@ -136,7 +136,7 @@ def assert_sum(parts, totals):
 
 
 def assert_adds_up(of, alike):
-    """The lines add up, at each place in equal blocks, and so do those in each of them."""
+    """The lines add up in each of the equal blocks, and so do the lines below each line."""
     for place, totals in enumerate(alike):
         assert_sum([line.alike[place] for line in of], totals)
     for line in of:
@@ -189,7 +189,7 @@ def test_bytes_kept_are_those_of_the_optimizer(make):
 def test_what_is_hidden_is_counted(make, depth):
     summary = fl.summary(partly(make), depth=depth)
     shown = text(summary, width=200)
-    # A weight has a shape, which begins with a number; a layer has none.
+    # The line of a weight has a shape, which begins with a number; that of a layer has none.
     listed = len(re.findall(r" \(\d+(?:, \d+)*,?\) ", shown))
     hidden = len(summary.rows) - listed
     assert (f"folded: {hidden:,} of {len(summary.rows):,} weights; " in shown) == (hidden > 0)
@@ -218,18 +218,18 @@ def test_only_what_is_alike_is_folded():
     assert folded(model) == ["block_3 ... block_5 x 3"]
     fl.freeze(model, "block_*/up/kernel", fl.at[0])
     assert folded(model) == ["block_0 ... block_5 x 6"]
-    # As many entries, which lie in another way.
+    # The same number of entries, in other places.
     fl.unfreeze(model, "block_5/up/kernel")
     fl.freeze(model, "block_5/up/kernel", lambda w: np.arange(w.size).reshape(w.shape) % 8 == 0)
     assert folded(model) == ["block_0 ... block_4 x 5"]
     model.get_layer("block_1").trainable = False
     assert folded(model) == ["block_2 ... block_4 x 3"]
-    # Query, key and value are alike but for their names.
+    # Query, key and value differ only in their names, and are still listed.
     assert folded(model.get_layer("block_1").get_layer("attention")) == []
 
 
 def varied(count=4):
-    """Equal blocks of which other counts of entries are frozen."""
+    """Equal blocks with different numbers of frozen entries."""
     model = stack(count)
     for number in range(count):
         fl.freeze(model, f"block_{number}/up/kernel", fl.smallest((number + 8) / 128))
@@ -252,7 +252,7 @@ def test_blocks_that_differ_in_counts_are_one_with_ranges(monkeypatch):
         assert words in [[w for w in row.split() if "█" not in w] for row in shown], line
     assert "a to b: the lowest and the highest of equal blocks" in shown
     assert not [row for row in str(fl.summary(model, fold=False)).splitlines() if " to " in row]
-    # Plain data lists each of them, however it is printed.
+    # Plain data lists each block, whether the text is folded or not.
     kernels = [row for row in fl.summary(model).rows if row.path.endswith("up/kernel")]
     assert [row.frozen for row in kernels] == [8, 9, 10, 11]
     described = fl.summary(model).to_dict()
@@ -428,7 +428,7 @@ def test_no_line_is_longer_than_the_terminal(make, width):
 
 
 class Page(html.parser.HTMLParser):
-    """Every tag that is opened is closed, in order; what lies in `details` is kept apart."""
+    """Checks that tags are closed in order; keeps the text inside `details` apart."""
 
     def __init__(self, page):
         super().__init__()
@@ -460,7 +460,7 @@ def test_html_has_plain_tags_and_every_number(make, depth):
     assert kinds <= {"table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td"} | {
         *("b", "span", "div", "br", "details", "summary")
     }
-    # The page's own colours, light or dark, and nothing from elsewhere.
+    # Only the colours of the page around it, light or dark.
     styles = " ".join(found.get("style") or "" for _, found in page.tags)
     assert "#" not in styles
     assert "rgb" not in styles
@@ -476,7 +476,7 @@ def test_html_of_what_is_folded():
     assert "one of 12|" in page.inside
     assert "each (block_0)|" in page.inside
     assert "folded: 154 of 171 weights; fold=False lists them" in page.outside
-    # What a depth hides is all there, for a click.
+    # A click shows all that a depth hides.
     page = Page(fl.summary(partly(stack), depth=1, fold=False)._repr_html_())
     assert page.inside.count("query|") == 12
     assert "folded" not in page.outside
@@ -530,7 +530,7 @@ def test_columns_of_a_dataframe_are_numbers_where_they_count():
     frame = fl.summary(model).to_dataframe()
     assert {str(frame[name].dtype) for name in counts} == {"int64"}
     assert (str(frame["share"].dtype), str(frame["trains"].dtype)) == ("float64", "bool")
-    assert frame[list(kept)].isna().all(axis=None)  # no optimizer is known
+    assert frame[list(kept)].isna().all(axis=None)  # there is no optimizer yet
     assert frame["frozen"].sum() == 3
     model.compile("adam", "mse")
     frame = fl.summary(model).to_dataframe()
