@@ -1,4 +1,4 @@
-"""The cases of `make bench`: what is trained, how much of it, and against whom."""
+"""The cases of `make bench`: what trains, how much of it, and what it is compared with."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Case:
     name: str
     group: str
     builders: Callable[[bool], Builders]
-    """XLA on TensorFlow or not -> variants."""
+    """Returns the variants; the argument says whether TensorFlow uses XLA."""
     rounds: int = 15
     memory: bool = False
-    """Whether each variant is also run alone for its memory, which takes a process of its own."""
+    """Whether each variant also runs in a process of its own, to measure its memory."""
     share: float | None = None
     batch: int | None = None
 
@@ -51,7 +51,7 @@ def stack(**options: Any) -> Any:
 
 
 def trained_part(kind: str, share: float) -> Any:
-    """A selection of what trains of a kernel."""
+    """A selection of the entries of a kernel that train."""
     count = round(share * WIDTH)
     random = np.sort(np.random.default_rng(0).choice(WIDTH, count, replace=False))
     where = random if kind.startswith("random") else slice(0, count)
@@ -203,7 +203,7 @@ def entries(share: float) -> Case:
     def builders(jit: bool) -> Builders:
         def ours(where: Any) -> v.Step:
             built = model()
-            # Something below has to train, or the floor would have no gradient to hand on.
+            # A layer below has to train, or the floor would need no gradient to pass down.
             fl.freeze(built, "below/kernel", fl.at[:, 1:])
             if where is not None:
                 fl.freeze(built, "big/kernel", where)
@@ -251,7 +251,7 @@ def _adapter(name: str, rank: int, x: np.ndarray, y: np.ndarray) -> v.Step:
 def _compared(
     model: Callable[[], Any], glob: str, where: Any, x: np.ndarray, y: np.ndarray
 ) -> Callable[[bool], Builders]:
-    """A model against itself: trained whole, frozen where `glob` says, and partly."""
+    """Compare a model that trains whole, with the weights in `glob` frozen, and partly frozen."""
 
     def builders(jit: bool) -> Builders:
         def frozen(where: Any) -> v.Step:

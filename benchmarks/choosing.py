@@ -1,4 +1,4 @@
-"""What one threshold over 100 million entries takes, beside `np.partition` of them all at once."""
+"""The cost of one threshold over 100 million entries, compared with one `np.partition` of all."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def main() -> int:
 
 
 def measured() -> dict[str, float]:
-    """Seconds of `np.partition`, and of the selection with its masks, and the memory of both.
+    """Seconds of `np.partition` and of the selection with its masks, and the selection's memory.
 
-    The memory is what is there at the peak beyond the weights and the masks, in MiB.
+    The memory is the peak beyond the weights and the masks, in MiB.
     """
     model = keras.Sequential([_layer(rows, columns) for rows, columns in SHAPES])
     weights = [asked(found) for found in unique(weights_of(model))]
@@ -77,7 +77,7 @@ def _layer(rows: int, columns: int) -> keras.layers.Layer:
 
 
 def table(results: dict[str, dict[str, float]]) -> list[str]:
-    """Backend -> what `main` printed, as a table in Markdown."""
+    """A Markdown table of what `main` printed on each backend."""
     lines = [
         "| | `np.partition` | `fl.smallest` | ratio | memory |",
         "|---|---:|---:|---:|---:|",

@@ -1,4 +1,4 @@
-"""What it takes to go from one task to another: two deltas of 1 % of 100 million entries."""
+"""The cost of a switch between two tasks: two deltas of 1 % of 100 million entries."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def model_of(shapes: tuple[tuple[int, int], ...]) -> keras.Model:
-    """Kernels beside one another: nothing here runs the model."""
+    """A model of unconnected kernels, since nothing here runs it."""
     joined = keras.Sequential([keras.layers.Dense(n, use_bias=False) for _, n in shapes])
     for layer, (rows, columns) in zip(joined.layers, shapes, strict=True):
         layer.build((None, rows))
@@ -44,7 +44,7 @@ def model_of(shapes: tuple[tuple[int, int], ...]) -> keras.Model:
 
 
 def tuned(model: keras.Model, kind: str, seed: int, path: Path) -> fl.Delta:
-    """A delta of `SHARE` of each kernel, and the files of it and of the whole weights."""
+    """Make a delta of `SHARE` of each kernel, and save it and all weights to files."""
     base, draw = fl.snapshot(model), np.random.default_rng(seed)
     for layer in model.layers:
         value = np.array(keras.ops.convert_to_numpy(layer.kernel))
@@ -60,7 +60,7 @@ def tuned(model: keras.Model, kind: str, seed: int, path: Path) -> fl.Delta:
 
 
 def measured(kind: str, folder: Path, shapes: Any = SHAPES) -> dict[str, float]:
-    """Median seconds of each way to go from one task to the other, in random order."""
+    """Median seconds of each way to switch from one task to the other, in random order."""
     model, loaded = model_of(shapes), model_of(shapes)
     paths = [folder / name for name in ("one", "other")]
     deltas = [tuned(model, kind, seed, path) for seed, path in enumerate(paths)]
@@ -87,7 +87,7 @@ def measured(kind: str, folder: Path, shapes: Any = SHAPES) -> dict[str, float]:
             start = time.perf_counter()
             calls[name]()
             for layer in model.layers:
-                # JAX returns before it is done.
+                # JAX returns before the work is done.
                 getattr(layer.kernel.value, "block_until_ready", lambda: None)()
             if round_:
                 seconds[name].append(time.perf_counter() - start)
@@ -99,7 +99,7 @@ def measured(kind: str, folder: Path, shapes: Any = SHAPES) -> dict[str, float]:
 
 
 def table(results: dict[str, dict[str, dict[str, float]]]) -> list[str]:
-    """Backend -> kind -> what `main` printed, as a table in Markdown."""
+    """A Markdown table of what `main` printed for each kind on each backend."""
     names = (TURN, SWITCH, FROM_FILE, CHECKED)
     lines = [
         f"| | `{LOAD}` | " + " | ".join(names) + " |",

@@ -1,8 +1,8 @@
-"""How long `frostline diff` takes beside reading its two files: `python -m benchmarks.diff`.
+"""The time of `frostline diff`, compared with reading its files: `python -m benchmarks.diff`.
 
-`--gigabytes 4` is the real one: it takes twice that of disk, and of memory for the page cache.
-Every round takes the readings and the command in turn. This process stays small, since Linux counts
-the memory of the one that starts a command to the command's own: what needs Keras runs in others.
+Use `--gigabytes 4` for a real measurement: it takes twice that on disk and in the page cache. Every
+round runs the readings and the command in turn. Linux counts the memory of a process that starts a
+command as the command's own, so this process stays small and other processes import Keras.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ CASES = {
     "rows": "all changed but 1% of the rows, frozen",
     "entries": "all changed but half of the entries, frozen one by one",
 }
-READ = 1 << 22  # bytes at once
+READ = 1 << 22  # bytes in one read
 HEAD = ("", "reading", "two threads", "diff", "/ reading", "CPU / reading's", "peak")
 
 Taken = tuple[float, float, float]
-"""Seconds, seconds of the processor, and MiB at the peak, 0 where that is not asked."""
+"""Seconds, CPU seconds, and peak MiB, or 0 if that is not measured."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gigabytes", type=float, default=0.25, help="of each file")
+    parser.add_argument("--gigabytes", type=float, default=0.25, help="the size of each file")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--disk", action="store_true", help="from the disk, not the page cache")
-    parser.add_argument("--folder", help="where the files are for a while")
+    parser.add_argument("--disk", action="store_true", help="read the disk, not the page cache")
+    parser.add_argument("--folder", help="the folder for temporary files")
     options = parser.parse_args()
     wanted = [(f, c) for f in options.formats for c in options.cases if _can_hold(f, c)]
     rows = []
@@ -63,12 +63,12 @@ def main() -> int:
                 file.unlink()
             progress.advance(task)
     print("\n".join(table(rows)))
-    print(f"\nOf it, what takes as long for files of any size: {start['diff'][0]:.2f} s.")
+    print(f"\nOf that, the same for files of any size: {start['diff'][0]:.2f} s.")
     return 0
 
 
 def measured(files: list[Path], rounds: int, *, disk: bool) -> dict[str, Taken]:
-    """What each takes, the medians of rounds in which they are run in turn."""
+    """The medians of each way over rounds that run them in turn."""
     command = [sys.executable, "-m", "frostline", "diff", "--quiet", *map(str, files)]
     ways: dict[str, Callable[[], float]] = {
         "reading": lambda: read(files, threads=1),
@@ -76,7 +76,7 @@ def measured(files: list[Path], rounds: int, *, disk: bool) -> dict[str, Taken]:
         "diff": lambda: _run(command),
     }
     taken: dict[str, list[Taken]] = {name: [] for name in ways}
-    read(files, threads=1)  # into the page cache
+    read(files, threads=1)  # fills the page cache
     for _ in range(rounds):
         for name, way in ways.items():
             if disk:
@@ -88,7 +88,7 @@ def measured(files: list[Path], rounds: int, *, disk: bool) -> dict[str, Taken]:
 
 
 def read(files: list[Path], threads: int) -> float:
-    """Read the files whole, one after the other or side by side, into a buffer each."""
+    """Read the whole files into buffers, one after the other or in parallel."""
 
     def one(file: Path) -> None:
         buffer = bytearray(READ)
@@ -121,14 +121,14 @@ def _median(taken: list[Taken]) -> Taken:
 
 
 def _forget(files: list[Path]) -> None:
-    """Take files out of the page cache."""
+    """Remove files from the page cache."""
     for file in files:
         with open(file, "rb") as opened:
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _can_hold(kind: str, case: str) -> bool:
-    """Whether a file of a format says what the case is about: only `.keras` files hold a freeze."""
+    """Whether a format can hold a case: only `.keras` files hold a freeze."""
     return kind == "keras" or case in ("equal", "changed")
 
 
@@ -160,7 +160,7 @@ def row(name: str, taken: dict[str, Taken]) -> list[str]:
 
 
 def table(rows: list[list[str]]) -> list[str]:
-    """Rows as a table in Markdown."""
+    """Rows as a Markdown table."""
     lines = [HEAD, ["---", *["---:"] * (len(HEAD) - 1)], *rows]
     return ["| " + " | ".join(line) + " |" for line in lines]
 

@@ -1,4 +1,4 @@
-"""Two large files of one model for `benchmarks.diff`, written without the memory that they take."""
+"""Write two large files of one model for `benchmarks.diff` without holding them in memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main() -> int:
     random = np.random.default_rng(0)
     kernel = random.standard_normal((ROWS, COLUMNS), "float32").astype(np.dtype(dtype))
     count = round(float(gigabytes) * 2**30 / kernel.nbytes)
-    if not count:  # the smallest file there is
+    if not count:  # the smallest file possible
         kernel, count = kernel[:2], 1
     mask = _frozen(case, kernel.shape, random)
     moved = kernel if case == "equal" else _moved(kernel, mask)
@@ -52,7 +52,7 @@ def _frozen(case: str, shape: tuple[int, ...], random: np.random.Generator) -> n
 
 
 def _moved(kernel: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Other bits in every entry that is not frozen."""
+    """Change the bits of every entry that is not frozen."""
     moved = kernel.copy()
     moved.view(f"u{kernel.dtype.itemsize}")[~mask] ^= 1
     return moved
@@ -68,7 +68,7 @@ def _write_safetensors(path: Path, value: np.ndarray, count: int) -> None:
         for n in range(count)
     }
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # as the format asks
+    text += b" " * (-len(text) % 8)  # the format requires this alignment
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for _ in range(count):
@@ -76,7 +76,7 @@ def _write_safetensors(path: Path, value: np.ndarray, count: int) -> None:
 
 
 def _write_hdf5(path: Path, value: np.ndarray, count: int) -> None:
-    """As Keras lays a `Sequential` of `Dense` layers out."""
+    """Write the layout of a `Sequential` of `Dense` layers in Keras."""
     with h5py.File(path, "w") as hdf5:
         for n in range(count):
             own = hdf5.create_group(f"layers/dense{f'_{n}' if n else ''}/vars")
@@ -85,7 +85,7 @@ def _write_hdf5(path: Path, value: np.ndarray, count: int) -> None:
 
 
 def _wrap(path: Path, config: dict[str, Any]) -> None:
-    """Make a `.keras` file of a weight file."""
+    """Turn a weight file into a `.keras` file."""
     weights = path.with_suffix(".h5")
     path.rename(weights)
     with zipfile.ZipFile(path, "w") as archive:

@@ -1,7 +1,7 @@
-"""What moves of what should be frozen, by what people do today: writes `docs/exactness.md`.
+"""How far frozen entries move with the usual ways to freeze: writes `docs/exactness.md`.
 
-Every way freezes the same half of a kernel's entries, in the same model, under the same training.
-Counted are the entries whose bits are others afterwards, and the largest step any of them took.
+Each way freezes the same half of a kernel's entries, in the same model with the same training. The
+results are how many entries have different bits afterwards, and the largest change of any of them.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ MASK = RANDOM.random((16, 32)) < 0.5
 
 @dataclass(frozen=True)
 class Training:
-    """An optimizer, and what else is done while it trains."""
+    """An optimizer, and the conditions of the training."""
 
     name: str
     kind: str
     settings: dict[str, Any] = field(default_factory=dict)
     epochs_before: int = 0
-    """How many are trained with nothing frozen."""
+    """How many epochs train before anything is frozen."""
     target: np.ndarray = field(default_factory=lambda: Y)
     by_hand: bool = False
-    """In a loop of its own, where no callback and no constraint of Keras is called."""
+    """Whether a hand-written loop trains, which calls no callback and no constraint of Keras."""
 
 
 AVERAGE = {"use_ema": True, "ema_overwrite_frequency": 3}
@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def table(results: dict[str, dict[str, tuple[int, float]]]) -> list[str]:
-    """Markdown: a row for each training, a column for each way."""
+    """A Markdown table with a row for each training and a column for each way to freeze."""
     lines = ["| | " + " | ".join(WAYS) + " |", "|---|" + "---:|" * len(WAYS)]
     for name, row in results.items():
         lines.append(f"| {name} | " + " | ".join(_cell(*row[way]) for way in WAYS) + " |")
@@ -93,7 +93,7 @@ def _cell(moved: int, furthest: float) -> str:
 
 
 def measured(training: Training) -> dict[str, tuple[int, float]]:
-    """For each way how many frozen entries moved, and how far."""
+    """For each way to freeze, how many frozen entries moved, and how far."""
     if training.by_hand:
         return {way: _drift_by_hand(training, way) for way in WAYS}
     return {way: _drift(training, freeze) for way, freeze in WAYS.items()}
@@ -177,7 +177,7 @@ def _by_writing_back(model: Any, kernel: Any, optimizer: Any, before: np.ndarray
     class WriteBack(keras.callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             del batch, logs
-            assert self.model is not None  # on JAX this brings the weights up to date
+            assert self.model is not None  # on JAX, reading it updates the weights
             kernel.assign(np.where(MASK, before, ops.convert_to_numpy(kernel.value)))
 
     return [WriteBack()]

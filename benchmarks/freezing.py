@@ -1,4 +1,4 @@
-"""What `freeze` and `unfreeze` themselves take, a kernel of a quarter, a half and one GiB each."""
+"""The cost of `freeze` and `unfreeze` themselves, on kernels of a quarter, a half and one GiB."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ FREEZE, UNFREEZE, COPY = "freeze", "unfreeze", "a copy by NumPy"
 
 
 def main() -> int:
-    # A small kernel first: what a first call alone takes is compiling and importing.
+    # A small kernel first, since the first call also compiles and imports.
     print(json.dumps([measured(sys.argv[1], rows) for rows in (64, *ROWS)][1:]))
     return 0
 
 
 def trained(kind: str, rows: int) -> Any:
-    """A tenth of the columns, of the rows, of the entries."""
+    """A selection of a tenth of the columns, of the rows or of the entries."""
     random = np.random.default_rng(0)
     if kind == "a block of columns":
         return fl.at[:, : WIDTH // 10]
@@ -37,7 +37,7 @@ def trained(kind: str, rows: int) -> Any:
 
 
 def measured(kind: str, rows: int) -> dict[str, Any]:
-    """Of each verb the seconds, and the memory at its peak beyond what was there, in weights."""
+    """The seconds and the peak of additional memory of each verb, in sizes of the weight."""
     layer = keras.layers.Dense(WIDTH, use_bias=False, kernel_initializer="ones")
     layer.build((None, rows))
     where = ~trained(kind, rows)
@@ -60,7 +60,7 @@ def _measured(layer: Any, call: Callable[[], object], size: float) -> tuple[floa
         start = time.perf_counter()
         call()
         for variable in layer.variables:
-            # JAX returns before it is done.
+            # JAX returns before the work is done.
             getattr(variable.value, "block_until_ready", lambda: None)()
         seconds = time.perf_counter() - start
 
@@ -69,7 +69,7 @@ def _measured(layer: Any, call: Callable[[], object], size: float) -> tuple[floa
 
 
 def table(results: dict[str, dict[str, list[dict[str, Any]]]]) -> list[str]:
-    """Backend -> kind -> what `main` printed, as a table in Markdown."""
+    """A Markdown table of what `main` printed for each kind on each backend."""
     sizes = [f"{rows * WIDTH / 2**18:.0f} MiB" for rows in ROWS]
     columns = [f"{verb}, {size}" for verb in (FREEZE, UNFREEZE) for size in sizes]
     columns.append(f"{COPY}, {sizes[-1]}")

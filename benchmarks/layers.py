@@ -1,8 +1,8 @@
-"""What calls cost on a model of many layers: `KERAS_BACKEND=jax python -m benchmarks.layers`.
+"""The cost of calls on a model of many layers: `KERAS_BACKEND=jax python -m benchmarks.layers`.
 
-Each call on a partly frozen model is beside what Keras takes for the plain one. Save and load come
-in random order; a new model is built for each round. `--step` adds the first training step, which
-JAX and TensorFlow compile: name a small `--counts` with it.
+Each call on a partly frozen model is compared with Keras's time for the plain model. Save and load
+come in random order, and each round builds a new model. `--step` adds the first training step. JAX
+and TensorFlow compile that step, so use small `--counts` with it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rich.table import Table
 
 import frostline as fl
 
-BLOCK = 25  # layers of a block: Keras visits a model recursively
+BLOCK = 25  # layers in a block, since Keras visits a model recursively
 Taken = dict[str, float]
 BESIDE = {
     "freeze a row of each kernel": "build",
@@ -44,9 +44,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", nargs="+", type=int, default=[1_250, 2_500, 5_000])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--step", action="store_true", help="the first training step too")
+    parser.add_argument("--step", action="store_true", help="also measure the first training step")
     options = parser.parse_args()
-    measured(BLOCK, step=options.step)  # imports and caches
+    measured(BLOCK, step=options.step)  # so that imports are done and caches filled
     table = Table("", *(f"{count:,} layers" for count in options.counts))
     found = [
         [measured(count, step=options.step) for _ in range(options.rounds)]

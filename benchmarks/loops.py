@@ -1,4 +1,4 @@
-"""Loops by hand, with the optimizer that people take there: AdamW with weight decay."""
+"""Hand-written training loops with the usual optimizer, AdamW with weight decay."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class OptaxLoop:
 
 
 class TapeLoop:
-    """AdamW of Keras, with the gradients of a `tf.GradientTape`."""
+    """Keras's AdamW, with the gradients of a `tf.GradientTape`."""
 
     name = "AdamW and a tape by hand"
 
@@ -84,6 +84,9 @@ class TapeLoop:
 
 
 def loop_kind() -> Any:
-    """A class, of which one is made from what trains now; a step may mask a weight's gradient."""
+    """The loop class of this backend.
+
+    A loop trains the weights that train when it is made. Its `step` can mask a weight's gradient.
+    """
     kinds = {"torch": TorchLoop, "jax": OptaxLoop, "tensorflow": TapeLoop}
     return kinds[keras.backend.backend()]

@@ -1,4 +1,4 @@
-"""Measuring: steps of several variants interleaved in one process, memory in a fresh one each."""
+"""Measure the time of interleaved variants in one process, and memory in a fresh one for each."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from benchmarks.cases import Case
 
 WARM = 3
-"""Steps that are not counted: the first ones compile and make the slots of the optimizer."""
+"""Steps that are not counted: the first ones compile and create the optimizer's slots."""
 
 
 def times(case: Case, *, jit: bool) -> dict[str, float]:
-    """Median seconds a step of each variant, all run in turn.
+    """Median seconds of a step of each variant, with all variants run in turn.
 
-    In another order each time: after a variant that goes through gigabytes the next one finds
-    nothing in the caches.
+    The order changes each time: after a variant that touches gigabytes, the next one finds nothing
+    in the caches.
     """
     order = random.Random(0)
     steps = {name: build() for name, build in case.builders(jit).items()}
@@ -35,7 +35,7 @@ def times(case: Case, *, jit: bool) -> dict[str, float]:
 
 
 def temporaries(case: Case, variant: str, *, jit: bool) -> float | None:
-    """MiB that a step takes at its peak beyond what is there between steps; Linux only."""
+    """The peak MiB of a step beyond the memory in use between steps; Linux only."""
     step = case.builders(jit)[variant]()
     for _ in range(WARM):
         step()
@@ -48,13 +48,13 @@ def temporaries(case: Case, variant: str, *, jit: bool) -> float | None:
 
 
 def peak_beyond(call: Callable[[], object]) -> float | None:
-    """MiB at the peak of a call beyond what is there before it; Linux only."""
+    """The peak MiB of a call beyond the memory in use before it; Linux only."""
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     if not reset.exists():
         return None
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    reset.write_text("5")  # the peak starts again from what is there now
+    reset.write_text("5")  # resets the peak to the memory in use now
     before = _kibibytes(status, "VmRSS")
     call()
     return (_kibibytes(status, "VmHWM") - before) / 1024

@@ -1,4 +1,4 @@
-"""From measurements to tables in Markdown and a figure."""
+"""Turn measurements into Markdown tables and a figure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FULL, FLOOR, OURS = "training everything", "frozen (floor)", "frostline"
 
 @dataclass(frozen=True)
 class Measured:
-    """One case on one backend."""
+    """The measurements of one case on one backend."""
 
     case: str
     group: str
@@ -23,7 +23,7 @@ class Measured:
 
 
 def markdown(results: dict[str, list[Measured]]) -> str:
-    """A section for each group of cases, a table for each backend in it."""
+    """A section for each group of cases, with a table for each backend."""
     groups = list(dict.fromkeys(m.group for measured in results.values() for m in measured))
     lines: list[str] = []
     for group in groups:
@@ -59,7 +59,7 @@ def _cell(row: Measured, name: str) -> str:
 
 
 def figure(results: dict[str, list[Measured]], path: Path) -> None:
-    """Cost against the share that trains, with the floor and the limit drawn in."""
+    """Plot the cost against the share that trains, with the floor and the limit."""
     import matplotlib.pyplot as plt
 
     batches = (16, 256)
@@ -81,7 +81,7 @@ def figure(results: dict[str, list[Measured]], path: Path) -> None:
 
 
 def _draw(axes: Any, measured: Sequence[Measured]) -> None:
-    # Colours of Okabe and Ito, told apart by colour-blind readers; markers for print.
+    # Okabe and Ito's colours, which colour-blind readers can tell apart; markers for print.
     styles = {"columns": ("#0072B2", "o"), "random rows": ("#D55E00", "s")}
     for kind, (colour, marker) in styles.items():
         points = sorted(
@@ -93,6 +93,6 @@ def _draw(axes: Any, measured: Sequence[Measured]) -> None:
     floor = min(m.seconds[FLOOR] / m.seconds[FULL] for m in measured)
     axes.axhline(1, color="0.6", lw=0.8)
     axes.axhline(floor, color="0.6", ls=":", label="frozen: nothing trains")
-    # Gradients and slots of a share cost that share of what they cost for all.
+    # The cost of gradients and slots is proportional to the share that trains.
     axes.plot([0, 1], [floor, 1], color="0.3", ls="--", lw=0.8, label="limit: floor + share")
     axes.set_ylim(0, 1.3)

@@ -1,8 +1,8 @@
-"""What training costs with part of each weight frozen: `make bench`.
+"""Measure the cost of training with part of each weight frozen: `make bench`.
 
-Every case runs on every backend, TensorFlow with XLA and without: the variants of a case
-interleaved in one process, and some again in a process of their own for their memory. A run of all
-of it writes `docs/benchmarks.md` and `docs/benchmarks.png`; a narrowed one prints its tables.
+Every case runs on every backend, on TensorFlow with and without XLA. The variants of a case run
+interleaved in one process, and some run again in their own process to measure memory. A full run
+writes `docs/benchmarks.md` and `docs/benchmarks.png`; a narrowed one prints its tables.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ BACKENDS = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
-    parser.add_argument("--only", default="", help="cases whose name or group holds this")
-    parser.add_argument("--no-memory", action="store_true", help="times alone")
+    parser.add_argument("--only", default="", help="only cases whose name or group contains this")
+    parser.add_argument("--no-memory", action="store_true", help="measure only times")
     parser.add_argument("--here", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
@@ -57,7 +57,7 @@ def main() -> int:
     text = markdown(results)
     print(text)
     if not options.only and options.backends == list(BACKENDS):
-        # Too long to be repeated each time: see benchmarks/layers.py.
+        # This one takes too long to repeat each time: see benchmarks/layers.py.
         layers = (HERE / "layers.md").read_text()
         (DOCS / "benchmarks.md").write_text(_head() + text + _verbs_and_files() + layers)
         figure(results, DOCS / "benchmarks.png")
@@ -71,7 +71,7 @@ def _measure(backend: str, case: dict[str, Any], *, memory: bool) -> Measured:
 
 
 def _verbs_and_files() -> str:
-    """The sections on what costs time outside a step."""
+    """The sections on costs outside a step."""
     from benchmarks import choosing, deltas, freezing
 
     sections = []
@@ -87,14 +87,14 @@ def _verbs_and_files() -> str:
 
 
 def _of_module(backend: str, module: str, kinds: Sequence[str] | None) -> Any:
-    """What a module prints, for each of its kinds if it has some."""
+    """The results that a module prints, for each of its kinds if it has any."""
     if kinds is None:
         return on_backend(backend, module)
     return {kind: on_backend(backend, module, kind) for kind in kinds}
 
 
 def _here(task: str, jit: str, rest: str):
-    """One task in this process, whose backend is set."""
+    """Run one task in this process, whose backend is already set."""
     from benchmarks import cases, measure, stock
 
     known = [*cases.CASES, *stock.CASES]
@@ -124,7 +124,7 @@ def _run(backend: str, task: str, name: str = "", variant: str = "") -> Any:
 
 
 def on_backend(keras_backend: str, module: str, *arguments: str) -> Any:
-    """What a module prints as JSON in its last line, run in a process with this backend."""
+    """Run a module in a process with this backend, and return the JSON in its last line."""
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": keras_backend}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", module, *arguments],

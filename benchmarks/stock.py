@@ -20,7 +20,7 @@ IN_STOCK = "in stock layers"
 def both(
     name: str, model: Callable[[], Any], glob: str, where: Any, x: np.ndarray, y: np.ndarray
 ) -> Case:
-    """What `where` says is frozen of the weights that `glob` names."""
+    """Compare freezing `where` in the weights of `glob` in place and in stock layers."""
 
     def builders(jit: bool) -> Builders:
         def frozen(where: Any) -> Any:

@@ -1,8 +1,8 @@
-"""What is compared: one training step of a model, its weights frozen in one way or another.
+"""The variants that are compared: one training step of a model, frozen in one of several ways.
 
-A variant is made by a function without arguments and is a function without arguments that runs one
-step. On PyTorch all steps are the same hand-written loop with `torch.optim.Adam`, so that layers
-which are not Keras's can take part; elsewhere they are `train_on_batch`.
+A function without arguments makes a variant, which is itself a function without arguments that runs
+one step. On PyTorch every variant uses the same hand-written loop with `torch.optim.Adam`, so that
+layers from other libraries can take part; on other backends a step is `train_on_batch`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def step_of(model: Any, x: np.ndarray, y: np.ndarray, *, jit: bool) -> Step:
 
 
 def torch_step(model: Any, x: np.ndarray, y: np.ndarray, after: Callable[[], None] | None = None):
-    """The hand-written loop: every variant on PyTorch runs this one."""
+    """The hand-written loop that every variant on PyTorch runs."""
     import torch
 
     inputs, target = torch.as_tensor(x), torch.as_tensor(y)
@@ -50,9 +50,9 @@ def call_of(model: Any, x: np.ndarray, *, jit: bool) -> Step:
 
 
 class TwoDense(layers.Layer):
-    """Two layers and a concatenation: the answer by hand for columns.
+    """Two layers and a concatenation: columns frozen by hand.
 
-    With `rows` two layers of a part of the inputs each, and their sum.
+    With `rows`, two layers that each get part of the inputs, and their sum.
     """
 
     def __init__(self, units: int, trained: int, *, rows: bool) -> None:
@@ -75,7 +75,7 @@ class TwoDense(layers.Layer):
 
 
 class TwoTables(layers.Layer):
-    """A table for the frozen rows and one for the others, looked up both, chosen by id."""
+    """One table of frozen rows and one of trained rows: looks up both, and chooses by id."""
 
     def __init__(self, rows: int, width: int, trained: np.ndarray, *, patch: bool = False) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class TwoTables(layers.Layer):
         return ops.where(ops.expand_dims(places >= 0, -1), chosen, rows)
 
     def _patched(self, rows: Any, places: Any) -> Any:
-        """Only what is hit is written: PyTorch alone has shapes that depend on values."""
+        """Write only the rows that are hit. Only PyTorch has shapes that depend on values."""
         import torch
 
         shape, (hits,) = rows.shape, torch.nonzero(places.reshape(-1) >= 0, as_tuple=True)
@@ -123,7 +123,7 @@ class KeptConstraint(keras.constraints.Constraint):
 
 
 def masked_optimizer(name: str, mask: np.ndarray, **settings: Any) -> Any:
-    """A Keras optimizer that multiplies gradients of the shape of `mask`, while it `masks`."""
+    """A Keras optimizer that, while `masks` is set, masks gradients of the shape of `mask`."""
     kind: Any = getattr(keras.optimizers, name)
     free = ops.convert_to_tensor(~mask, dtype="float32")
 
@@ -139,7 +139,7 @@ def masked_optimizer(name: str, mask: np.ndarray, **settings: Any) -> Any:
 
 
 def parametrized(width: int, depth: int, mask: np.ndarray) -> Any:
-    """Dense layers of PyTorch whose weights are put together by `torch.nn.utils.parametrize`."""
+    """Dense layers of PyTorch whose weights `torch.nn.utils.parametrize` puts together."""
     import torch
     from torch.nn.utils import parametrize
 
@@ -166,7 +166,7 @@ def parametrized(width: int, depth: int, mask: np.ndarray) -> Any:
 
 
 def masked_by_optax(model: Any, mask: np.ndarray, x: np.ndarray, y: np.ndarray) -> Step:
-    """A hand-written loop of JAX in which optax zeroes the updates of frozen entries."""
+    """A hand-written JAX loop in which optax zeroes the updates of frozen entries."""
     import jax
     import jax.numpy as jnp
     import optax  # pyright: ignore[reportMissingImports] the extra `bench` brings it

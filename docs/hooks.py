@@ -1,7 +1,7 @@
-"""Links every public name on the site, `fl.freeze`, to its entry in the reference.
+"""Link every public name on the site, such as `fl.freeze`, to its entry in the reference.
 
-MkDocs calls the functions below by their names. A name that has no entry is a warning, which ends
-a strict build: a page cannot name what is not there.
+MkDocs calls the functions below by their names. A name without an entry gives a warning, and a
+warning fails a strict build, so no page can name a function that does not exist.
 """
 
 import logging
@@ -9,15 +9,15 @@ import re
 
 from mkdocs.utils import get_relative_url
 
-LOG = logging.getLogger("mkdocs.hooks.names")  # below `mkdocs`: a strict build counts its warnings
+LOG = logging.getLogger("mkdocs.hooks.names")  # strict builds count warnings below `mkdocs`
 REFERENCE = ("api.md", "errors.md")
-CHANGES = "changelog.md"  # it writes names without `fl.`
-# An entry has a directive of mkdocstrings, or for selections, which are objects, a heading.
+CHANGES = "changelog.md"  # this page writes names without `fl.`
+# An entry is a mkdocstrings directive or, for selections, which are objects, a heading.
 DIRECTIVE = re.compile(r"^::: frostline\.([\w.]+)$", re.M)
 HEADING = re.compile(r"^### ([a-z]+(?:, [a-z]+)*)$", re.M)
 
 NAME = re.compile(r"\bfl\.([A-Za-z]\w*(?:\.[A-Za-z]\w*)*)")
-# Left alone: what is a link already, and headings, which the table of contents repeats.
+# Links stay as they are, and so do headings, which the table of contents repeats.
 IN_TEXT = re.compile(r"<(?P<tag>a|h[1-6])\b.*?</(?P=tag)>|(?P<code><code>[^<]*</code>)", re.DOTALL)
 # The highlighter puts each word of a code block into a tag of its own.
 IN_BLOCK = re.compile(
@@ -47,7 +47,7 @@ def on_page_content(html, page, config, files):
     """Put the links into a page."""
 
     def link(name, shown):
-        # `fl.Delta.save` and the like: the entry of the longest part that has one.
+        # For a name like `fl.Delta.save`, take the entry of the longest prefix that has one.
         known = name
         while known not in _places and "." in known:
             known = known.rpartition(".")[0]

@@ -1,7 +1,7 @@
 """Make the pictures of the documentation: `python docs/pictures.py [name ...]`, all by default.
 
-The name is that of the file without its suffix. The report is photographed in the browser that
-`make test` uses. Pictures of measurements are drawn again from the stored ones where there are any.
+A name is the name of a file without its suffix. The picture of a report is a screenshot from the
+browser that `make test` uses. Pictures of measurements are drawn from stored ones if there are any.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROOT = DOCS.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 BY_COMMANDS = {"benchmarks": "make bench"}
-"""Pictures of what is measured anew, and the command that makes them."""
+"""Pictures that need new measurements, and the command that makes each of them."""
 
 
 def run_page(page: str) -> Path:
@@ -39,7 +39,7 @@ def run_page(page: str) -> Path:
 
 
 def shrink(path: Path) -> None:
-    """Keep 256 colours of a picture: less than half of the bytes."""
+    """Reduce a picture to 256 colours, which takes less than half of the bytes."""
     from PIL import Image
 
     picture = Image.open(path).convert("RGB")
@@ -94,17 +94,17 @@ def report() -> None:
 
 
 def one_row() -> None:
-    """The kernel of the README before and after training, by its example."""
+    """The kernel of the README before and after training, drawn by its example."""
     runpy.run_path(str(ROOT / "examples" / "picture.py"))["main"](DOCS / "one_row.svg")
 
 
 def packnet() -> None:
-    """The accuracy on three tasks and who owns each entry, by its example."""
+    """The accuracy on three tasks and the task that owns each entry, drawn by its example."""
     runpy.run_path(str(ROOT / "examples" / "packnet.py"))["main"](DOCS / "packnet.png")
 
 
 def reproduced() -> None:
-    """The results of the papers, from what is stored of their runs."""
+    """The results of the papers, drawn from their stored runs."""
     from benchmarks.papers import run
 
     for name, result in run.stored().items():
@@ -183,11 +183,11 @@ MAKERS: dict[str, Callable[[], None]] = {
     "reproduced_*": reproduced,
     "how-it-works": how_it_works,
 }
-"""What makes each picture, by the name of its file without the suffix, with `*` for several."""
+"""The function for each picture, by file name without the suffix; `*` stands for several."""
 
 
 def main(names: list[str]) -> None:
-    """Make the pictures of these names, all where there are none."""
+    """Make the pictures with these names, or all pictures if there are no names."""
     known = [*MAKERS, *BY_COMMANDS]
     for name in names or list(MAKERS):
         found = [one for one in known if re.fullmatch(one.replace("*", ".*"), name)]

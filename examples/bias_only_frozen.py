@@ -14,7 +14,7 @@ RATE, EPOCHS = 0.1, 5
 
 
 class FixedBiasDense(keras.layers.Layer):
-    """The custom-layer way: the bias is made as a weight that does not train."""
+    """The custom-layer way: the bias is created as a weight that does not train."""
 
     def build(self, input_shape):
         self.kernel = self.add_weight(shape=(input_shape[-1], 1), name="kernel")
@@ -52,7 +52,7 @@ def torch_steps(model, x, y):
 
 
 def jax_steps(model, x, y):
-    """`stateless_call`, a compiled gradient, and the update of gradient descent itself."""
+    """`stateless_call`, a compiled gradient, and a hand-written gradient descent update."""
     import jax
 
     def loss_of(trainable, fixed):
@@ -70,7 +70,7 @@ def jax_steps(model, x, y):
 
 
 def train(title, layer, x, y):
-    """Train one layer and print its weights at each epoch; return them, a row for each epoch."""
+    """Train one layer and print its weights after each epoch; return them, a row for each epoch."""
     print(title)
     model = keras.Sequential([keras.Input((2,)), layer])
     layer.set_weights([np.array([[0.5], [-0.5]]), np.array([0.25])])
@@ -87,7 +87,7 @@ def main():
     y = x @ np.array([[2.0], [-3.0]], "float32") + 1  # the best bias is 1; ours stays 0.25
     stock = keras.layers.Dense(1)
     stock.build((None, 2))
-    fl.freeze(stock, "bias")  # that is all: model and loop do not change
+    fl.freeze(stock, "bias")  # the model and the loop do not change
     frozen = train("stock Dense layer, bias frozen:", stock, x, y)
     custom = train("custom layer, bias made with trainable=False:", FixedBiasDense(), x, y)
     difference = float(np.abs(frozen - custom).max())

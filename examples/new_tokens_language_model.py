@@ -1,4 +1,4 @@
-"""Add two tokens to a language model, and train only what belongs to them.
+"""Add two tokens to a language model, and train only their entries.
 
 A small GPT-2 and a small Llama of KerasHub start from random weights and learn Python from the
 source of the standard library. Then the new tokens learn to begin an import and a function.
@@ -67,7 +67,7 @@ def statements():
 
 
 def encoded(tokenizer, texts, firsts):
-    """The ids of each text, with the token in `firsts` before it, and which of them are used."""
+    """The ids of each text after its token from `firsts`, and a mask of the ids in use."""
     shape = (len(texts), LENGTH + 1)
     ids, used = np.zeros(shape, "int32"), np.zeros(shape, "int32")
     for row, (first, text) in enumerate(zip(firsts, tokenizer.encode_batch(texts), strict=True)):
@@ -95,7 +95,7 @@ def logits(model, data):
 
 
 def drift(model, base, copied):
-    """How far the entries moved that came from the old model."""
+    """The largest change of an entry that came from the old model."""
     now = fl.snapshot(model)
     return max(float(np.abs(now[path] - base[path])[old].max()) for path, old in copied.items())
 
@@ -112,7 +112,7 @@ def grow(make, tokenizer, texts, folder):
     model.save(folder / "base.keras")
     base = fl.snapshot(model)
 
-    # Only the new tokens train: of the embedding, and of the output if it has a table of its own.
+    # Only the new tokens train: in the embedding, and in the output if it has its own table.
     fl.train_only(model, "*token_embedding/*", fl.tokens(NEW))
     pairs = [
         (token, text)
@@ -157,12 +157,12 @@ def grow(make, tokenizer, texts, folder):
 
 
 def resume(folder):
-    """In a new process: train on from the file of a model, and apply a delta to its base."""
+    """In a new process, continue from the file of a model, and apply a delta to its base."""
     with np.load(folder / "data.npz") as file:
         data = lesson(**file)
     model = keras.saving.load_model(folder / "half.keras", compile=False)
-    # The tasks of KerasHub have a `compile` of their own, which Keras does not call when it loads
-    # one. These lines bring the optimizer's state back.
+    # The tasks of KerasHub have their own `compile`, which Keras does not call when it loads one.
+    # These lines restore the optimizer's state.
     compiled(model, keras.optimizers.AdamW(0.1))
     model.optimizer.build(model.trainable_variables)
     model.load_weights(folder / "half.keras")

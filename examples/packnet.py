@@ -18,7 +18,7 @@ import frostline as fl
 
 KERNELS = "hidden_*/kernel"  # shared by the tasks
 OWN = ["*/bias", "head/*"]  # each task has its own
-SHARE, EPOCHS = 0.25, 10  # what a task keeps of each kernel, and how long it trains, twice
+SHARE, EPOCHS = 0.25, 10  # the share of each kernel that a task keeps; epochs, trained twice
 
 
 def make_tasks():
@@ -44,7 +44,7 @@ def train(model, x, y, times=1):
 
 
 def logits_of(model, x):
-    return keras.ops.convert_to_numpy(model(x[1200:]))  # images that were not trained on
+    return keras.ops.convert_to_numpy(model(x[1200:]))  # images that it was not trained on
 
 
 def accuracy(model, x, y):
@@ -52,7 +52,7 @@ def accuracy(model, x, y):
 
 
 def packnet(model, tasks):
-    """Learn the tasks. What each has learned is a delta, for the same network full of zeros."""
+    """Learn the tasks. The result of each is a delta for the same network filled with zeros."""
     empty = {path: np.zeros_like(value) for path, value in fl.snapshot(model).items()}
     packed, deltas, logits, kept, scores = empty, [], [], [], []
     for x, y in tasks:

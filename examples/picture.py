@@ -10,7 +10,7 @@ import numpy as np
 
 import frostline as fl
 
-WIDE, HIGH, LEFT, TOP, GAP = 46, 30, 24, 96, 28  # a cell, the margins, the room between kernels
+WIDE, HIGH, LEFT, TOP, GAP = 46, 30, 24, 96, 28  # a cell, the margins, the gap between kernels
 STYLE = """
     .card { fill: #ffffff; stroke: #d0d7de } text { fill: #1f2328; font: 13px sans-serif }
     .code { font: 14px monospace } .quiet { fill: #59636e }
@@ -40,7 +40,7 @@ def text(x, y, words, kind=""):
 
 
 def grid(left, title, values, frozen, form):
-    """One kernel as a table of numbers, blue where it is frozen."""
+    """One kernel as a table of numbers, with frozen cells in blue."""
     yield text(left, TOP - 12, title)
     for (row, column), value in np.ndenumerate(values):
         x, y = left + column * WIDE, TOP + row * HIGH
