@@ -1,7 +1,6 @@
-"""Find a Chromium for the tests of pages, or install one; `make test` runs this as a program.
+"""Find or install a Chromium for the page tests; `make test` runs this as a program.
 
-Playwright, which drives it, brings browsers of its own, of hundreds of megabytes. Any Chromium or
-Chrome that is there will do.
+Playwright's own browsers are hundreds of megabytes, so any installed Chromium or Chrome is used.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 ON_A_MAC = tuple(
     f"/Applications/{name}.app/Contents/MacOS/{name}" for name in ("Google Chrome", "Chromium")
 )
-PACKAGES = ("chromium", "fonts-dejavu-core")  # without a font a page is boxes
+PACKAGES = ("chromium", "fonts-dejavu-core")  # without a font, pages show boxes
 
 
 def find() -> str | None:
-    """The program of a browser; None where there is none."""
+    """The path of a browser, or None."""
     named = os.environ.get(VARIABLE)
     if named:
         return shutil.which(named)
@@ -30,7 +29,7 @@ def find() -> str | None:
 
 
 def install() -> str | None:
-    """Install a browser where that takes no question: as root on Debian and what comes from it."""
+    """Install a browser if that needs no prompt: as root on Debian and its derivatives."""
     if os.environ.get(VARIABLE) or not shutil.which("apt-get") or os.geteuid() != 0:
         return None
     print("Setting up a browser for the tests: a minute, once.", flush=True)
@@ -50,7 +49,7 @@ def install() -> str | None:
 
 
 def missing() -> str:
-    """What to do where there is no browser, in one line."""
+    """One line that says how to get a browser."""
     named = os.environ.get(VARIABLE)
     if named:
         return f"{VARIABLE}={named}: no such program. Name a Chromium or Chrome, or unset it."
@@ -61,7 +60,7 @@ def missing() -> str:
 
 
 def required() -> str:
-    """The program of a browser, or the error that ends a test."""
+    """The path of a browser; raises if there is none."""
     found = find()
     if found is None:
         raise RuntimeError(missing())

@@ -1,4 +1,4 @@
-"""One backend a process, named by `KERAS_BACKEND`; the same seed and names for every test."""
+"""`KERAS_BACKEND` sets the backend of a process; each test starts with the same seed and names."""
 
 import gc
 import importlib.util
@@ -15,20 +15,20 @@ if backend not in BACKENDS:
         f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}; got {backend!r}. "
         "`make test` runs the suite once for each."
     )
-# A missing backend fails, whichever one is being tested: nothing is skipped for want of it.
+# A missing backend fails, whichever one is being tested: no test is skipped because of it.
 missing = [name for name in BACKENDS if importlib.util.find_spec(name) is None]
 if missing:
     raise pytest.UsageError(
         f"not installed: {', '.join(missing)}. The suite needs all three backends: `make test`."
     )
 
-# Read at import, so before Keras. Each worker has a core: more threads would only compete.
-# TensorFlow's inter-op pool stays as it is, since collectives over virtual devices wait in it.
+# Set before Keras is imported. Each worker has one core, so more threads would only compete.
+# TensorFlow's inter-op pool keeps its size: collectives over virtual devices wait in it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
-# No deadline: the first example of a test may compile. Derandomized: a failure repeats.
+# No deadline: the first example of a test may compile. Derandomized: failures are repeatable.
 hypothesis.settings.register_profile("frostline", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("frostline")
 
@@ -42,10 +42,10 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what another backend runs, and all but one shard.
+    """Select one shard, and with `--without-once` deselect the tests marked `once`.
 
-    A test marked `once` depends on no backend: it reads text, files or plain arrays, or starts a
-    process. `make test` runs it with the last of its backends alone, and pytest by itself always.
+    A test marked `once` does not depend on the backend: it reads text, files or plain arrays, or
+    starts a process. `make test` runs it only with the last backend; plain pytest always runs it.
     """
     if config.getoption("--without-once"):
         config.hook.pytest_deselected(items=[item for item in items if _runs_once(item)])
@@ -61,12 +61,12 @@ def _runs_once(item):
 
 @pytest.fixture(scope="session", autouse=True)
 def keras_backend():
-    """The backend that Keras really took."""
+    """Check that Keras uses the requested backend."""
     import keras
 
     assert keras.backend.backend() == backend
-    # What the imports made stays: the garbage collector, and each freeze, which looks for living
-    # layers and optimizers with its help, need not go through it hundreds of times.
+    # Imported objects stay alive. Frozen, they are skipped by the garbage collector and by each
+    # freeze, which uses it to find living layers and optimizers.
     import frostline  # noqa: F401
 
     gc.collect()
@@ -76,11 +76,11 @@ def keras_backend():
 
 @pytest.fixture(autouse=True)
 def fresh_keras(keras_backend):
-    """The same seed for every test, and layer names that count from the start."""
+    """Reset the seed and the numbers in layer names for every test."""
     import keras
 
-    # Collects what the last test left, too: compiled functions, which fill the memory. What Keras
-    # and TensorFlow keep of them nobody need go through again.
+    # This also collects the compiled functions of the last test, which fill the memory. Objects
+    # that Keras and TensorFlow keep need not be searched again.
     keras.backend.clear_session()
     gc.freeze()
     keras.utils.set_random_seed(0)
@@ -88,7 +88,7 @@ def fresh_keras(keras_backend):
 
 @pytest.fixture(scope="module")
 def quickly_compiled():
-    """JAX leaves out most optimizations, for modules that compile far more than they compute."""
+    """Turn off most JAX optimizations, for modules in which compiling takes most of the time."""
     if backend != "jax":
         yield
         return
@@ -101,7 +101,7 @@ def quickly_compiled():
 
 @pytest.fixture(autouse=True)
 def paths(request):
-    """The fast paths, or with `--generic` none of them."""
+    """With `--generic`, turn off the fast paths."""
     if not request.config.getoption("--generic"):
         yield
         return

@@ -1,7 +1,7 @@
-"""Break the library on purpose, once for each mutation, and see that a test fails each time.
+"""Break the library on purpose, once for each mutation, and check that a test fails each time.
 
-A break that no test notices is something that the suite does not check. The exit status is 0 only
-if each of them is noticed. What is broken, and which tests have to notice, is in `mutations.py`.
+A mutation that no test notices shows a gap in the suite. The exit status is 0 only if each one is
+noticed. `tests/mutations` lists the mutations and the tests that must notice them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from rich.table import Table
 from mutations import INVARIANTS, MUTATIONS, SOURCE, Mutation
 
 TESTS = pathlib.Path(__file__).parent
-SECONDS = 300  # a run that takes longer hangs
+SECONDS = 300  # a longer run counts as hanging
 OTHER_COPY = (
-    70  # exit status of a run whose tests imported another frostline than the one asked for
+    70  # the exit status of a run whose tests imported a frostline other than the mutated one
 )
 
-# Tests of the installed package would notice nothing, so the process that ran them looks.
+# Tests of the installed package would notice nothing, so the process checks which one it imported.
 RUN = f"""
 import pathlib, sys
 import pytest
@@ -47,26 +47,26 @@ sys.exit(status if right or status not in (0, 1) else {OTHER_COPY})
 
 @dataclass(frozen=True)
 class Result:
-    """How a mutation fared: `caught`, `missed` or `error`."""
+    """The result of a mutation: `caught`, `missed` or `error`."""
 
     mutation: Mutation
     verdict: str
     seconds: float
     told: str
-    """The test that failed and its error, or for an error the end of what was printed."""
+    """The failed test with its error; for the verdict `error`, the end of the output."""
 
 
 def verdict_of(status: int | None) -> str:
-    """What the exit status of pytest says of a mutation.
+    """The verdict on a mutation from pytest's exit status; None means that the run timed out.
 
-    Caught is only what made a test fail. Tests that were not found, not collected or broken off
-    have noticed nothing: that is an error of the campaign. None is a run that took too long.
+    A mutation is caught only if a test failed. If tests were not found, not collected or
+    interrupted, they noticed nothing, which is an error of the run.
     """
     return {0: "missed", 1: "caught"}.get(-1 if status is None else status, "error")
 
 
 def run_tests(package: pathlib.Path, tests: Sequence[str], backend: str) -> tuple[int | None, str]:
-    """Run tests against the copy of the library at `package`: exit status, what was printed."""
+    """Run tests against the library at `package`; return the exit status and the output."""
     asked = [f"{TESTS}/{test}" for test in tests]
     path = os.pathsep.join(
         [str(package.parent), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
@@ -115,7 +115,7 @@ def first_failure(printed: str) -> str:
 
 
 def check_unmutated(mutations: Sequence[Mutation], workers: int) -> dict[str, str]:
-    """Run the tests of all mutations on the library as it is; what failed, by backend."""
+    """Run the tests of all mutations on the unchanged library; return failed output by backend."""
     tests: dict[str, list[str]] = {}
     for mutation in mutations:
         asked = tests.setdefault(mutation.backend, [])
@@ -130,7 +130,7 @@ def check_unmutated(mutations: Sequence[Mutation], workers: int) -> dict[str, st
 
 
 def report(results: Sequence[Result], console: Console) -> None:
-    """A line for each mutation, one for each invariant, and what went wrong."""
+    """Print a line for each mutation, one for each invariant, and the failures."""
     colours = {"caught": "green", "missed": "red", "error": "yellow"}
     table = Table("invariant", "mutation", "backend", "", "s", "by", title="Mutations")
     for result in results:

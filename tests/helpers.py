@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 
 OLD_TENSORFLOW = keras.backend.backend() == "tensorflow" and keras.version().startswith("3.12.")
 FAILING = {"Muon"} if OLD_TENSORFLOW else set()
-"""Optimizers that fail with nothing frozen, which a test shows."""
+"""Optimizers that fail in plain Keras, with nothing frozen; a test checks this."""
 
 STOCK_OPTIMIZERS: dict[str, Any] = {
     name: kind
@@ -42,13 +42,13 @@ STOCK_OPTIMIZERS: dict[str, Any] = {
 }
 
 WHOLE_MATRIX = {"Adafactor", "Lamb", "Muon"} - FAILING
-"""Optimizers whose step for an entry depends on other entries of its variable."""
+"""Optimizers whose step for an entry depends on other entries of the variable."""
 
 
 def value(variable: Any) -> np.ndarray:
     """A copy of a variable as a NumPy array of its own dtype.
 
-    On PyTorch the array without a copy is the variable's memory, which training writes to.
+    Without a copy, on PyTorch the array would share the variable's memory, which training changes.
     """
     return np.array(keras.ops.convert_to_numpy(variable.value))
 
@@ -59,7 +59,7 @@ def array(tensor: Any) -> np.ndarray:
 
 
 def bits(array: np.ndarray) -> np.ndarray:
-    """The bytes of each entry, so that signed zeros and NaN payloads count."""
+    """The bytes of each entry, so that signed zeros and NaN payloads differ."""
     array = np.ascontiguousarray(array)
     return array.view(np.uint8).reshape(*array.shape, array.dtype.itemsize)
 
@@ -93,7 +93,7 @@ def assert_frozen_stayed(model: Any, before: list[np.ndarray]) -> None:
 
 
 def assert_only_the_rest_moved(model: Any, before: list[np.ndarray]) -> None:
-    """And something of each weight that is not frozen whole has moved."""
+    """Frozen entries keep their bits, and each weight with trainable entries has moved."""
     assert_frozen_stayed(model, before)
     for weight, start in zip(weights(model), before, strict=True):
         free = ~fl.frozen_mask(weight.variable)
@@ -108,7 +108,7 @@ def assert_all_same_bits(actual: list[np.ndarray], expected: list[np.ndarray]) -
 
 
 def assert_same_outputs(run: Any, before: np.ndarray, atol: float = 1e-5) -> None:
-    """What a call gives after freezing: the same bits, or the same numbers on a fast path."""
+    """Outputs after freezing: the same bits on the generic path, close values on a fast path."""
     with generic():
         assert_same_bits(run(), before)
     half = before.dtype.itemsize == 2
@@ -116,7 +116,7 @@ def assert_same_outputs(run: Any, before: np.ndarray, atol: float = 1e-5) -> Non
 
 
 def random_mask(shape: tuple[int, ...], seed: int, kind: str) -> np.ndarray:
-    """Random entries, or random positions along a random axis; nothing of a single entry."""
+    """Random entries, or random positions along a random axis; empty for a single entry."""
     random = np.random.default_rng(seed)
     if np.prod(shape) < 2:
         return np.zeros(shape, bool)
@@ -133,9 +133,9 @@ def random_mask(shape: tuple[int, ...], seed: int, kind: str) -> np.ndarray:
 
 
 def freeze_at_random(target: Any, kind: str, seed: int = 0) -> list[np.ndarray]:
-    """Freeze a random part of every weight; the masks, in the order of `weights`.
+    """Freeze a random part of every weight; return the masks in the order of `weights`.
 
-    The kind is "entries", "axis", or "both": these in turn, weight by weight.
+    The kind is "entries", "axis", or "both", which alternates between them from weight to weight.
     """
     masks = []
     for place, weight in enumerate(weights(target)):
@@ -147,14 +147,14 @@ def freeze_at_random(target: Any, kind: str, seed: int = 0) -> list[np.ndarray]:
 
 
 def train(model: keras.Model, x: Any, y: Any, steps: int = 3, **compiling: Any) -> None:
-    """A few steps of AdamW with weight decay, on the whole batch."""
+    """Take a few steps of AdamW with weight decay on the whole batch."""
     compile_for_test(model, **compiling)
     for _ in range(steps):
         model.train_on_batch(x, y)
 
 
 def assert_script_ends(script: str, status: int = 0, **environment: str) -> None:
-    """Run Python code in a process of its own, and check how it ends."""
+    """Run Python code in a new process and check its exit status."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script],
         env={**os.environ, **environment},
@@ -168,7 +168,10 @@ def assert_script_ends(script: str, status: int = 0, **environment: str) -> None
 def assert_command_imports_none(
     folder: Path, arguments: list[str], modules: set[str], first: str = ""
 ) -> None:
-    """Run the command in a folder, after a line of Python, and see which modules it imports."""
+    """Run the command in a folder and check that it imports none of `modules`.
+
+    `first` is Python code to run before it.
+    """
     script = (
         "import sys\n"
         f"sys.argv = {['frostline', *arguments]!r}\n"
@@ -181,7 +184,7 @@ def assert_command_imports_none(
         f"loaded = {modules!r} & sys.modules.keys()\n"
         "assert not loaded, loaded\n"
     )
-    path = folder / "frostline"  # the package knows the command by the name of its program
+    path = folder / "frostline"  # the package recognizes the command by its program name
     path.write_text(script)
     done = subprocess.run(
         [sys.executable, "-W", "ignore", str(path)],
@@ -195,7 +198,7 @@ def assert_command_imports_none(
 
 
 def compile_for_test(model: keras.Model, optimizer: Any = None, **compiling: Any) -> None:
-    """XLA only where Keras has nothing else: it costs a second and more for each model."""
+    """Compile a model, with XLA only on JAX: it costs a second or more for each model."""
     compiling.setdefault("jit_compile", keras.backend.backend() == "jax")
     optimizer = optimizer or keras.optimizers.AdamW(0.01, weight_decay=0.1, epsilon=1e-3)
     model.compile(optimizer, "mse", **compiling)
@@ -203,11 +206,11 @@ def compile_for_test(model: keras.Model, optimizer: Any = None, **compiling: Any
 
 @keras.saving.register_keras_serializable("tests")
 class DenseAdamW(keras.optimizers.AdamW):
-    """AdamW that is given whole gradients on TensorFlow too.
+    """AdamW that gets dense gradients on TensorFlow too.
 
-    There the gradient of an embedding holds a row for each id of the batch, and those of an id
-    that occurs twice are squared one by one. JAX, PyTorch and a partly frozen embedding have the
-    whole gradient, in which they are added up.
+    On TensorFlow the gradient of an embedding has a row for each id of the batch, and the rows of
+    a repeated id are squared separately. JAX, PyTorch and a partly frozen embedding have a dense
+    gradient, in which these rows are summed first.
     """
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
@@ -224,10 +227,10 @@ def _densified(gradient: Any) -> Any:
 def train_restoring(
     plain: keras.Model, masks: list[np.ndarray], x: Any, y: Any, steps: int = 3, **compiling: Any
 ) -> None:
-    """The reference: train everything, and write the frozen entries back after each step.
+    """The reference: train everything and write the frozen entries back after each step.
 
-    For an optimizer that works entry by entry, the trained entries move as if the rest were
-    constant.
+    With an optimizer that works entry by entry, the trained entries move as if the others were
+    constants.
     """
     compiling.setdefault("optimizer", DenseAdamW(0.01, weight_decay=0.1, epsilon=1e-3))
     compile_for_test(plain, **compiling)
@@ -238,13 +241,13 @@ def train_restoring(
 
 
 def write_back(plain: keras.Model, masks: list[np.ndarray], frozen: list[np.ndarray]) -> None:
-    """Give the entries of a plain model that should be frozen the values that they had."""
+    """Restore the values of those entries of a plain model that should be frozen."""
     for weight, mask, before in zip(weights(plain), masks, frozen, strict=True):
         weight.variable.assign(np.where(mask, before, value(weight.variable)))
 
 
 def gradients(layer: Any, x: Any, loss: Any, call: Any = None) -> tuple[Any, list[Any]]:
-    """A loss of a layer's output, and its gradients by what trains and by a float input."""
+    """A loss of a layer's output; its gradients by the trainable variables and a float input."""
     call = call or layer
     variables = layer.trainable_variables
     by_input = keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype))
@@ -277,7 +280,7 @@ def gradients(layer: Any, x: Any, loss: Any, call: Any = None) -> tuple[Any, lis
 
 
 def gradients_of_penalty(layer: Any, x: Any) -> list[Any]:
-    """The gradients by what trains of a function of the gradient by the input."""
+    """Gradients by the trainable variables of a penalty on the gradient by the input."""
     variables = layer.trainable_variables
     if keras.backend.backend() == "jax":
         import jax
@@ -307,12 +310,12 @@ def gradients_of_penalty(layer: Any, x: Any) -> list[Any]:
 
 
 def maps(figure: Any) -> list[Any]:
-    """The axes with a weight on them: a colour bar has no title."""
+    """The axes that show a weight; a colour bar has no title."""
     return [axes for axes in figure.axes if axes.get_title("left")]
 
 
 def image(axes: Any, gid: str) -> Any:
-    """What an image holds, None where there is no such image."""
+    """The array of an image, or None if there is no such image."""
     found = [image.get_array() for image in axes.images if image.get_gid() == gid]
     assert len(found) <= 1
     return found[0] if found else None
@@ -322,7 +325,7 @@ _NOISE = np.random.default_rng(0)
 
 
 def signed_noise(shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers that are not near zero."""
+    """Random numbers that are not near zero."""
     return _NOISE.uniform(0.5, 1.5, shape) * _NOISE.choice([-1, 1], shape)
 
 
@@ -332,7 +335,7 @@ def fill_masked(
     number: Callable[[tuple[int, ...]], np.ndarray],
     where: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> None:
-    """Write `number(shape)` into each weight under its mask, which goes by the variable's id."""
+    """Write `number(shape)` into the masked entries of each weight; masks go by variable id."""
     for weight in among:
         mask = where(masks[id(weight.variable)])
         old = value(weight.variable)
@@ -340,17 +343,17 @@ def fill_masked(
 
 
 def everything_in(model: Any) -> list[np.ndarray]:
-    """Every weight and all moving statistics, copied, views in the place of their parts."""
+    """Copies of all weights and moving statistics; partly frozen weights are whole."""
     return [value(weight.found.variable) for weight in weights_in(model)]
 
 
 def frozen_masks(target: Any) -> list[np.ndarray]:
-    """What is frozen of each weight, in the order of `weights`."""
+    """The frozen mask of each weight, in the order of `weights`."""
     return [fl.frozen_mask(weight.variable) for weight in weights(target)]
 
 
 def stored_value(weight: Any) -> np.ndarray:
-    """The value of a weight in a file."""
+    """Read a weight from a file."""
     buffer = np.empty(PIECE, np.uint8)
     parts = pieces(weight.shape, weight.dtype.itemsize)
     read = [weight.source.read(part, buffer).copy() for part in parts]
@@ -365,14 +368,14 @@ def invoke(*arguments: Any) -> Any:
 
 
 def told(result: Any, status: int = 2) -> str:
-    """What a command wrote to the standard error, when it ended as expected."""
+    """Check a command's exit status and return what it wrote to standard error."""
     assert result.exit_code == status, result.output
     assert "Traceback" not in result.output
     return result.stderr
 
 
 def data_of(page: Path) -> Any:
-    """What the script of a report reads."""
+    """The data that the script of a report reads."""
     text = page.read_text(encoding="utf-8")
     (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
     return json.loads(found)
@@ -401,7 +404,7 @@ def unpacked(weight: dict[str, Any]) -> dict[str, np.ndarray]:
 
 @contextmanager
 def write_failing(monkeypatch: Any, place: int, failing: type[BaseException]) -> Iterator[None]:
-    """Inside, one write to a variable fails, and so does the block, which must come that far."""
+    """Make write number `place` to a variable fail, and check that the block fails with it."""
     written, assign = [], keras.Variable.assign
 
     def fail(variable: Any, given: Any) -> Any:

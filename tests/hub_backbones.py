@@ -1,7 +1,7 @@
-"""Every backbone of KerasHub in a few thousand weights, random, and arrays to call it on.
+"""Every KerasHub backbone with a few thousand random weights, and inputs for it.
 
-There is a line here for each backbone that KerasHub exports; `freezing/test_hub_backbones.py` looks
-for those that have none.
+Each backbone that KerasHub exports has an entry here; `freezing/test_hub_backbones.py` checks that
+none is missing.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ EXPERTS: dict[str, Any] = {"num_experts": 2, "top_k": 2}
 
 @dataclass(frozen=True)
 class Small:
-    """How to make a backbone for a vocabulary of some size, and what it takes."""
+    """How to make a backbone for a given vocabulary size, and its inputs."""
 
     make: Callable[[int], Any]
-    given: Mapping[str, Any] = field(default_factory=dict)  # in place of random inputs
-    size: int = 32  # of images whose size the backbone leaves open
+    given: Mapping[str, Any] = field(default_factory=dict)  # inputs that replace random ones
+    size: int = 32  # the image size if the backbone leaves it open
     length: int = LENGTH
-    heads: tuple[int, ...] | None = (0, 1, 3)  # to freeze: all of a key/value head, half of one
-    tokens: bool = True  # it has an embedding of a vocabulary
-    anew: tuple[str, ...] = ()  # weights that its layers compute from others when they are loaded
-    unread: tuple[str, ...] = ()  # in paths of layers that no token here asks for
-    fails: Mapping[str, str] = field(default_factory=dict)  # backends it needs more for, and what
+    heads: tuple[int, ...] | None = (0, 1, 3)  # to freeze: all of a key/value head, half of another
+    tokens: bool = True  # whether it has a token embedding
+    anew: tuple[str, ...] = ()  # weights that its layers recompute from others after loading
+    unread: tuple[str, ...] = ()  # path parts of layers that these tokens do not reach
+    fails: Mapping[str, str] = field(default_factory=dict)  # why it does not run, by backend
 
     def inputs(self, model: Any, vocabulary: int = VOCABULARY) -> Any:
-        """Random inputs of the shapes that the model asks for, the last two tokens among them."""
+        """Random inputs of the model's shapes, including the last two tokens of the vocabulary."""
         random = np.random.default_rng(0)
         batch = next((len(array) for array in self.given.values()), BATCH)
 
@@ -192,7 +192,7 @@ def stable_diffusion(_: int) -> Any:
         clip_g=hub.CLIPTextEncoder(VOCABULARY, 16, 16, 2, 4, 24, "gelu", -2),
         image_shape=(32, 32, 3),
     )
-    return backbone.diffuser  # the rest of it makes images and does not train
+    return backbone.diffuser  # the other parts generate images and do not train
 
 
 def flux(_: int) -> Any:
@@ -494,7 +494,7 @@ PROMPTS = {
 
 
 BOXES = {
-    "boxes": [[[0, 0.2, 0.3, 0.5, 0.6]], [[1, 0.3, 0.2, 0.4, 0.5]]],  # the image, and where
+    "boxes": [[[0, 0.2, 0.3, 0.5, 0.6]], [[1, 0.3, 0.2, 0.4, 0.5]]],  # image index and box
     "box_labels": [[1], [1]],
 }
 
@@ -838,11 +838,11 @@ ALL = {
     "XLMRoberta": Small(text("XLMRobertaBackbone", PLACED, dropout=0.0)),
     "XLNet": Small(text("XLNetBackbone", HEADS, dropout=0.0)),
 }
-"""By the class's name without `Backbone`."""
+"""Backbones by class name without `Backbone`."""
 
 WITHOUT = {
     "BASNetBackbone": "has 48 million weights whatever its config, and no layers that others lack",
     "Backbone": "is the base class",
     "FeaturePyramidBackbone": "is a base class",
 }
-"""Why a class that KerasHub exports has no line in `ALL`."""
+"""Classes that KerasHub exports but `ALL` leaves out, and why."""

@@ -1,4 +1,4 @@
-"""The imports among the files of the library, read from their text."""
+"""The imports between the files of the library, parsed from the source."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 @dataclass(frozen=True)
 class Import:
-    """An import statement, or a call of `importlib.import_module` with a name.
+    """An import statement, or a call of `importlib.import_module`.
 
     Attributes:
-        file: The file that it stands in, below the package.
-        package: What it imports from, `frostline._weights` or `numpy`.
-        name: What it takes from there; "" for the module itself.
+        file: The importing file, relative to the package.
+        package: The package that it imports from, such as `frostline._weights` or `numpy`.
+        name: The imported name; "" for the module itself.
         line: The text of its first line.
-        late: Whether it stands inside a function.
-        typing_only: Whether it is for a type checker alone.
+        late: Whether it is inside a function.
+        typing_only: Whether only a type checker sees it.
     """
 
     file: str
@@ -37,7 +37,7 @@ class Import:
 
     @property
     def module(self) -> str:
-        """The module that it imports, where `from package import name` may name one."""
+        """The imported module, also if `from package import name` names a module."""
         inside = SOURCE.joinpath(*self.package.split(".")[1:], self.name)
         is_file = inside.with_suffix(".py").is_file() or (inside / "__init__.py").is_file()
         return (
@@ -50,7 +50,7 @@ class Import:
 
     @property
     def target(self) -> str:
-        """The file below the package that it imports."""
+        """The imported file, relative to the package."""
         path = pathlib.PurePosixPath(*self.module.split(".")[1:])
         is_file = (SOURCE / path).with_suffix(".py").is_file()
         return (path.with_suffix(".py") if is_file else path / "__init__.py").as_posix()
@@ -77,15 +77,15 @@ class Source:
 
 
 def room_of(file: str) -> str:
-    """The file or folder at the root of the package that a file is or lies in."""
+    """The top-level file or folder of the package that a file belongs to."""
     return file.partition("/")[0].removesuffix(".py")
 
 
 def levels(edges: dict[str, set[str]]) -> dict[str, int]:
-    """How high each node stands: one above the highest that it imports, 1 on the ground.
+    """The level of each node: one more than the highest node that it imports, 1 if it has none.
 
     Raises:
-        graphlib.CycleError: The imports run in a circle.
+        graphlib.CycleError: The imports form a cycle.
     """
     found: dict[str, int] = {}
     for node in graphlib.TopologicalSorter(edges).static_order():
@@ -101,7 +101,7 @@ def _imports(
     node: ast.AST, late: bool, typing_only: bool
 ) -> Iterator[tuple[str, str, int, bool, bool]]:
     for child in ast.iter_child_nodes(node):
-        # An `else` of `if TYPE_CHECKING` runs.
+        # The `else` of `if TYPE_CHECKING` does run.
         checked = typing_only or (
             isinstance(node, ast.If) and child in node.body and ast.unparse(node.test) in _CHECKING
         )
@@ -111,7 +111,7 @@ def _imports(
 
 
 def _modules(node: ast.AST) -> list[tuple[str, str]]:
-    """A module, and the name that is taken from it; "" for the module itself."""
+    """The imported modules and names; "" for the module itself."""
     if isinstance(node, ast.Import):
         return [(alias.name, "") for alias in node.names]
     if isinstance(node, ast.ImportFrom):
@@ -125,7 +125,7 @@ def _modules(node: ast.AST) -> list[tuple[str, str]]:
 
 
 def _text(node: ast.expr) -> str:
-    """The name of a module; of an f-string, the package before its first brace."""
+    """The name of a module; for an f-string, the package before its first brace."""
     first = node.values[0] if isinstance(node, ast.JoinedStr) else node
     assert isinstance(first, ast.Constant), f"line {node.lineno}: name the module"
     return str(first.value).removesuffix(".")

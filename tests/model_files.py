@@ -1,4 +1,4 @@
-"""Ways to change and to spoil model files."""
+"""Functions that change or damage model files."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import h5py
 
 
 def with_config(path: Path, change: Callable[[dict[str, Any]], None], out: Path) -> Path:
-    """A copy of a `.keras` file with another config."""
+    """Copy a `.keras` file and change its config."""
     return _copied(path, out, change, lambda weights: weights)
 
 
 def with_weights(path: Path, change: Callable[[Any], None], out: Path) -> Path:
-    """A copy of a `.keras` file whose weights were changed as an HDF5 file."""
+    """Copy a `.keras` file and change its weights as an HDF5 file."""
 
     def changed(data: bytes) -> bytes:
         buffer = io.BytesIO(data)
@@ -30,7 +30,7 @@ def with_weights(path: Path, change: Callable[[Any], None], out: Path) -> Path:
 
 
 def compressed(path: Path, out: Path) -> Path:
-    """A copy of a `.keras` file that another program has packed."""
+    """Copy a `.keras` file with compression, as another program may pack it."""
     return _copied(path, out, lambda config: None, lambda weights: weights, zipfile.ZIP_DEFLATED)
 
 
@@ -54,7 +54,7 @@ def _copied(
 
 
 def descriptions(config: Any) -> list[dict[str, Any]]:
-    """What a config says is frozen, one entry a weight, to be changed in place."""
+    """The freezes described in a config, one per weight; a test may change them in place."""
     found: list[dict[str, Any]] = []
     if isinstance(config, list):
         for part in config:

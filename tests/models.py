@@ -1,4 +1,4 @@
-"""Models and data that several test modules use."""
+"""Models and data for several test modules."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def data(*shape: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dense_layers(**named: int | dict[str, Any]) -> keras.Sequential:
-    """Dense layers for inputs of six numbers: the units of each by its name, or its arguments."""
+    """Dense layers for six inputs; give the units or the arguments of each layer by its name."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((6,))])
     for place, (name, given) in enumerate(named.items(), 1):
@@ -34,7 +34,7 @@ def dense_layers(**named: int | dict[str, Any]) -> keras.Sequential:
 
 
 def dense(inputs: int = 6, units: int = 8, name: str = "hidden") -> keras.layers.Dense:
-    """A built layer of its own."""
+    """A built layer without a model."""
     layer = layers.Dense(units, name=name)
     layer.build((None, inputs))
     return layer
@@ -60,7 +60,7 @@ def holder(
 
 
 class TwoOfOnePath(keras.Model):
-    """Two layers of one name, so that their weights have the same paths."""
+    """Two layers with the same name, so that their weights have the same paths."""
 
     def __init__(self) -> None:
         super().__init__(name="model")
@@ -99,7 +99,7 @@ class TiedEmbedding(layers.Layer):
 
 @keras.saving.register_keras_serializable("models")
 class Around(layers.Layer):
-    """A layer that makes another and does not tell of it."""
+    """A layer that makes another one and does not list it in its config."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -111,7 +111,7 @@ class Around(layers.Layer):
 
 @keras.saving.register_keras_serializable("models")
 class Tagger(keras.Model):
-    """A subclassed model whose config tells of no layer."""
+    """A subclassed model whose config lists no layers."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -127,7 +127,7 @@ class Tagger(keras.Model):
 
 
 def large() -> keras.Model:
-    """Nested, with attention, recurrent layers, normalization, convolutions and an embedding."""
+    """A nested model: attention, recurrent, normalization, convolution and embedding layers."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4,), dtype="int32")
     x = layers.Embedding(20, 8, name="tokens")(inputs)
@@ -167,7 +167,7 @@ MAKERS: dict[str, Callable[[], keras.Model]] = {
 
 
 def frozen_variously(model: keras.Model) -> keras.Model:
-    """Whole weights, blocks and scattered positions along axes, and single entries."""
+    """Freeze whole weights, blocks and scattered positions along axes, and single entries."""
     chosen: dict[str, Any] = {
         "bias": None,
         "recurrent_kernel": fl.at[:, ::2],
@@ -196,7 +196,7 @@ def moved(model: keras.Model, path: str, index: Any, value: float) -> keras.Mode
 
 
 def rewritten(model: Any, seed: int = 0) -> Any:
-    """As after training, but at once: all that trains, and what layers update, has other values."""
+    """Give all trainable entries and moving statistics new values, as training would."""
     random = np.random.default_rng(seed)
     for weight in weights_in(model):
         if weight.layer_trainable:
@@ -208,7 +208,7 @@ def rewritten(model: Any, seed: int = 0) -> Any:
 
 
 def twin(make: Callable[[], Any], source: Any) -> Any:
-    """A model of another object with the same weights and nothing frozen."""
+    """A new model with the same weights and nothing frozen."""
     model = make()
     for weight, array in zip(weights_in(model), everything_in(source), strict=True):
         weight.found.variable.assign(array)
@@ -216,7 +216,7 @@ def twin(make: Callable[[], Any], source: Any) -> Any:
 
 
 def trained(make: Callable[[], keras.Model] = large) -> tuple[keras.Model, dict[str, np.ndarray]]:
-    """A partly frozen model in which all that trains has moved, and a snapshot from before."""
+    """A partly frozen model with new trainable values, and a snapshot from before."""
     model = frozen_variously(make())
     model.compile("adam", "mse")
     model.optimizer.build(model.trainable_variables)

@@ -1,6 +1,6 @@
-"""Run the notebooks of `examples/` and store what they print: `python tests/notebooks.py`.
+"""Run the notebooks of `examples/` and store their outputs: `python tests/notebooks.py`.
 
-`KERAS_BACKEND` picks the backend, JAX where none is set.
+`KERAS_BACKEND` sets the backend; the default is JAX.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from nbclient import NotebookClient
 from traitlets.config import Config
 
 NOTEBOOKS = sorted((pathlib.Path(__file__).parent.parent / "examples").glob("*.ipynb"))
-# What TensorFlow's native code logs when it is imported: no warning of anybody's Python.
+# Lines that TensorFlow's native code logs on import; they are not Python warnings.
 _LOG = re.compile(r"WARNING: All log messages before absl|[IWE]\d{4} ")
 
 
 def executed(path: pathlib.Path, folder: pathlib.Path) -> Any:
-    """The notebook after a run from top to bottom, in a kernel of its own.
+    """Run a notebook from top to bottom in a new kernel and return it.
 
     Args:
-        path: The notebook; it is left as it is.
-        folder: Where its kernel works: what it writes is written there.
+        path: The notebook; the file is not changed.
+        folder: The working directory of the kernel.
 
     Raises:
         nbclient.exceptions.CellExecutionError: A cell raised.
@@ -34,7 +34,7 @@ def executed(path: pathlib.Path, folder: pathlib.Path) -> Any:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    # Over sockets in the file system, whose paths are short everywhere: no port is opened.
+    # Unix sockets, in a folder with a short path, instead of open ports.
     with tempfile.TemporaryDirectory() as sockets:
         transport = {"transport": "ipc", "ip": f"{sockets}/kernel"}
         NotebookClient(
@@ -59,7 +59,7 @@ def _is_log(output: Any) -> bool:
 
 
 def main() -> None:
-    """Run each notebook, and store its outputs in it."""
+    """Run each notebook and store its outputs in it."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
     for path in NOTEBOOKS:
         with tempfile.TemporaryDirectory() as folder:

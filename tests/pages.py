@@ -1,4 +1,4 @@
-"""Pages opened in a real browser that may load nothing but them and must say nothing."""
+"""Open pages in a real browser; a page may load nothing else and log nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FLAGS = [
     *("--no-first-run", "--disable-sync", "--disable-component-update"),
 ]
 
-# The contrast of each piece of text with what it stands on, as WCAG 2 defines it.
+# The contrast of each text with its background, as WCAG 2 defines it.
 CONTRAST = """() => {
   const luminance = ([r, g, b]) => {
     const [x, y, z] = [r, g, b].map((part) => {
@@ -55,7 +55,7 @@ CONTRAST = """() => {
 
 @contextmanager
 def launched() -> Iterator[Browser]:
-    """A browser without a window."""
+    """Start a headless browser."""
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=browser.required(), args=FLAGS)
         yield started
@@ -66,11 +66,11 @@ Opener = Callable[..., Any]
 
 
 def opener(started: Browser) -> Opener:
-    """What opens a page, as a context manager: `with opened(path, dark=True) as page`."""
+    """A context manager that opens a page: `with opened(path, dark=True) as page`."""
     kept: dict[str, tuple[Page, list[str], list[str]]] = {}
 
     def page_with(options: dict[str, Any]) -> tuple[Page, list[str], list[str]]:
-        """One page for all tests that ask for the same: a new one takes its time."""
+        """One page for all tests with the same options, since a new page is slow."""
         name = repr(sorted(options.items()))
         if name not in kept:
             context = started.new_context(offline=True, **options)
@@ -102,7 +102,7 @@ def opener(started: Browser) -> Opener:
 
 
 def assert_contrast(page: Page, least: float = 4.5) -> None:
-    """All text that is seen stands out from what is behind it."""
+    """All visible text has enough contrast with its background."""
     found = page.evaluate(CONTRAST)
     assert found
     worst = min(found)
@@ -110,47 +110,47 @@ def assert_contrast(page: Page, least: float = 4.5) -> None:
 
 
 def overflow(page: Page) -> int:
-    """By how many pixels a page is wider than the window."""
+    """The number of pixels by which a page is wider than the window."""
     return page.evaluate("document.documentElement.scrollWidth - innerWidth")
 
 
 def texts(found: Locator) -> list[str]:
-    """The text of each element, whatever is seen of it."""
+    """The text of each element, visible or not."""
     return [text.strip() for text in found.all_text_contents()]
 
 
-# The page of a report.
+# Report pages.
 
 
 def names(page: Page) -> list[str]:
-    """The weights that are seen, from top to bottom."""
+    """The visible weights, from top to bottom."""
     return texts(page.locator("tbody tr[id^=w]:visible > th bdi"))
 
 
 def listed(page: Page) -> list[str]:
-    """All weights, in folds that are closed too."""
+    """All weights, including those in closed folds."""
     return texts(page.locator("tbody tr[id^=w] > th bdi"))
 
 
 def lines(page: Page) -> list[str]:
-    """All that is seen of the first column: titles, folds and weights."""
+    """The visible first column: titles, folds and weights."""
     return [" ".join(text.split()) for text in texts(page.locator("tbody tr:visible > th"))]
 
 
 def fold(page: Page, name: str) -> Locator:
-    """The line of a fold."""
+    """The row of a fold."""
     return page.locator("tr.fold", has=page.locator("bdi", has_text=re.compile(f"^{name}$")))
 
 
 def row(page: Page, path: str) -> Locator:
-    """The line of a weight."""
+    """The row of a weight."""
     return page.locator(
         "tbody tr[id^=w]", has=page.locator("bdi", has_text=re.compile(f"^{path}$"))
     )
 
 
 def open_row(page: Page, path: str) -> Locator:
-    """Open a weight; its canvases, when they are drawn."""
+    """Open a weight, wait until its canvases are drawn, and return them."""
     row(page, path).get_by_role("button").click()
     canvases = page.locator("tr.detail:visible canvas")
     page.locator("tr.detail:visible canvas[data-drawn]").last.wait_for()

@@ -1,4 +1,4 @@
-"""Several processes that train one model together, on loopback; all of them end with their test."""
+"""Start processes that train one model together on loopback; all of them end with their test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 PROGRAMS = Path(__file__).parent / "engines" / "programs"
 
-# A process ends when its standard input does: nothing is left where pytest itself is killed.
+# A process ends when its standard input closes, so none is left if pytest itself is killed.
 _START = """
 import os, runpy, sys, threading
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(9)), daemon=True).start()
@@ -27,7 +27,7 @@ _PYTHON = (sys.executable, "-W", "ignore", "-c", _START)
 
 
 class Processes:
-    """The processes of one program. Each knows its RANK and the WORLD_SIZE, as for torchrun."""
+    """The processes of one program, each with RANK and WORLD_SIZE set as by torchrun."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Processes:
                 )
 
     def printed(self, rank: int) -> str:
-        """All that one process has printed until now."""
+        """Everything that one process has printed until now."""
         return self._logs[rank].read_text()
 
     def wait_for(self, rank: int, text: str, timeout: float = 120) -> None:
@@ -72,15 +72,15 @@ class Processes:
             time.sleep(0.02)
 
     def kill(self, rank: int) -> None:
-        """SIGKILL, as the machine that it runs on would end."""
+        """Kill a process with SIGKILL, as if its machine failed."""
         self.processes[rank].send_signal(signal.SIGKILL)
         self.processes[rank].wait()
 
     def finish(self, timeout: float = 180) -> list[str]:
-        """Wait for all, check that each ends with status 0, and give what each has printed."""
+        """Wait for all processes, check that they exit with 0, and return what each has printed."""
         end = time.monotonic() + timeout
         while any(process.poll() is None for process in self.processes):
-            # When one has failed, the others would wait for it.
+            # If one has failed, the others would wait for it.
             assert not any(process.poll() for process in self.processes), self._ends()
             assert time.monotonic() < end, f"not ended after {timeout} s\n{self._ends()}"
             time.sleep(0.02)
@@ -88,7 +88,7 @@ class Processes:
         return [self.printed(rank) for rank in range(len(self.processes))]
 
     def end(self) -> None:
-        """Kill what still runs."""
+        """Kill the processes that still run."""
         for process in self.processes:
             process.kill()
             process.wait()
@@ -107,7 +107,7 @@ class Processes:
 def started(
     program: str, count: int, *arguments: Any, folder: Path, **environment: str
 ) -> Iterator[Processes]:
-    """Start a program of `tests/engines/programs` in some processes; none outlives the block."""
+    """Start a program of `tests/engines/programs` in `count` processes; all end with the block."""
     processes = Processes(program, count, list(map(str, arguments)), folder, environment)
     try:
         yield processes
@@ -118,13 +118,13 @@ def started(
 def run_together(
     program: str, count: int, *arguments: Any, folder: Path, **environment: str
 ) -> list[str]:
-    """Run a program in some processes until they end, and give what each has printed."""
+    """Run a program in `count` processes until they end; return what each has printed."""
     with started(program, count, *arguments, folder=folder, **environment) as processes:
         return processes.finish()
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on."""
+    """Free loopback ports."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

@@ -1,7 +1,7 @@
-"""Run the suite once for each backend, in a process of its own: Keras fixes its backend at import.
+"""Run the suite once per backend in separate processes: Keras fixes its backend at import.
 
-All backends run, also after a failure; the exit status is non-zero if any of them failed. Tests
-marked `once` run with the last backend alone.
+All backends run, even after a failure; the exit status is non-zero if any of them failed. Tests
+marked `once` run only with the last backend.
 """
 
 import argparse
@@ -14,7 +14,7 @@ NOTHING_COLLECTED = 5
 
 
 def run(backend: str, workers: str, shards: int, pytest_args: list[str]) -> tuple[int, float]:
-    """Return pytest's exit status, the first that is not 0, and the seconds."""
+    """Return pytest's first non-zero exit status, or 0, and the seconds."""
     print(f"\n== {backend}", flush=True)
     start = time.monotonic()
     statuses = [
@@ -24,7 +24,7 @@ def run(backend: str, workers: str, shards: int, pytest_args: list[str]) -> tupl
         ).returncode
         for i in range(shards)
     ]
-    if "--without-once" in pytest_args:  # another backend may run all that was asked for
+    if "--without-once" in pytest_args:  # all the selected tests may be marked `once`
         statuses = [0 if status == NOTHING_COLLECTED else status for status in statuses]
     return next(filter(None, statuses), 0), time.monotonic() - start
 

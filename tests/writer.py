@@ -1,7 +1,7 @@
-"""Writes one file again and again, until it is killed: `python writer.py SOURCE FILE [PAUSE]`.
+"""Write a file repeatedly until killed: `python writer.py SOURCE FILE [PAUSE]`.
 
-A line is printed after each file, or with PAUSE in the middle of the first one, which goes on when
-its input ends. Without the package's own `__init__`, which brings in Keras.
+It prints a line after each file. With PAUSE it writes one file and stops in the middle of it until
+its input ends. It skips the package's `__init__`, which imports Keras.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ package = types.ModuleType("frostline")
 package.__path__ = [sys.argv[1]]
 sys.modules["frostline"] = package
 
-from frostline._writing import replacing  # noqa: E402  # of that package
+from frostline._writing import replacing  # noqa: E402  # from the stub package above
 
 for number in itertools.count():
     body = os.urandom(1 << 18) + str(number).encode()

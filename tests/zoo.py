@@ -1,4 +1,4 @@
-"""One way to build each layer of `keras.layers` that has weights, found from Keras itself."""
+"""One way to build each layer of `keras.layers` that has weights."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ layers = keras.layers
 
 @dataclass(frozen=True)
 class Specimen:
-    """How to make a layer and what to call it on (shapes without the batch)."""
+    """How to make a layer, and the shapes of its inputs without the batch."""
 
     make: Callable[[], keras.layers.Layer]
     inputs: tuple[tuple[int, ...], ...]
     integers: int = 0
-    """Input ids below this number; 0 for float inputs."""
+    """The inputs are ids below this number; 0 means float inputs."""
     in_list: bool = False
-    """The inputs are one argument, a list."""
+    """The layer takes its inputs as one list."""
     writes_itself: bool = False
-    """The layer assigns its own weights while it is called, so no plain model moves like it."""
+    """The layer assigns its own weights in its call, so a plain model does not move alike."""
 
 
 def _attention(make: Callable[[], Any], *, in_list: bool = False) -> Specimen:
@@ -82,7 +82,7 @@ SPECIMENS: dict[str, Specimen] = {
 }
 
 OTHER_FRAMEWORKS = {"FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper"}
-"""Wrappers of another framework's modules: `test_wrapped_modules.py`."""
+"""Wrappers of another framework's modules, which `test_wrapped_modules.py` tests."""
 
 ABSTRACT = {"Layer", "Wrapper"}
 
@@ -104,11 +104,11 @@ WITHOUT_WEIGHTS = """
     StringLookup Subtract TextVectorization UnitNormalization UpSampling1D UpSampling2D
     UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D
 """.split()  # noqa: SIM905 - one name a line would be a hundred lines
-"""Layers whose weights no optimizer trains, or that have none."""
+"""Layers without weights, or whose weights no optimizer trains."""
 
 
 def keras_layer_classes() -> set[str]:
-    """The name of every layer class that Keras exports, aliases once."""
+    """The name of every layer class that Keras exports, without aliases."""
     exported = [getattr(layers, name) for name in dir(layers)]
     kinds = (kind for kind in exported if inspect.isclass(kind))
     return {kind.__name__ for kind in kinds if issubclass(kind, layers.Layer)}
@@ -119,7 +119,7 @@ PRESENT = sorted(SPECIMENS.keys() & keras_layer_classes())
 
 @dataclass
 class Case:
-    """A model around one specimen, and data for it."""
+    """A model of one specimen, and data for it."""
 
     name: str
     seed: int = 0
@@ -129,7 +129,7 @@ class Case:
         self.specimen = SPECIMENS[self.name]
 
     def model(self) -> keras.Model:
-        """A functional model that is the layer alone; the same weights each time."""
+        """A functional model of the layer alone, with the same weights each time."""
         keras.utils.set_random_seed(self.seed)
         dtype = "int32" if self.specimen.integers else None
         inputs = [keras.Input(shape, dtype=dtype) for shape in self.specimen.inputs]
@@ -138,7 +138,7 @@ class Case:
         return keras.Model(inputs, outputs)
 
     def data(self, batch: int = 6) -> tuple[list[np.ndarray], np.ndarray]:
-        """Inputs, and random targets of the shape of the outputs."""
+        """Random inputs and targets."""
         random = np.random.default_rng(self.seed)
         if self.specimen.integers:
             shape = (batch, *self.specimen.inputs[0])

@@ -1,4 +1,4 @@
-"""Deltas for the length of a block, exchanged for one another, and rounded in their files."""
+"""Applying deltas in a `with` block, switching between them, and rounding them in files."""
 
 import itertools
 import json
@@ -37,7 +37,7 @@ FREEZES = {"plain": lambda model: model, "partly frozen": frozen_variously}
 
 
 def delta_of(base, where, seed):
-    """What training only this part of each kernel may give."""
+    """A delta as if only this part of each kernel had trained."""
     model = twin(small, base)
     fl.train_only(model, "*/kernel", where)
     return fl.extract_delta(rewritten(model, seed))
@@ -45,7 +45,7 @@ def delta_of(base, where, seed):
 
 @pytest.fixture
 def tuned():
-    """A base, three deltas of other entries of it, and what is in the base."""
+    """A base, three deltas of different entries, and the values of the base."""
     base = small()
     deltas = [delta_of(base, where, seed) for seed, where in enumerate(TASKS["of other rows"])]
     return base, deltas, everything_in(base)
@@ -100,7 +100,7 @@ def test_several_in_a_block_and_one_from_before_it(tuned):
 
 @pytest.mark.parametrize("overlap", ["last", "first"])
 def test_several_that_hold_what_the_base_has_too(overlap):
-    """Both have the moving statistics and a bias in them, as they are in the base."""
+    """Both deltas contain the moving statistics and a bias with the same values as the base."""
 
     def make():
         layers = [keras.layers.Dense(3, name="hidden"), keras.layers.BatchNormalization()]
@@ -161,7 +161,7 @@ def test_a_delta_that_is_applied_already_is_refused(tuned):
     assert fl.applied_deltas(base) == (delta,)
 
 
-# Exchanged
+# Switching
 
 
 @pytest.mark.parametrize("freeze", FREEZES.values(), ids=FREEZES)
@@ -287,7 +287,7 @@ def test_of_another_model_is_refused(tuned):
         fl.switch_delta(base, 3)
 
 
-# Interrupted
+# Interrupts
 
 
 @pytest.mark.parametrize("freeze", FREEZES.values(), ids=FREEZES)
@@ -311,15 +311,15 @@ def test_an_interrupt_inside_a_write_leaves_the_old_delta(tuned, monkeypatch, fr
 
 
 def interrupted_at(number, call):
-    """Run a call that is interrupted before a line of this library; whether it came that far."""
+    """Interrupt a call before its `number`-th library line; False if it ended before that."""
     lines = itertools.count()
 
     def trace(frame, event, _):
         file = frame.f_code.co_filename
-        # Not on the way out of the lock: by then the call has done all of its work.
+        # Not when the lock is released: by then the call is complete.
         if not file.startswith(SOURCE) or file.endswith("changing.py"):
             return None
-        # Not inside what takes the change back: a second interrupt.
+        # Only once: no second interrupt while the change is undone.
         if event == "line" and next(lines) == number:
             sys.settrace(None)
             raise KeyboardInterrupt
@@ -352,7 +352,7 @@ def test_an_interrupt_at_any_line_leaves_the_old_delta(tuned, freeze):
     assert fl.applied_deltas(base) == (other,)
 
 
-# Rounded in a file
+# Rounding in a file
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -443,7 +443,7 @@ def test_weights_of_16_bits_are_kept_as_they_are(tmp_path):
 
 
 def test_applied_deltas_are_in_the_order_in_which_they_win():
-    """The first of them to be seen on a weight need not be the lower one on the next."""
+    """A delta that is found first, on one weight, may be above another delta on the next weight."""
     base, kernels = small(), [path for path in fl.weights(small()) if path.endswith("kernel")]
     deltas = []
     for seed, paths in enumerate((kernels[1:2], kernels[:2])):

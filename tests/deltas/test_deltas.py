@@ -1,4 +1,4 @@
-"""Deltas: the base and a delta are the trained model to the bit, and the base again without it."""
+"""A delta turns the base into the trained model and back, bit for bit."""
 
 import json
 import struct
@@ -130,7 +130,7 @@ def test_a_delta_gives_its_values_and_masks(tuned):
     np.testing.assert_array_equal(mask, fl.frozen_mask(kernel))
     assert_same_bits(delta.values("hidden/kernel"), value(kernel)[~mask])
     values = delta.values("out/kernel")
-    values[:] = 0  # a copy
+    values[:] = 0  # changes only a copy
     assert_same_bits(delta.values("out/kernel"), value(model.get_layer("out").kernel)[1:])
     with pytest.raises(fl.PathError, match=r"hidden/bias: nothing of this weight is in the delta"):
         delta.values("hidden/bias")
@@ -150,7 +150,7 @@ def test_equal_deltas_are_equal(tuned):
     )
 
 
-# The base
+# Checking the base
 
 
 def test_another_base_is_refused_with_both_fingerprints(tuned):
@@ -259,7 +259,7 @@ def test_weights_that_a_file_does_not_name(tmp_path):
 
 
 class Scaled(layers.Layer):
-    """One number."""
+    """A layer with a scalar weight."""
 
     def build(self, input_shape):
         self.scale = self.add_weight((), name="scale")
@@ -316,7 +316,7 @@ def test_seeds_do_not_count():
     model = make()
     fl.freeze(model, "d/bias")
     base = twin(make, model)
-    base(np.ones((1, 4)), training=True)  # draws
+    base(np.ones((1, 4)), training=True)  # advances the seed of the dropout
     fl.apply_delta(base, fl.extract_delta(rewritten(model)))
     assert_all_same_bits(everything_in(base), everything_in(model))
 
@@ -335,7 +335,7 @@ def test_shared_weights_are_in_it_once():
     assert_all_same_bits(everything_in(base), everything_in(model))
 
 
-# Only what changed
+# Only changed entries
 
 
 def test_with_a_base_only_what_changed_is_in_it():
@@ -382,7 +382,7 @@ def test_a_base_that_moves_along_is_refused():
     ):
         fl.extract_delta(model, base=model)
     arrays = {w.path: w.read() for w in weights_in(model)}
-    if not arrays["out/bias"].flags.writeable:  # a copy, or what nobody writes to
+    if not arrays["out/bias"].flags.writeable:  # a copy, or memory that never changes
         assert fl.extract_delta(model, base=arrays).size == 0
     elif np.may_share_memory(arrays["out/bias"], weights_in(model)[-1].read()):
         with pytest.raises(fl.RestoreError, match="changes with training"):
@@ -412,11 +412,11 @@ def test_bad_bases_are_refused():
         fl.extract_delta(model, base=arrays)
 
 
-# Several
+# Several deltas
 
 
 def deltas_of(make, masks):
-    """A base, and a delta of it for each selection of entries that trained."""
+    """A base, and a delta for each mask of trained entries."""
     base = make()
     made = []
     for seed, mask in enumerate(masks):
@@ -548,7 +548,7 @@ def test_a_delta_that_other_means_took_away_is_put_on_again(tuned):
     before = everything_in(base)
     fl.apply_delta(base, delta)
     for weight, array in zip(weights_in(base), before, strict=True):
-        weight.found.variable.assign(array)  # as `load_weights` does
+        weight.found.variable.assign(array)  # like `load_weights`
     fl.apply_delta(base, delta)
     assert_all_same_bits(everything_in(base), everything_in(model))
     fl.remove_delta(base, delta)
@@ -605,7 +605,7 @@ def test_on_a_part_of_a_model(tuned):
     assert_same_bits(value(base.get_layer("out").kernel), value(model.get_layer("out").kernel))
 
 
-# Freezing with it, and what is frozen in the base
+# Applying with `freeze=True`, and to a base that is partly frozen
 
 
 def test_freeze_takes_up_the_training_where_it_was(tuned):
@@ -637,7 +637,7 @@ def test_freeze_turns_off_what_was_off():
     train(model, x[0], y)
     delta = fl.extract_delta(model)
     base.compile("sgd", "mse", jit_compile=False)
-    base.train_on_batch(x[0], y)  # traced with the layer on
+    base.train_on_batch(x[0], y)  # traces the step with a trainable layer
     for weight, array in zip(weights_in(base), everything_in(again), strict=True):
         weight.found.variable.assign(array)
     fl.apply_delta(base, delta, freeze=True)
@@ -800,7 +800,7 @@ def test_every_changed_byte_is_refused(saved, tuned):
         changed[place] ^= 1 << int(random.integers(8))
         saved.write_bytes(changed)
         try:
-            # White space, or the version of frostline, spelt another way: nothing else passes.
+            # Only a change of white space, or in the version of frostline, is accepted.
             assert fl.load_delta(saved) == delta
         except fl.FileError:
             continue
@@ -809,7 +809,7 @@ def test_every_changed_byte_is_refused(saved, tuned):
 
 
 def with_description(path, change):
-    """The file with another description, whose hash is right."""
+    """Change the description in a file."""
     data = path.read_bytes()
     length = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8 : 8 + length])
@@ -880,7 +880,7 @@ def test_random_selections_travel_as_indices(tmp_path):
         )
 
 
-# The pieces, on any mask
+# Extracting and composing, with any mask
 
 
 @st.composite
@@ -929,7 +929,7 @@ def test_state_is_what_keras_lists_beside_the_trainable_variables():
 
 
 def test_the_hashes_of_a_file_stay_what_they_were():
-    """A file of an earlier release is not as it was written if any of this changes."""
+    """If any of these hashes changes, files of earlier releases are refused."""
     entries = np.array([[True, False, True], [False, False, True]])
     rows = np.array([[True, True], [False, False]])
     values = {

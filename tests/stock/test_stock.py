@@ -1,4 +1,4 @@
-"""The same model in stock Keras layers."""
+"""Rewriting a model in stock Keras layers."""
 
 import warnings
 from typing import Any, cast
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.once, pytest.mark.usefixtures("quickly_compiled")]
 RANDOM = np.random.default_rng(0)
 
 
-# layer, shape of the inputs, and (glob, what is frozen) pairs
+# The layer, the input shape, and pairs of a glob and the frozen selection.
 CASES = {
     "dense, columns": (lambda: layers.Dense(6, "tanh"), (4,), [("*", fl.units([0, 1]))]),
     "dense, scattered columns": (lambda: layers.Dense(6, "tanh"), (4,), [("*", fl.units([4, 1]))]),
@@ -117,7 +117,7 @@ CASES = {
 }
 
 
-# One of each kind of layer trains on every backend: the others differ in how they are rewritten.
+# One case of each kind trains on every backend; the others only differ in how they are rewritten.
 ON_EACH_BACKEND = {
     "dense, scattered columns",
     "einsum, heads",
@@ -164,7 +164,7 @@ def test_outputs_parameters_and_training_are_the_same(case, tmp_path):
     again = keras.saving.load_model(tmp_path / "plain.keras")
     assert_same_bits(array(again(x)), array(plain(x)))
     for one in (model, again):
-        # The tokens of a table are met several times, see the note of `to_stock`.
+        # Tokens repeat, which can change the steps of AdamW: see the note of `to_stock`.
         kind = keras.optimizers.SGD if case.startswith("embedding") else keras.optimizers.AdamW
         compile_for_test(one, kind(0.01))
         for _ in range(5):
@@ -183,7 +183,7 @@ def test_training_it_leaves_the_given_model_as_it_was():
     plain = fl.to_stock(model)
     assert_same_bits(array(plain.layers[-1].seed_generator.state), seed)
     compile_for_test(plain)
-    plain.fit(data, data, verbose=0)  # JAX gives away what was passed in
+    plain.fit(data, data, verbose=0)  # JAX donates the arrays of the variables that it trains
     assert_same_bits(array(model(data)), before)
     assert_same_bits(array(model.layers[-1].seed_generator.state), seed)
 
@@ -211,7 +211,7 @@ def test_nested_and_shared_layers_are_rewritten():
     for one, other in zip(plain(x), model(x), strict=True):
         np.testing.assert_allclose(array(one), array(other), rtol=1e-5, atol=1e-6)
     assert count(plain.trainable_variables) == count(model.trainable_variables)
-    # What was split is another model; the given one is as it was.
+    # The split model is a new one; the given model is unchanged.
     assert fl.frozen_mask(shared.kernel)[:, 1].all()
     assert type(plain.get_layer("shared")) is type(model)
 
@@ -286,11 +286,11 @@ def test_a_mask_that_does_not_reach_a_frozen_layer_is_none_of_its_business():
     fl.freeze(model, "out/*", fl.units([0]))
     x = np.array([[1, 2, 0, 0, 0], [3, 1, 4, 2, 0]], "int32")
     np.testing.assert_allclose(array(fl.to_stock(model)(x)), array(model(x)), rtol=1e-5, atol=1e-6)
-    # Into a nested model it does, of which the model itself knows nothing.
+    # A mask does reach the layers of a nested model, although the outer model does not record it.
     inner_x = keras.Input((5, 3))
     inner = keras.Model(inner_x, layers.Dense(4, name="dense")(inner_x), name="inner")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras: a nested model hands on no mask
+        warnings.simplefilter("ignore")  # Keras warns that a nested model does not pass on the mask
         nested = keras.Model(ids, layers.GRU(2)(inner(masked)), name="nested")
     fl.freeze(nested, "inner/dense/kernel", fl.at[0])
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""From stock Keras layers back to partly frozen ones."""
+"""Turning stock Keras layers back into partly frozen ones."""
 
 import dataclasses
 import warnings
@@ -32,7 +32,7 @@ def assert_same_weights(one, other):
 
 
 def assert_same(one, other):
-    """The same layer, with the same bits, frozen at the same entries."""
+    """The models have the same `split` layer, the same bits and the same frozen entries."""
     assert_same_weights(one, other)
     for name, weight in weights(one).items():
         if weight.trainable:
@@ -47,7 +47,7 @@ def test_the_way_back_is_exact(case, tmp_path):
     model, x, y = network(case)
     plain = fl.to_stock(model)
     assert_same(fl.from_stock(plain), model)
-    # Saved, loaded, trained.
+    # It also works after saving, loading and training.
     plain.save(tmp_path / "plain.keras")
     plain = keras.saving.load_model(tmp_path / "plain.keras")
     compile_for_test(plain, keras.optimizers.SGD(0.01))
@@ -89,7 +89,7 @@ def test_a_layer_that_does_not_train_comes_back_so():
     again = fl.from_stock(plain)
     assert_same(again, model)
     assert not again.get_layer("split").trainable
-    # It is the parts' own flags that say it.
+    # The parts' own flags decide which entries are frozen.
     again.get_layer("split").trainable = True
     assert fl.frozen_mask(again.get_layer("split").bias).sum() == 2
 
@@ -140,7 +140,7 @@ def test_what_only_has_the_names_is_told(odd):
 
 
 def test_what_was_changed_by_hand_is_told():
-    # Two parts of one input, with names that fit, and another rate of dilation in one of them.
+    # Two parts of one input with matching names, one of them with another dilation rate.
     x = keras.Input((8, 3))
     parts = [
         layers.Conv1D(2, 2, padding="same", name="conv__frozen", trainable=False)(x),
@@ -160,7 +160,7 @@ def head(**options):
     return layers.Dense(3, **options)
 
 
-# layers of one kind, how they come together, and what one layer would have frozen of its kernel
+# Each returns the joined output and the kernel entries that one merged layer would freeze.
 def columns(x, merge=None, **options):
     old = layers.Dense(3, name="head_old", trainable=False, **options)
     new = layers.Dense(2, name="head_new", **options)
@@ -340,7 +340,7 @@ def test_several_splits_nested_and_renamed():
         "inner/whole_1/kernel",
         "inner/whole_1/bias",
     }
-    # One of them alone: the other stays as it was.
+    # Converting only one split leaves the other one unchanged.
     one = fl.from_stock(model, splits[:1])
     assert len(fl.find_splits(one)) == 1
     with pytest.raises(fl.SelectionError, match="model: the model does not have this split"):
@@ -367,7 +367,7 @@ def test_a_split_that_a_mask_passes_is_not_listed():
     inner = keras.Model(inner_x, columns(inner_x, lambda: ops_concatenate)[0])
     assert len(fl.find_splits(inner)) == 1
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras: a nested model hands on no mask
+        warnings.simplefilter("ignore")  # Keras warns that a nested model does not pass on the mask
         nested = keras.Model(x, layers.GRU(2)(inner(masked)))
     assert not fl.find_splits(nested)
 

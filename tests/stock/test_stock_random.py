@@ -1,4 +1,4 @@
-"""Random architectures, random freezes: the partly frozen model and the stock one are the same."""
+"""Partly frozen models and their stock versions match for random architectures and freezes."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from helpers import DenseAdamW, array, assert_same_bits, assert_script_ends, com
 pytestmark = [pytest.mark.once, pytest.mark.usefixtures("quickly_compiled")]
 
 STEPS, BATCH, TOKENS = 20, 4, 40
-# Two of them on every backend, two more once, all of them in `make test-full`.
+# Two seeds run on every backend, two more once, and all of them in `make test-full`.
 SEEDS = [
     *(pytest.param(seed, marks=pytest.mark.once(False)) for seed in range(2)),
     *range(2, 4),
@@ -19,13 +19,13 @@ SEEDS = [
 ]
 OPTIMIZERS = {
     "SGD": lambda: keras.optimizers.SGD(0.01, momentum=0.9),
-    # An `epsilon` above rounding: where a gradient is nothing but noise, a step is one too.
+    # `epsilon` is above rounding errors; otherwise a gradient of pure noise would give a full step.
     "AdamW": lambda: DenseAdamW(0.003, weight_decay=0.1, epsilon=1e-3),
 }
 
 
 class Architecture:
-    """A model of up to six layers in a row, with branches, nested and shared ones."""
+    """A random model of up to six layers, with branches, nested models and shared layers."""
 
     def __init__(self, seed, *, dropout=True):
         keras.utils.set_random_seed(seed)
@@ -44,7 +44,7 @@ class Architecture:
         self.shape = shape
         self.model(self.data()[0][:1])
         for weight in self.model.weights:
-            # None of them at a value where a mistake would not show.
+            # Avoid the initial zeros and ones, which would hide mistakes.
             if weight.trainable and len(weight.shape) == 1:
                 weight.assign(self.random.uniform(0.5, 1.5, tuple(weight.shape)))
 
@@ -83,7 +83,7 @@ class Architecture:
         return f"{kind}_{self.count}"
 
     def layer(self, y, size=None):
-        # A norm over two channels is a step function: two roundings part ways on it.
+        # At least four: a norm over two channels is a step function, which amplifies rounding.
         n = size or int(self.random.integers(4, 7))
         options = {"activation": "tanh", "use_bias": bool(self.random.random() < 0.8)}
         if self.random.random() < 0.3:
@@ -115,7 +115,7 @@ class Architecture:
         return made[self.random.integers(len(made))](self.name("layer"))
 
     def freeze(self):
-        """Some positions of some weights, along an axis by which a split is possible."""
+        """Freeze some positions of some weights, along an axis that can be split."""
         frozen = 0
         for layer in _leaves(self.model):
             for name, axes in _axes(layer).items():
@@ -144,7 +144,7 @@ def _leaves(model):
 
 
 def _axes(layer):
-    """The weights of a layer and the axes along which each can be split."""
+    """The weights of a layer, and the axes along which each one can be split."""
     if isinstance(layer, (layers.SeparableConv1D, layers.SeparableConv2D)):
         return {"depthwise_kernel": [-2], "pointwise_kernel": [-2, -1], "bias": [0]}
     if isinstance(layer, (layers.DepthwiseConv1D, layers.DepthwiseConv2D)):
@@ -167,7 +167,7 @@ NAMES = (
 
 
 def variables(model):
-    """The variables of a model in which nothing is split, by path."""
+    """The variables of an unsplit model, by path."""
     found = {
         (layer.name, name): getattr(layer, name, None) for layer in _leaves(model) for name in NAMES
     }
@@ -179,7 +179,7 @@ def weights(model):
 
 
 def train(model, optimizer, x, y):
-    keras.utils.set_random_seed(0)  # on PyTorch dropout follows the seed of PyTorch
+    keras.utils.set_random_seed(0)  # on PyTorch, dropout uses PyTorch's own seed
     compile_for_test(model, optimizer)
     model.fit(x, y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0)
     return model
@@ -187,7 +187,7 @@ def train(model, optimizer, x, y):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_outputs_counts_and_what_training_makes_are_the_same(seed):
-    # PyTorch draws a dropout in the order of memory, and a sum or a concatenation has another one.
+    # PyTorch draws dropout in memory order, which a sum or a concatenation of parts changes.
     made = Architecture(seed, dropout=keras.backend.backend() != "torch")
     model = made.freeze()
     x, y = made.data()
@@ -215,7 +215,7 @@ def test_outputs_counts_and_what_training_makes_are_the_same(seed):
 def test_another_backend_trains_it_without_frostline(tmp_path):
     expected = []
     for seed in range(3):
-        made = Architecture(seed, dropout=False)  # each backend has random numbers of its own
+        made = Architecture(seed, dropout=False)  # random numbers differ between backends
         model = made.freeze()
         x, y = made.data()
         plain = fl.to_stock(model)
@@ -224,7 +224,7 @@ def test_another_backend_trains_it_without_frostline(tmp_path):
         expected.append(train(model, OPTIMIZERS["SGD"](), x, y))
     script = (
         "import sys\n"
-        "sys.modules['frostline'] = None\n"  # an import of it raises
+        "sys.modules['frostline'] = None\n"  # importing it raises
         "import keras, numpy as np\n"
         "for seed in range(3):\n"
         f"    path = {str(tmp_path)!r} + f'/{{seed}}'\n"
