@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -37,12 +39,13 @@ class Processes:
         folder: Path,
         environment: Mapping[str, str],
     ):
-        port, *ports = map(str, free_ports(1 + count))
+        port, *ports = map(str, free_ports(1 + 2 * count))
         together = {
             "WORLD_SIZE": str(count),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": port,
-            "PORTS": ",".join(ports),
+            "PORTS": ",".join(ports[:count]),
+            "INNER_PORTS": ",".join(ports[count:]),  # for servers behind a proxy
             "PYTHONUNBUFFERED": "1",
         }
         self._logs = [folder / f"{program}-{rank}.log" for rank in range(count)]
@@ -124,12 +127,14 @@ def run_together(
 
 
 def free_ports(count: int) -> list[int]:
-    """Free loopback ports."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Free loopback ports, outside the range from which systems take the ports of connections.
+
+    The processes bind them seconds later: in that range a connection could take one of them.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as one:
+            one.bind(("127.0.0.1", port))
+            found += [port] if port not in found else []
+    return found

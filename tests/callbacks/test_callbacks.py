@@ -202,7 +202,9 @@ def test_gradual_unfreezing_that_begins_late_is_refused():
 
 def test_gradual_unfreezing_of_another_model_is_refused():
     model = small()
-    with pytest.raises(fl.ScheduleError, match=r"^./kernel: this schedule was made for another model"):
+    with pytest.raises(
+        fl.ScheduleError, match=r"^./kernel: this schedule was made for another model"
+    ):
         fit(model, fl.callbacks.gradual_unfreezing(small()))
     assert not fl.is_frozen(model.get_layer("a").kernel)
 

@@ -151,6 +151,7 @@ def test_fit_goes_on_after_a_kill(tmp_path):
     assert shared.told(printed)["same"]
 
 
+@pytest.mark.full
 def test_workers_go_on_after_a_kill(tmp_path):
     with started("tf_workers", 2, "resume", tmp_path, 0.1, folder=tmp_path) as processes:
         processes.wait_for(1, "step 7\n")

@@ -90,6 +90,7 @@ def some(axis, which):
         n = weight.shape[at]
         along = {
             "first": np.arange(n) < n // 2,
+            "one": np.arange(n) < 1,
             "edges": (np.arange(n) < 1) | (np.arange(n) > n - 2),
             "every other": np.arange(n) % 2 == 1,
         }[which]
@@ -129,6 +130,7 @@ CASES = [("first", -1), ("edges", -1), ("every other", -1), ("every other", -2),
 
 # Single entries are left to Keras, so a few layers are enough. `test_layer_matrix.py` trains all.
 CELLS = [(name, *case) for name in LAYERS for case in CASES]
+CELLS += [(name, "one", axis) for name in LAYERS if "Dense" in name for axis in (0, -1)]
 CELLS += [(name, "entries", 0) for name in ("Dense", "EinsumDense", "Embedding", "Conv2D")]
 
 

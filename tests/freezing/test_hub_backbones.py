@@ -276,7 +276,9 @@ def test_heads_that_a_layer_mixes_with_positions_are_refused():
     """Its output treats `(heads, features, positions)` as `(positions, channels)`."""
     layer = Attention2d(8, num_heads=4, channel_axis=-1, data_format="channels_last")
     layer(np.zeros((1, 2, 2, 8)))
-    with pytest.raises(SelectionError, match=r"^qkv/kernel: the 4 heads of this Attention2d share an axis"):
+    with pytest.raises(
+        SelectionError, match=r"^qkv/kernel: the 4 heads of this Attention2d share an axis"
+    ):
         fl.freeze(layer, where=fl.heads(0))
 
 

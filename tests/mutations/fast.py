@@ -79,4 +79,22 @@ MUTATIONS = [
         new="    if plan.keeps_length:\n",
         tests=("fast/test_fast.py::test_ids_that_count_from_the_end_find_their_rows",),
     ),
+    Mutation(
+        name="a product over one position stays one, and XLA repeats it in each later layer",
+        invariant=8,
+        file="_fast/product.py",
+        old="    if not product.alone or weight.shape[axis] > 1",
+        new="    if True",
+        tests=("engines/test_jax_compiling.py",),
+        backend="jax",
+    ),
+    Mutation(
+        name="the second position of a product over one stays in the output",
+        invariant=8,
+        file="_fast/product.py",
+        old="    return slice_along(product.apply(x, weight), product.y_axis, 0, 1)",
+        new="    return product.apply(x, weight)",
+        tests=("fast/test_fast.py::test_a_fast_path_equals_the_generic_one[Dense-one--1]",),
+        backend="jax",
+    ),
 ]

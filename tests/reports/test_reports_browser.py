@@ -405,7 +405,9 @@ def test_the_column_of_leaks_is_in_sight_at_any_width(opened, made, width):
             box = cell.bounding_box()
             assert box["x"] + box["width"] <= width
             middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
-            top = "([x, y]) => document.elementFromPoint(x, y)?.closest('[data-name]')?.dataset.name"
+            top = (
+                "([x, y]) => document.elementFromPoint(x, y)?.closest('[data-name]')?.dataset.name"
+            )
             if middle[1] < 900:
                 assert page.evaluate(top, middle) == "leaked"
 

@@ -4,7 +4,6 @@
 """
 
 import os
-import socket
 import sys
 import time
 from pathlib import Path
@@ -19,8 +18,8 @@ def serve() -> None:
     import tensorflow as tf
 
     # The other processes connect through the counting proxy.
-    (inner,) = free_ports(1)
-    proxy = CountingProxy(int(PORTS[RANK]), inner)
+    inner = os.environ["INNER_PORTS"].split(",")[RANK]
+    proxy = CountingProxy(int(PORTS[RANK]), int(inner))
     ports = [f"127.0.0.1:{port}" for port in (*PORTS[:RANK], inner, *PORTS[RANK + 1 :])]
     cluster = tf.train.ClusterSpec({"chief": ports[:1], "worker": ports[1:3], "ps": ports[3:]})
     name, index = ("worker", RANK - 1) if RANK < 3 else ("ps", RANK - 3)
@@ -31,16 +30,6 @@ def serve() -> None:
         (folder / f"writing-{RANK}").write_text(str(proxy.given))
         (folder / f"writing-{RANK}").rename(folder / f"{name}-{index}.given")
         time.sleep(0.05)
-
-
-def free_ports(count: int) -> list[int]:
-    """Free loopback ports."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 if __name__ == "__main__":
