@@ -240,7 +240,7 @@ def _apply(product: Product, x: Any, weight: Any) -> Any:
 
 
 def _padded(tensor: Any, axis: int) -> Any:
-    return ops.pad(tensor, [(0, int(i == axis)) for i in range(len(tensor.shape))])
+    return ops.concatenate([tensor, ops.zeros_like(tensor)], axis=axis)
 
 
 def _split(tensor: Any, runs: Sequence[Run], axis: int) -> Sequence[Any]:
