@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,14 +15,14 @@ from frostline._cli.application import application
 from frostline._cli.options import Force, Json, Quiet, errors_to_stderr
 from frostline._console import meter, show
 from frostline._deltas import SUFFIX, apply_to_file, extract_from_file, read
-from frostline._errors import FileError
+from frostline._errors import AuditError, FileError, RestoreError
 from frostline._files import open_file
 from frostline._version import __version__
 from frostline._writing import check_target
 
 delta_application = typer.Typer(
     name="delta",
-    help="Extract what was trained from a model file, and apply it to the base model.",
+    help="Save what was trained in a small file, and apply it to its base.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -84,7 +85,8 @@ def extract(
             for path in (tuned, base, frozen)
         )
         assert trained is not None
-        with meter("extracting", trained.size, quiet=quiet, unit="entries") as advance:
+        meters = meter("extracting", trained.size, quiet=quiet, unit="entries")
+        with _about(tuned), meters as advance:
             delta = extract_from_file(trained, before, says, __version__, advance)
     delta.save(out, dtype=dtype and dtype.value)
     answers.delta_listed(read(out) if dtype else delta, out, as_json=False, quiet=quiet)
@@ -127,7 +129,7 @@ def apply(
     loaded = [read(path) for path in deltas]
     with open_file(base) as opened:
         size = opened.size
-    with meter("applying", size, quiet=quiet, unit="entries") as advance:
+    with _about(base), meter("applying", size, quiet=quiet, unit="entries") as advance:
         apply_to_file(base, loaded, out, overlap.value, advance)
     if not quiet:
         for path, delta in zip(deltas, loaded, strict=True):
@@ -146,6 +148,16 @@ def info(delta: Delta, json: Json = False, quiet: Quiet = False) -> None:
     answers.delta_listed(loaded, delta, as_json=json, quiet=quiet)
     if not json:
         show(f"fingerprint {loaded.fingerprint}, for base {loaded.base}")
+
+
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Name the file in an error that names only a weight of it."""
+    try:
+        yield
+    except (AuditError, RestoreError) as error:
+        said = str(error)
+        raise type(error)(said if str(path) in said else f"{path}: {said}") from None
 
 
 def _format(path: Path) -> Any:

@@ -200,7 +200,8 @@ def _save(model: Any, out: Path) -> None:
         except (OSError, FrostlineError):
             raise
         except Exception as error:  # the classes in a file may raise anything
-            told = " ".join(str(error).split())  # Keras writes some errors over several lines
+            # Keras writes some errors over several lines.
+            told = " ".join(str(error).split()).removesuffix(".")
             raise FileError(
                 f"{out}: Keras cannot save this model; got {type(error).__name__}: {told}. {_OWN}"
             ) from None

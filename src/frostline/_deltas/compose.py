@@ -144,11 +144,13 @@ def _refuse_overlap(
     patch.weight.put(one, patch.values)
     weight.put(other, weight.written)
     both &= differ(one, other)
-    if both.any():
+    if count := int(both.sum()):
         place = tuple(int(n) for n in np.unravel_index(int(both.argmax()), both.shape))
         raise RestoreError(
             f"{path}: two deltas write different values to the same entries; got "
-            f"{int(both.sum()):,} such entries, weight{list(place)}={one[place]} in delta "
+            f"{count:,} such {'entry' if count == 1 else 'entries'}, "
+            f"weight{list(place)}={one[place]} in delta "
             f"{patch.delta.fingerprint[:SHOWN]} and {other[place]} in "
-            f"{delta.fingerprint[:SHOWN]}. Choose which wins: overlap='last' or overlap='first'."
+            f"{delta.fingerprint[:SHOWN]}. Choose which wins: overlap='last' or overlap='first' "
+            "(--overlap on the command line)."
         )

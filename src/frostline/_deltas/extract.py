@@ -107,9 +107,11 @@ def _changed(
         leaked = changed if isinstance(plan, WholePlan) else changed & plan.mask()
         if leaked.any():
             place = tuple(int(n) for n in np.unravel_index(int(leaked.argmax()), leaked.shape))
+            count = int(leaked.sum())
             raise AuditError(
                 f"{origin.path}: a frozen entry differs from the base; got weight{list(place)}="
-                f"{value[place]}, the base has {earlier[place]} ({int(leaked.sum()):,} such "
-                "entries). Pass the base that this model was trained from."
+                f"{value[place]}, the base has {earlier[place]} ({count:,} such "
+                f"{'entry' if count == 1 else 'entries'}). "
+                "Pass the base that this model was trained from."
             )
     return plan_from_mask(~changed) if changed.size else WholePlan(origin.shape)

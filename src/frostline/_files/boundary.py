@@ -38,7 +38,7 @@ def reading(
     except Exception as error:  # includes MemoryError and RecursionError
         if writes and isinstance(error, OSError) and error.errno in _NO_ROOM:
             raise
-        said = (str(error).strip() or "out of memory").split("\n")[0][:300]
+        said = (str(error).strip() or "out of memory").split("\n")[0][:300].removesuffix(".")
         raise FileError(f"{path}: {fault}; got {type(error).__name__}: {said}. {do}") from None
 
 
