@@ -56,7 +56,7 @@ def is_command(argv: Sequence[str], started_with: Sequence[str]) -> bool:
 
 
 def main() -> None:
-    """Run the command. If an extra is missing, it prints one line on the standard error."""
+    """Run the command. If an extra is missing: one line on the standard error, exit status 2."""
     for stream in (sys.stdout, sys.stderr):
         # A layer's name may have characters that the terminal cannot print.
         if isinstance(stream, io.TextIOWrapper):
@@ -68,10 +68,12 @@ def main() -> None:
         if module not in EXTRAS:
             raise
         package, extra = EXTRAS[module]
-        sys.exit(
+        print(
             f"frostline: this command needs {package}, which is not installed. "
-            f'Run: pip install "frostline[{extra}]"'
+            f'Run: pip install "frostline[{extra}]"',
+            file=sys.stderr,
         )
+        sys.exit(2)  # 1 would be an answer of `diff`, `report` and `verify`
 
 
 def app() -> Any:

@@ -175,7 +175,7 @@ def test_the_module_is_the_command():
     ],
     ids=["typer", "scikit-learn", "matplotlib"],
 )
-def test_a_missing_extra_is_one_clear_line(monkeypatch, tmp_path, module, package, extra):
+def test_a_missing_extra_is_one_clear_line(monkeypatch, tmp_path, capsys, module, package, extra):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["frostline", "demo"])
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # typer replaces it
@@ -183,9 +183,10 @@ def test_a_missing_extra_is_one_clear_line(monkeypatch, tmp_path, module, packag
     monkeypatch.delitem(sys.modules, "frostline._cli.demo")
     with pytest.raises(SystemExit) as stopped:
         cli.main()
-    assert stopped.value.code == (
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == (
         f"frostline: this command needs {package}, which is not installed. "
-        f'Run: pip install "frostline[{extra}]"'
+        f'Run: pip install "frostline[{extra}]"\n'
     )
 
 

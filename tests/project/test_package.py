@@ -223,7 +223,7 @@ def test_the_wheel_runs_with_what_it_asks_for_alone(wheel, tmp_path):
     )
     assert f"{BACKEND} {fl.__version__} [[True, True, True], [False, False, False]]\n3\n" in printed
     assert 'pip install "frostline[plot]"' in printed
-    said = run(python.with_name("frostline"), "--version", status=1, where=tmp_path)
+    said = run(python.with_name("frostline"), "--version", status=2, where=tmp_path)
     assert "frostline: this command needs typer, which is not installed. Run: pip install" in said
     assert len(said.splitlines()) == 1
 

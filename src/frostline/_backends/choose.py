@@ -7,17 +7,30 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from frostline._errors import DependencyError
 
 _VARIABLE = "KERAS_BACKEND"
 _TRAINING = ("tensorflow", "jax", "torch")
+_OTHERS = ("numpy", "openvino")  # they load and save models, and cannot train
 
 
 def restart_with(name: str) -> None:
     """Run this command on the backend `name`, unless KERAS_BACKEND is set.
 
     Keras fixes its backend at import. If Keras is imported already, another process is started.
+
+    Raises:
+        DependencyError: KERAS_BACKEND names no installed backend.
     """
+    named = os.environ.get(_VARIABLE)
+    if named and not _is_installed(named, (*_TRAINING, *_OTHERS)):
+        raise DependencyError(
+            f"{_VARIABLE}: no installed backend of Keras has this name; got {_VARIABLE}={named!r}. "
+            f"Install it, or set {_VARIABLE} to one of {', '.join(_TRAINING)}."
+        )
     if _VARIABLE in os.environ:
         return
     if "keras" not in sys.modules:
@@ -32,14 +45,22 @@ def restart_with(name: str) -> None:
 
 
 def restart_with_any() -> None:
-    """Run this command on an installed backend, preferably the one Keras is configured for."""
+    """Run this command on an installed backend, preferably the one Keras is configured for.
+
+    Raises:
+        DependencyError: None is installed, or KERAS_BACKEND names one that is not.
+    """
     installed = [name for name in (_configured(), *_TRAINING) if _is_installed(name)]
-    if installed:
-        restart_with(installed[0])
+    if not installed and not os.environ.get(_VARIABLE):
+        raise DependencyError(
+            f"keras: no backend is installed; got none of {', '.join(_TRAINING)}. "
+            'Run: pip install "frostline[jax]"'
+        )
+    restart_with(installed[0] if installed else os.environ[_VARIABLE])
 
 
-def _is_installed(name: str) -> bool:
-    return name in _TRAINING and importlib.util.find_spec(name) is not None
+def _is_installed(name: str, known: Sequence[str] = _TRAINING) -> bool:
+    return name in known and importlib.util.find_spec(name) is not None
 
 
 def _configured() -> str:

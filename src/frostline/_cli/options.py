@@ -20,7 +20,9 @@ Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A .keras, .weights.h5 or .safetensors file.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No table, no progress bar.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print less: no table, no progress bar.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")]
 
 

@@ -11,6 +11,7 @@ from frostline._console import meter
 from frostline._deltas import read
 from frostline._errors import FileError
 from frostline._files.check import check
+from frostline._files.open import FORMATS
 
 
 @application.command()
@@ -23,8 +24,10 @@ def verify(model: Model, json: Json = False, quiet: Quiet = False) -> None:
 
     Exit status: 0 if it is intact, 1 if something is wrong with it, 2 if there is no such file.
     """
-    if not model.is_file():
+    if not model.exists():
         raise FileError(f"{model}: no such file; got nothing to verify. Check its name.")
+    if not model.is_file():
+        raise FileError(f"{model}: not a file; got a folder or a device. Pass a {FORMATS} file.")
     with meter("reading", model.stat().st_size, quiet=quiet) as advance:
         verification = check(model, read, advance)
     answers.verified(verification, model, as_json=json, quiet=quiet)
