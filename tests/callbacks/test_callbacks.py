@@ -482,6 +482,29 @@ def test_an_audit_notes_what_is_frozen_when_an_epoch_begins(first, when):
     audit.on_train_end()
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("order", [*map("".join, itertools.permutations("ASL"))])
+@pytest.mark.parametrize("when", [0, 1, 2])
+@pytest.mark.filterwarnings("ignore:FreezeSchedule. `fit` ends before some actions")
+def test_an_audit_finds_what_any_callback_writes_when_an_epoch_ends(order, when):
+    """In the last epoch too, and if the entry begins to train in the next one."""
+    model = small()
+    fl.freeze(model, "a/*")
+
+    def leak(epoch, logs):
+        if epoch == when:
+            kernel = model.get_layer("a").kernel
+            kernel.assign(kernel + 1)
+
+    callbacks = {
+        "A": fl.callbacks.FreezeAudit(),
+        "S": fl.callbacks.FreezeSchedule({when + 1: lambda m: fl.unfreeze(m)}),
+        "L": keras.callbacks.LambdaCallback(on_epoch_end=leak),
+    }
+    with pytest.raises(fl.AuditError, match=r"^a/kernel: a frozen entry has changed"):
+        fit(model, *(callbacks[one] for one in order), epochs=3)
+
+
 def test_an_audit_says_at_which_batch():
     model = small()
     fl.freeze(model, "a/kernel", fl.at[0])

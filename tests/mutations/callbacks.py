@@ -22,6 +22,26 @@ MUTATIONS = [
         ),
     ),
     Mutation(
+        name="an audit does not compare before a freeze changes",
+        invariant=7,
+        file="_freezing/apply.py",
+        old="        watcher.freeze_changes([change.variable for change in changes])",
+        new="        del watcher",
+        tests=(
+            "callbacks/test_callbacks.py::test_an_audit_finds_what_any_callback_writes_when_an_epoch_ends",
+        ),
+    ),
+    Mutation(
+        name="an audit does not compare when training ends",
+        invariant=7,
+        file="_callbacks/audit.py",
+        old="            elif self._folder:",
+        new="            elif False:",
+        tests=(
+            "callbacks/test_callbacks.py::test_an_audit_finds_what_any_callback_writes_when_an_epoch_ends",
+        ),
+    ),
+    Mutation(
         name="a run that goes on does not take its freeze up",
         invariant=7,
         file="callbacks.py",

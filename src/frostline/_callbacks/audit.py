@@ -8,7 +8,7 @@ import tempfile
 import warnings
 import weakref
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -33,9 +33,10 @@ class FreezeAudit(keras.callbacks.Callback):
 
     The frozen entries of the model are read and compared by checksum. Their values are kept in a
     temporary file, which is read only if a checksum differs, to find the entry. The freeze may
-    change during training, and the order of the callbacks does not matter: entries that are frozen
-    before and after a change are compared, and newly frozen ones are recorded at the change. If
-    weights are spread over processes, each process compares its own shards.
+    change during training: weights are compared before a change and recorded after it. What another
+    callback writes is found at the next comparison, at the latest when training ends; put the audit
+    last in the list and it is found in the same epoch. If weights are spread over processes, each
+    process compares its own shards.
 
     Args:
         every: `"epoch"`, or a number of batches. On JAX the weights are fetched from the training
@@ -99,9 +100,13 @@ class FreezeAudit(keras.callbacks.Callback):
         del logs
         self._epoch, self._seen, self._batch = epoch, 0, 0
 
+    def freeze_changes(self, variables: Sequence[Any]) -> None:
+        """Compare weights right before their freeze changes: afterwards they may train."""
+        # Reported by the next comparison: a change must not fail because of an earlier leak.
+        self._pending += self._leaks(among={id(variable) for variable in variables})
+
     def freeze_changed(self) -> None:
         """Record what is frozen now, right after a change by a schedule or another callback."""
-        # Reported by the next comparison: a change must not fail because of an earlier leak.
         self._pending += self._leaks(changed_only=True)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -113,11 +118,15 @@ class FreezeAudit(keras.callbacks.Callback):
     def on_train_end(self, logs: Any = None) -> None:
         """Compare a last time, and delete the recorded values."""
         del logs
-        if self.every != "epoch":
-            self.audit()
-        WATCHERS.discard(self)
-        self._records, self._folder = {}, ""
-        self._drop_folder()
+        try:
+            if self.every != "epoch":
+                self.audit()
+            elif self._folder:  # what callbacks after this one wrote in the last epoch
+                self._compare(changed_only=False)
+        finally:
+            WATCHERS.discard(self)
+            self._records, self._folder = {}, ""
+            self._drop_folder()
 
     def audit(self) -> None:
         """Compare now, while training runs.
@@ -145,13 +154,21 @@ class FreezeAudit(keras.callbacks.Callback):
         for leak in [*pending, *self._leaks(changed_only=changed_only)]:
             self._report(*leak)
 
-    def _leaks(self, *, changed_only: bool) -> Iterator[Leak]:
-        """Frozen entries that have changed; records what is frozen now where that is new."""
+    def _leaks(
+        self, *, changed_only: bool = False, among: Container[int] | None = None
+    ) -> Iterator[Leak]:
+        """Frozen entries that have changed; records what is frozen now where that is new.
+
+        Args:
+            changed_only: Compare only weights whose freeze has changed.
+            among: Compare only variables with these ids.
+        """
         found = unique(walk(self.model))
         now = {id(w.variable): w for w in found if plan_of(w.variable) is not None}
         for key in [key for key in self._records if key not in now]:
             del self._records[key]
-        for key, weight in each("auditing", now.items()):
+        wanted = {key: weight for key, weight in now.items() if among is None or key in among}
+        for key, weight in each("auditing", wanted.items()):
             record = self._records.get(key)
             changed = record is None or record.plan != plan_of(weight.variable)
             if record is not None and (changed or not changed_only):

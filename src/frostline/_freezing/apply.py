@@ -26,7 +26,7 @@ from frostline._weights.changing import alone
 from frostline._weights.tree import Layer, sublayers
 
 WATCHERS: weakref.WeakSet[Any] = weakref.WeakSet()
-"""Objects whose `freeze_changed()` is called after each change."""
+"""Objects whose `freeze_changes(variables)` is called before a change, `freeze_changed()` after."""
 
 
 @alone
@@ -76,6 +76,8 @@ def plans_applied(
         warn_of_stale(stale)
         warn_of_outdated(wrapped)
         living = _living()
+    for watcher in list(WATCHERS):
+        watcher.freeze_changes([change.variable for change in changes])
     given_up = [change.listed[0] for change in changes if change.replaces_trained]
     _warn_of_native(backend.native_optimizers(given_up, living))
     layers = _keras.constructed_layers(living)
