@@ -254,8 +254,9 @@ def _checked(actions: Any) -> dict[int, list[Action]]:
             )
         if not listed or not all(map(callable, listed)):
             raise ScheduleError(
-                f"actions: the action of epoch {epoch} cannot be called; got action={action!r}. "
-                "Write `lambda model: fl.freeze(model, ...)`."
+                f"actions: the action of epoch {epoch} cannot be called; got "
+                f"action={type(action).__name__}. Write `lambda model: fl.freeze(model, ...)`: "
+                "without `lambda` the call has already run."
             )
         checked[int(epoch)] = listed
     return dict(sorted(checked.items()))

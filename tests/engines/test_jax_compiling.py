@@ -19,7 +19,7 @@ def compiled(layer, where, depth):
         output, _ = model.stateless_call(trained, still, np.ones((8, 4), "float32"))
         return keras.ops.sum(output**2)
 
-    return jax.jit(jax.grad(loss)).lower(trained, still).compile().as_text()
+    return str(jax.jit(jax.grad(loss)).lower(trained, still).compile().as_text())
 
 
 # XLA repeats cheap operations wherever their result is read. A product over one position is such

@@ -529,7 +529,7 @@ def test_what_may_stand_for_a_selection_becomes_one(where, expected):
         (
             "kernel",
             r"^where: must be None, a selection, an index, a boolean mask, or a function .*; "
-            r"got where='kernel' \(str\)\. Use for example fl\.at\[0, :\]",
+            r"got where='kernel' \(str\)\. Write a selection without quotes",
         ),
         (0.5, r"where: must be .*; got where=0\.5 \(float\)"),
         ({"a": 1}, r"where: must be .*; got where=\{'a': 1\} \(dict\)"),

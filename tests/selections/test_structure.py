@@ -700,7 +700,8 @@ def test_numbers_only(make, picked):
     part = name.removesuffix("s")
     message = (
         rf"^{name}: {part} numbers must be an integer, a slice, or a flat list or array of integers"
-        rf"; got .*\. Use fl\.{name}\(np\.flatnonzero\(array\)\) for a boolean array\.$"
+        rf"; got .*\. Write fl\.{name}\(\[0, 1\]\), or fl\.{name}\(np\.flatnonzero\(array\)\) for "
+        r"a boolean array\.$"
     )
     with pytest.raises(SelectionError, match=rf"(?s){message}"):
         make(picked)

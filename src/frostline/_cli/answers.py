@@ -225,10 +225,10 @@ def verified(found: Verification, path: Path, *, as_json: bool, quiet: bool) -> 
     for fault in found.faults:
         show(fault if fault.startswith(str(path)) else f"{path}: {fault}")
     if not found.faults and not quiet:
-        show(
-            f"{path}: intact; {found.weights:,} weights, {found.size:,} entries, "
-            f"{found.frozen:,} frozen"
-        )
+        counts = f"{found.weights:,} weights, {found.size:,} entries"
+        if path.name.lower().endswith(".keras"):  # other files hold no freeze
+            counts += f", {found.frozen:,} frozen"
+        show(f"{path}: intact; {counts}")
 
 
 def delta_listed(delta: Delta, path: Path, *, as_json: bool, quiet: bool) -> None:

@@ -226,6 +226,7 @@ def _split_product(
 
 
 def _apply(product: Product, x: Any, weight: Any) -> Any:
+    assert isinstance(product.plan, AxisPlan)
     axis = product.plan.axis
     if not product.alone or weight.shape[axis] > 1 or not backend.repeats_operations:
         return product.apply(x, weight)

@@ -12,7 +12,7 @@ from frostline._weights.view import plan_of
 
 
 def is_frozen(variable: Any) -> bool:
-    """Whether any entry of a variable is frozen.
+    """Whether any entry of a variable is frozen: also True if only a part of it is.
 
     Args:
         variable: A variable of a layer, `layer.kernel`.

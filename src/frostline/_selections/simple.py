@@ -152,10 +152,12 @@ def as_selection(where: Any) -> Selection:
     selection = None if where is at else operand(where)
     if selection is not None:
         return selection
+    do = "Use for example fl.at[0, :] or fl.mask(array != 0)."
+    if isinstance(where, str):
+        do = "Write a selection without quotes, for example fl.at[0, :]."
     raise SelectionError(
         "where: must be None, a selection, an index, a boolean mask, or a function from the value "
-        f"to a mask; got where={shorten(repr(where))} ({type(where).__name__}). "
-        "Use for example fl.at[0, :] or fl.mask(array != 0)."
+        f"to a mask; got where={shorten(repr(where))} ({type(where).__name__}). {do}"
     )
 
 

@@ -47,8 +47,8 @@ class _Numbered(Selection):
         if not (flat or isinstance(item, int | Slice)):
             raise SelectionError(
                 f"{self._name}: {self._part} numbers must be an integer, a slice, or a flat list "
-                f"or array of integers; got {shorten(repr(indices))}. "
-                f"Use fl.{self._name}(np.flatnonzero(array)) for a boolean array."
+                f"or array of integers; got {shorten(repr(indices))}. Write fl.{self._name}([0, "
+                f"1]), or fl.{self._name}(np.flatnonzero(array)) for a boolean array."
             )
         object.__setattr__(self, "picked", item)  # the dataclass is frozen
 

@@ -90,6 +90,8 @@ def weights_of(target: Any) -> list[Found]:
         do = "Pass a layer or a model; load a file with `keras.saving.load_model(path)` first."
         if isinstance(target, keras.Variable):
             do = "Pass its layer, and the variable second: `fl.freeze(layer, variable, fl.at[0])`."
+        elif isinstance(target, dict):
+            do = "Pass the model here. A snapshot is `before`, for `report` and `plot_drift`."
         elif isinstance(target, (list, tuple)):
             do = "Pass one at a time: `for layer in layers: fl.freeze(layer, ...)`."
         raise TargetError(
