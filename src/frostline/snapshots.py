@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import keras
@@ -286,7 +287,9 @@ def _arrays_of(model: Any, found: Sequence[Found], given: Any) -> dict[str, np.n
     if not isinstance(given, Mapping):
         kind = type(given).__name__
         do = "Take `snapshot = fl.snapshot(model)`, or load one with `np.load(file)`."
-        if isinstance(given, keras.layers.Layer):
+        if isinstance(given, str | PathLike):
+            do = "Read a weight file with `model.load_weights(file)`."
+        elif isinstance(given, keras.layers.Layer):
             do = "Pass its weights: `fl.restore(model, fl.weights(other))`."
         raise TargetError(
             f"snapshot: not a mapping from paths to arrays; got snapshot={kind}. {do}"

@@ -94,6 +94,11 @@ BAD = {
         r"Use fl.mask\(np.broadcast_to\(array, \(4, 5\)\)\)",
     ),
     "index out of range": (("hidden/kernel", fl.at[4]), fl.SelectionError, r"^hidden/kernel: "),
+    "a list in one string": (
+        ("hidden/kernel, out/kernel",),
+        fl.PathError,
+        r"For several weights pass a list: \['hidden/kernel', 'out/kernel'\]\.$",
+    ),
     "too many indices": (("*/bias", fl.at[0, 0]), fl.SelectionError, r"^hidden/bias: "),
     "second weight too small": (("*/kernel", fl.at[:, 4]), fl.SelectionError, r"^out/kernel: "),
     "mask of another shape": (

@@ -208,12 +208,13 @@ def test_what_cannot_index_is_refused_when_written(index, message):
             at[:, [0, 3]],
             r"index 3 is out of range for axis 1 .*Use an index from -3 to 2\.",
         ),
+        ((2, 3), at[2], r"axis 0 of size 2; .*For the last axis write fl\.at\[\.\.\., 2\]\.$"),
         ((2, 3), at[10**30], r"index 10{30} is out of range for axis 0 of size 2"),
         ((0, 3), at[0], r"index 0 is out of range for axis 0 of size 0.*Use fl\.nothing"),
         (
             (2, 3),
             at[0, 0, 0],
-            r"too many indices, 3 for a weight with 2 axes; got at\[0, 0, 0\].*at most 2 indices\.",
+            r"too many indices, 3 for a weight with 2 axes; got at\[0, 0, 0\].*with 2 or fewer",
         ),
         ((), at[0], r"too many indices, 1 for a weight with 0 axes.*Use fl\.everything\."),
         (

@@ -122,7 +122,7 @@ def _warn_of_native(native: list[tuple[str, str]]) -> None:
     if not native:
         return
     kind, path = native[0]
-    more = f", and {len(native) - 1} more weights" if len(native) > 1 else ""
+    more = f", and {len(native) - 1} more" if len(native) > 1 else ""
     warn(
         f"{path}: a native optimizer was made before this change and would train nothing of "
         f"this weight; got {kind} of torch.optim{more}. Create it again now: "

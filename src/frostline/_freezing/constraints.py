@@ -38,7 +38,7 @@ def warn_of_constraints(changes: Sequence[PlanChange]) -> None:
     variable, norm, count = found[0]
     constraint = variable.constraint
     options = ", ".join(f"{name}={value}" for name, value in constraint.get_config().items())
-    more = f", and of {len(found) - 1} more weights" if len(found) > 1 else ""
+    more = f", and of {len(found) - 1} more" if len(found) > 1 else ""
     larger = "" if isinstance(constraint, keras.constraints.UnitNorm) else " raise `max_value`,"
     warn(
         f"{variable.path}: the frozen entries alone have a larger norm than the constraint allows, "

@@ -26,7 +26,7 @@ def warn_of_undivided(changes: Sequence[PlanChange]) -> None:
     if not found:
         return
     variable, shape, devices = found[0]
-    more = f", and {len(found) - 1} more weights" if len(found) > 1 else ""
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
     what = "rows, columns or filters" if len(shape) > 1 else "entries"
     warn(
         f"{variable.path}: its devices cannot share the trainable part evenly, so each of them "

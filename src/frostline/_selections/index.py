@@ -196,8 +196,9 @@ def broken_rule(items: tuple[Item, ...], shape: tuple[int, ...]) -> tuple[str, s
     """
     used = sum(_axes(item) for item in items)
     if used > len(shape):
-        do = f"Use fl.at with at most {len(shape)} indices." if shape else "Use fl.everything."
-        return f"too many indices, {used} for a weight with {len(shape)} axes", do
+        do = f"Use fl.at with {len(shape)} or fewer." if shape else "Use fl.everything."
+        axes = "1 axis" if len(shape) == 1 else f"{len(shape)} axes"
+        return f"too many indices, {used} for a weight with {axes}", do
     axis = 0
     for item in items:
         if isinstance(item, EllipsisType):
@@ -230,9 +231,12 @@ def _broken_item(
             f"the boolean index at axis {axis} has shape {item.shape}, the weight has {wanted}",
             f"Use a boolean array of shape {wanted}.",
         )
-    return out_of_range(
-        item, shape[axis], f"index {{}} is out of range for axis {axis} of size {{}}"
-    )
+    rule = f"index {{}} is out of range for axis {axis} of size {{}}"
+    broken = out_of_range(item, shape[axis], rule)
+    if broken and isinstance(item, int) and axis == 0 < item < shape[-1]:
+        # A row where a column is meant: the unit, filter or feature of this number.
+        return broken[0], f"{broken[1]} For the last axis write fl.at[..., {item}]."
+    return broken
 
 
 def out_of_range(item: int | Array, size: int, rule: str) -> tuple[str, str] | None:

@@ -179,9 +179,10 @@ class Names:
                 matched = matched or self._by_name.get(pattern, [])
                 _refuse_ambiguous(target, matched, pattern)
         else:
+            name = pattern.name if isinstance(pattern, Layer) else "name"
             raise PathError(
                 f"{target.name}: weights must be a glob on the path, a compiled regex, a variable "
-                f"or a list of these; got weights={_short(pattern)}. Write `'name/*'` for all "
+                f"or a list of these; got weights={_short(pattern)}. Write `'{name}/*'` for all "
                 "weights of a layer; a selection of entries is the third argument, "
                 "`where=fl.at[0, :]`."
             )
@@ -246,6 +247,8 @@ def _no_match(target: Layer, found: Sequence[Found], pattern: Any) -> str:
             return f"{layer.name}: a layer, not the path of a weight; got weights={text!r}. {do}"
     paths = [weight.path for weight in unique(found)]
     meant = suggestion(text, paths, regex=isinstance(pattern, re.Pattern))
+    if "," in text and not isinstance(pattern, re.Pattern):
+        meant = f"For several weights pass a list: {[one.strip() for one in text.split(',')]}."
     built = all(layer.built for layer in sublayers(target))
     unbuilt = "" if built else " Some of its layers are not built yet: call it first."
     got = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
