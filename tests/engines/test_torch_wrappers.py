@@ -100,7 +100,9 @@ def test_without_wrapping_again_the_second_step_stops():
 def test_one_warning_counts_the_weights_of_a_wrapper():
     wrapper = DistributedDataParallel(small())
     rows = fl.at[0]
-    assert_told(lambda: fl.freeze(wrapper.module, "*/kernel", rows), AVERAGED, ", and 2 more")
+    assert_told(
+        lambda: fl.freeze(wrapper.module, "*/kernel", rows), AVERAGED, ", and 2 more weights"
+    )
     other = DistributedDataParallel(wrapper.module)
     assert len(told(lambda: fl.freeze(wrapper.module, "*/bias"))) == 2
     del other
