@@ -6,6 +6,7 @@ a `keras.callbacks.CallbackList`.
 
 from __future__ import annotations
 
+import reprlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -255,7 +256,7 @@ def _checked(actions: Any) -> dict[int, list[Action]]:
         if not listed or not all(map(callable, listed)):
             raise ScheduleError(
                 f"actions: the action of epoch {epoch} cannot be called; got "
-                f"action={type(action).__name__}. Write `lambda model: fl.freeze(model, ...)`: "
+                f"action={reprlib.repr(action)}. Write `lambda model: fl.freeze(model, ...)`: "
                 "without `lambda` the call has already run."
             )
         checked[int(epoch)] = listed

@@ -25,7 +25,7 @@ MUTATIONS = [
         name="an audit does not compare before a freeze changes",
         invariant=7,
         file="_freezing/apply.py",
-        old="        watcher.freeze_changes([change.variable for change in changes])",
+        old="        watcher.freeze_will_change([change.variable for change in changes])",
         new="        del watcher",
         tests=(
             "callbacks/test_callbacks.py::test_an_audit_finds_what_any_callback_writes_when_an_epoch_ends",

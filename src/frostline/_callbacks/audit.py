@@ -100,7 +100,7 @@ class FreezeAudit(keras.callbacks.Callback):
         del logs
         self._epoch, self._seen, self._batch = epoch, 0, 0
 
-    def freeze_changes(self, variables: Sequence[Any]) -> None:
+    def freeze_will_change(self, variables: Sequence[Any]) -> None:
         """Compare weights right before their freeze changes: afterwards they may train."""
         # Reported by the next comparison: a change must not fail because of an earlier leak.
         self._pending += self._leaks(among={id(variable) for variable in variables})

@@ -26,7 +26,7 @@ from frostline._weights.changing import alone
 from frostline._weights.tree import Layer, sublayers
 
 WATCHERS: weakref.WeakSet[Any] = weakref.WeakSet()
-"""Objects whose `freeze_changes(variables)` is called before a change, `freeze_changed()` after."""
+"""Objects with `freeze_will_change(variables)`, called before a change, and `freeze_changed()`."""
 
 
 @alone
@@ -77,7 +77,7 @@ def plans_applied(
         warn_of_outdated(wrapped)
         living = _living()
     for watcher in list(WATCHERS):
-        watcher.freeze_changes([change.variable for change in changes])
+        watcher.freeze_will_change([change.variable for change in changes])
     given_up = [change.listed[0] for change in changes if change.replaces_trained]
     _warn_of_native(backend.native_optimizers(given_up, living))
     layers = _keras.constructed_layers(living)

@@ -246,9 +246,11 @@ def _no_match(target: Layer, found: Sequence[Found], pattern: Any) -> str:
                 do = f"This {type(layer).__name__} has no trainable weights."
             return f"{layer.name}: a layer, not the path of a weight; got weights={text!r}. {do}"
     paths = [weight.path for weight in unique(found)]
-    meant = suggestion(text, paths, regex=isinstance(pattern, re.Pattern))
-    if "," in text and not isinstance(pattern, re.Pattern):
+    regex = isinstance(pattern, re.Pattern)
+    if "," in text and not regex:
         meant = f"For several weights pass a list: {[one.strip() for one in text.split(',')]}."
+    else:
+        meant = suggestion(text, paths, regex=regex)
     built = all(layer.built for layer in sublayers(target))
     unbuilt = "" if built else " Some of its layers are not built yet: call it first."
     got = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
